@@ -1,1 +1,39 @@
-//! 
+//! One QEMU machine: boot it, freeze it into a template, clone it, find it again, kill it.
+//!
+//! This crate is given paths and gives byte streams. It knows neither what is said over the agent's
+//! stream nor what a sandbox is; and it believes nothing that a guest can change.
+//!
+//! The way of a sandbox through it:
+//!
+//! 1. [`Qemu::find`] and [`probe_kvm`] say what this host can do; together with kernel and
+//!    initramfs that is a [`Platform`].
+//! 2. [`Machine::boot`] (usually by [`boot_until_ready`]) with its RAM in a [`Draft`], then
+//!    [`Machine::save_template`]: a [`Template`].
+//! 3. [`Machine::clone_from`] starts a machine on the template's memory in milliseconds.
+//! 4. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
+
+mod accel;
+mod arguments;
+mod disk;
+mod event;
+mod failure;
+mod identity;
+mod key;
+mod machine;
+mod platform;
+mod qemu;
+mod template;
+
+pub use accel::{Accel, KvmState, probe_kvm};
+pub use arguments::Shape;
+pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
+pub use event::{Event, Exit, RunState};
+pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};
+pub use identity::{MachineId, Stray, strays};
+pub use key::Key;
+pub use machine::{
+    AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
+};
+pub use platform::{Artifact, ArtifactError, Platform};
+pub use qemu::{FindError, Qemu, Version};
+pub use template::{Draft, Template, TemplateError, Templates};
