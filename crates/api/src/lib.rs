@@ -1,1 +1,36 @@
-//! 
+//! The public REST contract, both ends: requests, replies, error codes, and the client.
+//!
+//! The HTTP API is Vercel Sandbox's. A type here is what their clients demand on the wire:
+//! camelCase, optional members absent and never null (but for [`Command::exit_code`]), unknown
+//! members of a request ignored. What Vercel has no word for is added in the same style.
+
+pub mod attach;
+pub mod client;
+mod command;
+mod env;
+mod error;
+mod files;
+mod sandbox;
+mod server;
+mod session;
+
+pub use command::{
+    Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand, Stream,
+};
+pub use env::Env;
+pub use error::{Code, ErrorBody, Refusal};
+pub use files::{
+    CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
+};
+pub use sandbox::{
+    CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
+    SandboxReply, SortBy, SortOrder, Source,
+};
+pub use server::{API, Image, ImageList, Version};
+pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
+
+/// The content type of line-delimited JSON, spelt as the clients compare it.
+pub const NDJSON: &str = "application/x-ndjson";
+
+#[cfg(test)]
+mod tests;

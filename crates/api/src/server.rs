@@ -1,0 +1,46 @@
+//! The server itself, under `/v1/fumehood` (ours).
+
+use serde::{Deserialize, Serialize};
+
+/// The generation of this contract. A command line and a server understand each other when
+/// theirs are equal, whatever their versions.
+pub const API: u32 = 1;
+
+/// `GET /v1/fumehood/version`. Ordered: a greater one is newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub version: String,
+    /// When the binary was written, in nanoseconds since 1970: tells builds of one version apart.
+    pub build: u64,
+    pub api: u32,
+}
+
+impl Version {
+    /// Whether this one is to give way to `other`.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        (numbers(&self.version), self.build) < (numbers(&other.version), other.build)
+    }
+}
+
+/// The dotted numbers of a version, so that 0.10 is after 0.9.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
+}
+
+/// `GET /v1/fumehood/images`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageList {
+    pub images: Vec<Image>,
+}
+
+/// An image that sandboxes of this server can be made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    pub name: String,
+    pub digest: String,
+    /// Bytes on the host's disk.
+    pub size_bytes: u64,
+    /// Milliseconds since 1970.
+    pub created_at: u64,
+}

@@ -1,0 +1,140 @@
+//! Sessions: one run of a sandbox's machine.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+/// How a session or sandbox stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    Failed,
+    Aborted,
+    Snapshotting,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::Snapshotting => "snapshotting",
+        }
+    }
+
+    /// Whether nothing runs any more and nothing will.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Aborted)
+    }
+}
+
+/// Why a session ended (an addition of ours).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCode {
+    Stopped,
+    TimedOut,
+    OutOfMemory,
+    KernelPanic,
+    DiskFull,
+    Crashed,
+    HostShutDown,
+    FailedToStart,
+}
+
+impl EndCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::TimedOut => "timed_out",
+            Self::OutOfMemory => "out_of_memory",
+            Self::KernelPanic => "kernel_panic",
+            Self::DiskFull => "disk_full",
+            Self::Crashed => "crashed",
+            Self::HostShutDown => "host_shut_down",
+            Self::FailedToStart => "failed_to_start",
+        }
+    }
+}
+
+/// One run of a sandbox's machine. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    pub id: String,
+    /// MiB.
+    pub memory: u64,
+    pub vcpus: u32,
+    pub region: String,
+    /// Clients up to 2.9 demand it.
+    pub runtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// Milliseconds from the start.
+    pub timeout: u64,
+    pub status: Status,
+    pub requested_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_stop_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted_at: Option<u64>,
+    /// Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+    pub created_at: u64,
+    pub updated_at: u64,
+    pub cwd: String,
+    /// Their command line refuses a session without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interactive_port: Option<u16>,
+    /// Always in the mode form, for example `{"mode":"deny-all"}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_sandbox_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// Why it ended, for programs (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_code: Option<EndCode>,
+    /// Why it ended, a sentence for people (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<String>,
+}
+
+/// A port of the guest that can be reached from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub url: String,
+    pub subdomain: String,
+    pub port: u16,
+}
+
+/// `GET /v2/sandboxes/sessions/{sid}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionReply {
+    pub session: Session,
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// `POST …/{sid}/stop`, once it has stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StopReply {
+    pub session: Session,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
