@@ -1,0 +1,1 @@
+//! The output of one command, on disk: bounded, and replayed by many readers.

@@ -1,0 +1,317 @@
+//! Frames: a 32-byte header and a payload, both under one CRC-32C.
+//!
+//! ```text
+//! magic u32 | epoch u32 | kind u8 | flags u8 | zero u16 | stream u32 | offset u64 | len u32 | crc u32
+//! ```
+//!
+//! All numbers are little-endian. `offset` is the byte offset of a stream frame, or the id of a
+//! request and its reply.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::message::{CommandId, Event, Hello, Refusal, Request, Response, Welcome};
+
+/// The first bytes of every frame: `FHM1`.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"FHM1");
+/// Length of a frame's header in bytes.
+pub const HEADER_LEN: usize = 32;
+/// Longest payload in bytes: room for a command with a long script in its arguments.
+pub const PAYLOAD_MAX: usize = 1 << 20;
+
+const CRC_AT: usize = 28;
+const FLAG_LAST: u8 = 1;
+/// So many false frames in a row are looked into before all that was received is dropped.
+const STRIKES_MAX: u8 = 16;
+
+/// One connection of the host to the agent. A frame of another epoch is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u32);
+
+/// One direction of bytes. Ids are derived, so that both ends know them after a restart.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize,
+)]
+pub struct StreamId(pub u32);
+
+impl StreamId {
+    /// Standard input of a command, host to guest.
+    pub fn stdin(command: CommandId) -> Self {
+        Self(command.0 << 2)
+    }
+
+    /// Standard output of a command (or all output of its pty), guest to host.
+    pub fn stdout(command: CommandId) -> Self {
+        Self(command.0 << 2 | 1)
+    }
+
+    /// Standard error of a command, guest to host.
+    pub fn stderr(command: CommandId) -> Self {
+        Self(command.0 << 2 | 2)
+    }
+
+    /// A file on its way in or out; numbered by the host.
+    pub fn transfer(number: u32) -> Self {
+        Self(number << 2 | 3)
+    }
+
+    /// Whether this stream is a file's and not a command's.
+    pub fn is_transfer(self) -> bool {
+        self.0 & 3 == 3
+    }
+
+    /// The command whose stream this is, if it is one.
+    pub fn command(self) -> Option<CommandId> {
+        (!self.is_transfer()).then_some(CommandId(self.0 >> 2))
+    }
+}
+
+/// One message on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub epoch: Epoch,
+    pub body: Body,
+}
+
+/// What a frame carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Host to guest: a new epoch begins.
+    Hello(Hello),
+    /// Guest to host: the epoch is accepted.
+    Welcome(Welcome),
+    Request {
+        id: u64,
+        request: Request,
+    },
+    Reply {
+        id: u64,
+        reply: Result<Response, Refusal>,
+    },
+    Event(Event),
+    Data(Data),
+    Ack(Ack),
+    Reset(Reset),
+}
+
+/// Bytes of a stream, from `offset` on; `last` when none follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    pub stream: StreamId,
+    pub offset: u64,
+    pub bytes: Bytes,
+    pub last: bool,
+}
+
+/// All before `offset` is handled and need not be kept; bytes up to `limit` may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub stream: StreamId,
+    pub offset: u64,
+    pub limit: u64,
+    /// The end of the stream was handled as well.
+    pub last: bool,
+}
+
+/// The sender of this frame no longer knows the stream or gave it up: it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    pub stream: StreamId,
+}
+
+/// What the decoder passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// This many bytes that were no frame, or one damaged on the way.
+    Garbage(usize),
+    /// A whole frame whose kind or message this version does not know.
+    Unknown { kind: u8 },
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    epoch: u32,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    offset: u64,
+}
+
+impl Frame {
+    /// Appends the frame to `out`.
+    ///
+    /// # Panics
+    /// If a message is larger than [`PAYLOAD_MAX`]; who makes messages bounds them before.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let start = out.len();
+        out.put_bytes(0, HEADER_LEN);
+        let header = self.put_body(out);
+        let len = out.len() - start - HEADER_LEN;
+        assert!(len <= PAYLOAD_MAX, "a message of {len} bytes is over the limit");
+        let mut head = &mut out[start..start + HEADER_LEN];
+        head.put_u32_le(MAGIC);
+        head.put_u32_le(header.epoch);
+        head.put_u8(header.kind);
+        head.put_u8(header.flags);
+        head.put_u16_le(0);
+        head.put_u32_le(header.stream);
+        head.put_u64_le(header.offset);
+        head.put_u32_le(u32::try_from(len).expect("bounded above"));
+        let crc = checksum(&out[start..start + CRC_AT], &out[start + HEADER_LEN..]);
+        out[start + CRC_AT..start + HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    fn put_body(&self, out: &mut BytesMut) -> Header {
+        let mut header =
+            Header { epoch: self.epoch.0, kind: self.kind(), flags: 0, stream: 0, offset: 0 };
+        match &self.body {
+            Body::Hello(hello) => put(out, hello),
+            Body::Welcome(welcome) => put(out, welcome),
+            Body::Request { id, request } => {
+                header.offset = *id;
+                put(out, request);
+            }
+            Body::Reply { id, reply } => {
+                header.offset = *id;
+                put(out, reply);
+            }
+            Body::Event(event) => put(out, event),
+            Body::Data(data) => {
+                header.stream = data.stream.0;
+                header.offset = data.offset;
+                header.flags = u8::from(data.last) * FLAG_LAST;
+                out.extend_from_slice(&data.bytes);
+            }
+            Body::Ack(ack) => {
+                header.stream = ack.stream.0;
+                header.offset = ack.offset;
+                header.flags = u8::from(ack.last) * FLAG_LAST;
+                out.put_u64_le(ack.limit);
+            }
+            Body::Reset(reset) => header.stream = reset.stream.0,
+        }
+        header
+    }
+
+    fn kind(&self) -> u8 {
+        match self.body {
+            Body::Hello(_) => 1,
+            Body::Welcome(_) => 2,
+            Body::Request { .. } => 3,
+            Body::Reply { .. } => 4,
+            Body::Event(_) => 5,
+            Body::Data(_) => 6,
+            Body::Ack(_) => 7,
+            Body::Reset(_) => 8,
+        }
+    }
+}
+
+fn put<T: Serialize>(out: &mut BytesMut, message: &T) {
+    let bytes = postcard::to_stdvec(message).expect("messages are plain data");
+    out.extend_from_slice(&bytes);
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(head), payload)
+}
+
+/// Cuts a byte stream into frames. Whatever comes in, it goes on with the next whole frame, and it
+/// never holds more than one frame of the greatest length.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: BytesMut,
+    strikes: u8,
+}
+
+impl Decoder {
+    /// Takes in what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Forgets a frame that was cut off, as on a hang-up.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.strikes = 0;
+    }
+
+    /// The next frame, what was passed over, or `None` until more is pushed.
+    pub fn next_frame(&mut self) -> Option<Result<Frame, Skipped>> {
+        let skip = self.distance_to_magic();
+        if skip > 0 {
+            self.buffer.advance(skip);
+            return Some(Err(Skipped::Garbage(skip)));
+        }
+        let mut head = self.buffer.get(..HEADER_LEN)?;
+        head.advance(4);
+        let header = Header {
+            epoch: head.get_u32_le(),
+            kind: head.get_u8(),
+            flags: head.get_u8(),
+            stream: {
+                head.advance(2);
+                head.get_u32_le()
+            },
+            offset: head.get_u64_le(),
+        };
+        let len = usize::try_from(head.get_u32_le()).ok().filter(|len| *len <= PAYLOAD_MAX);
+        let crc = head.get_u32_le();
+        let Some(len) = len else { return Some(Err(self.skip_magic())) };
+        let payload = self.buffer.get(HEADER_LEN..HEADER_LEN + len)?;
+        if checksum(&self.buffer[..CRC_AT], payload) != crc {
+            return Some(Err(self.skip_magic()));
+        }
+        self.strikes = 0;
+        self.buffer.advance(HEADER_LEN);
+        let payload = self.buffer.split_to(len).freeze();
+        let body = body(header, payload).ok_or(Skipped::Unknown { kind: header.kind });
+        Some(body.map(|body| Frame { epoch: Epoch(header.epoch), body }))
+    }
+
+    /// A frame that is none may hide the start of a true one: look again one byte further on. Who
+    /// nests false frames to make us sum the same bytes over and over loses all of them.
+    fn skip_magic(&mut self) -> Skipped {
+        self.strikes += 1;
+        let mut skip = 1;
+        if self.strikes == STRIKES_MAX {
+            self.strikes = 0;
+            skip = self.buffer.len();
+        }
+        self.buffer.advance(skip);
+        Skipped::Garbage(skip)
+    }
+
+    fn distance_to_magic(&self) -> usize {
+        let magic = MAGIC.to_le_bytes();
+        let found = self.buffer.windows(4).position(|window| window == magic);
+        found.unwrap_or_else(|| {
+            // What is left may be the first bytes of a magic that is not whole yet.
+            let tail = (0..4).rev().find(|n| self.buffer.ends_with(&magic[..*n])).unwrap_or(0);
+            self.buffer.len() - tail
+        })
+    }
+}
+
+fn body(header: Header, payload: Bytes) -> Option<Body> {
+    let stream = StreamId(header.stream);
+    let last = header.flags & FLAG_LAST != 0;
+    Some(match header.kind {
+        1 => Body::Hello(get(&payload)?),
+        2 => Body::Welcome(get(&payload)?),
+        3 => Body::Request { id: header.offset, request: get(&payload)? },
+        4 => Body::Reply { id: header.offset, reply: get(&payload)? },
+        5 => Body::Event(get(&payload)?),
+        6 => Body::Data(Data { stream, offset: header.offset, bytes: payload, last }),
+        7 => {
+            let limit = u64::from_le_bytes(payload.as_ref().try_into().ok()?);
+            Body::Ack(Ack { stream, offset: header.offset, limit, last })
+        }
+        8 => Body::Reset(Reset { stream }),
+        _ => return None,
+    })
+}
+
+fn get<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    postcard::from_bytes(payload).ok()
+}

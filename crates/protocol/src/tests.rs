@@ -1,0 +1,3 @@
+mod frames;
+mod golden;
+mod streams;

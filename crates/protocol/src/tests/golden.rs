@@ -1,0 +1,75 @@
+//! The wire format does not change by accident: a machine may outlive the server that started it.
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::*;
+
+fn hex(body: Body) -> String {
+    let mut wire = BytesMut::new();
+    Frame { epoch: Epoch(0x0102_0304), body }.encode(&mut wire);
+    wire.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+#[test]
+fn frames_have_these_bytes() {
+    let hello = Body::Hello(Hello { version: VERSION, instance: 5 });
+    assert_eq!(hex(hello), GOLDEN[0]);
+    let bytes = Bytes::from_static(b"hi");
+    let data = Data { stream: StreamId::stdout(CommandId(3)), offset: 258, bytes, last: true };
+    assert_eq!(hex(Body::Data(data)), GOLDEN[1]);
+    let ack = Ack { stream: StreamId::transfer(1), offset: 1, limit: 2, last: false };
+    assert_eq!(hex(Body::Ack(ack)), GOLDEN[2]);
+    let request = Request::Signal { command: CommandId(3), signal: 15 };
+    assert_eq!(hex(Body::Request { id: 9, request }), GOLDEN[3]);
+}
+
+const GOLDEN: [&str; 4] = [
+    "46484d31040302010100000000000000000000000000000002000000eb54a37a0105",
+    "46484d3104030201060100000d000000020100000000000002000000b67dda156869",
+    "46484d31040302010700000007000000010000000000000008000000fe4fb32c0200000000000000",
+    "46484d310403020103000000000000000900000000000000030000008a78d55705030f",
+];
+
+#[test]
+fn stream_ids_do_not_meet() {
+    let command = CommandId(12);
+    let ids = [
+        StreamId::stdin(command),
+        StreamId::stdout(command),
+        StreamId::stderr(command),
+        StreamId::transfer(12),
+    ];
+    assert_eq!(ids.map(|id| id.0), [48, 49, 50, 51]);
+    assert_eq!(ids.map(StreamId::command), [Some(command), Some(command), Some(command), None]);
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let claim = Claim {
+        hostname: String::new(),
+        machine_id: [0; 16],
+        entropy: Entropy([0xAB; 32]),
+        unix_nanos: 0,
+        user: String::new(),
+        cwd: String::new(),
+        env: Vec::new(),
+    };
+    let text = format!("{claim:?}");
+    assert!(!text.contains("171") && !text.to_lowercase().contains("ab, ab"), "{text}");
+    let start = StartCommand {
+        command: CommandId(1),
+        argv: vec!["curl".into(), "token-in-argv".into()],
+        env: vec![("KEY".into(), "token-in-env".into())],
+        cwd: None,
+        user: User::Default,
+        stdin: Stdin::Null,
+        io: Io::Pipes,
+        timeout_ms: None,
+    };
+    assert!(!format!("{start:?}").contains("token"), "{start:?}");
+}
