@@ -1,1 +1,297 @@
-//! The client.
+//! The client: typed calls, one connection each, nothing retried and nothing printed.
+
+mod attachment;
+mod endpoint;
+mod exchange;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderName, Method, StatusCode};
+
+pub use attachment::{AttachReceiver, AttachSender, Received};
+pub use endpoint::{Endpoint, EndpointError, Tcp, Token};
+pub use exchange::{Download, Lines};
+
+use crate::attach::ClientMessage;
+use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
+use crate::error::Code;
+use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
+use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
+use crate::server::{ImageList, Version};
+use crate::session::{SessionReply, StopReply};
+use exchange::{Exchange, stream_body};
+
+/// Speaks to one server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Arc<Endpoint>,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing was sent.
+    #[error("no server answers at {endpoint}")]
+    Unreachable { endpoint: String, source: io::Error },
+    /// The server understood and said no.
+    #[error("{message}")]
+    Refused { status: StatusCode, code: Code, message: String },
+    /// The connection was lost; whether the request had its effect is not known.
+    #[error("the connection to the server broke")]
+    Broken { source: Box<dyn std::error::Error + Send + Sync> },
+    /// The server answered, and not as agreed.
+    #[error("the server's answer to {request} makes no sense")]
+    Nonsense { request: String, source: Box<dyn std::error::Error + Send + Sync> },
+    /// A header or path of the request cannot be.
+    #[error("{request} cannot be sent")]
+    Unsendable { request: String, source: http::Error },
+}
+
+impl ClientError {
+    /// The code of a refusal.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Nonsense { .. }
+            | Self::Unsendable { .. } => None,
+        }
+    }
+}
+
+/// Whether to start a new session of a sandbox that has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    Yes,
+    No,
+}
+
+/// Whether to wait for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowMode {
+    /// Until the command or the machine ends.
+    ToTheEnd,
+    /// What there is now.
+    UntilNow,
+}
+
+/// How a tar stream is unpacked in the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpack<'a> {
+    /// Where, an absolute path.
+    pub folder: &'a str,
+    pub packing: Packing,
+    pub owner: Owner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    Tar,
+    GzippedTar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Everything belongs to the sandbox's default user.
+    DefaultUser,
+    /// As the stream says.
+    Kept,
+}
+
+impl Client {
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint: Arc::new(endpoint) }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn get(&self, path: &str) -> Exchange<'_> {
+        Exchange::new(self, Method::GET, path)
+    }
+
+    fn post(&self, path: &str) -> Exchange<'_> {
+        Exchange::new(self, Method::POST, path)
+    }
+
+    pub async fn version(&self) -> Result<Version, ClientError> {
+        self.get("/v1/fumehood/version").reply().await
+    }
+
+    /// Asks the server to close and leave its machines to the next one.
+    pub async fn handover(&self) -> Result<(), ClientError> {
+        self.post("/v1/fumehood/handover").accepted().await.map(|_| ())
+    }
+
+    pub async fn images(&self) -> Result<ImageList, ClientError> {
+        self.get("/v1/fumehood/images").reply().await
+    }
+
+    /// Makes a sandbox; it runs when this returns.
+    pub async fn create(&self, spec: &CreateSandbox) -> Result<SandboxReply, ClientError> {
+        self.post("/v3/sandboxes").json(spec).reply().await
+    }
+
+    pub async fn sandbox(&self, name: &str, resume: Resume) -> Result<SandboxReply, ClientError> {
+        let resume = resume == Resume::Yes;
+        self.get(&format!("/v2/sandboxes/{}?resume={resume}", segment(name))).reply().await
+    }
+
+    pub async fn sandboxes(&self, query: &SandboxQuery) -> Result<SandboxList, ClientError> {
+        self.get(&format!("/v2/sandboxes{}", query_string(query))).reply().await
+    }
+
+    /// Ends a sandbox's session, if one runs, and removes the sandbox.
+    pub async fn delete(&self, name: &str) -> Result<DeleteReply, ClientError> {
+        let path = format!("/v2/sandboxes/{}", segment(name));
+        Exchange::new(self, Method::DELETE, &path).reply().await
+    }
+
+    pub async fn session(&self, session: &str) -> Result<SessionReply, ClientError> {
+        self.get(&session_path(session, "")).reply().await
+    }
+
+    /// Ends a session; it has ended when this returns. One that had ended already is no fault.
+    pub async fn stop(&self, session: &str) -> Result<StopReply, ClientError> {
+        self.post(&session_path(session, "/stop")).reply().await
+    }
+
+    /// Starts a command and does not wait for it.
+    pub async fn start(&self, session: &str, spec: &StartCommand) -> Result<Command, ClientError> {
+        debug_assert!(!spec.wait, "an attached command answers in lines");
+        let path = session_path(session, "/cmd");
+        Ok(self.post(&path).json(spec).reply::<CommandReply>().await?.command)
+    }
+
+    /// Starts or follows a command with its streams.
+    pub async fn attach(
+        &self,
+        session: &str,
+        first: &ClientMessage,
+    ) -> Result<(AttachSender, AttachReceiver), ClientError> {
+        attachment::open(self, &session_path(session, "/attach"), first).await
+    }
+
+    pub async fn commands(&self, session: &str) -> Result<Vec<Command>, ClientError> {
+        let path = session_path(session, "/cmd");
+        Ok(self.get(&path).reply::<CommandList>().await?.commands)
+    }
+
+    pub async fn command(&self, session: &str, command: &str) -> Result<Command, ClientError> {
+        let path = command_path(session, command, "");
+        Ok(self.get(&path).reply::<CommandReply>().await?.command)
+    }
+
+    /// The command once it has ended.
+    pub async fn wait(&self, session: &str, command: &str) -> Result<Command, ClientError> {
+        let path = command_path(session, command, "?wait=true");
+        Ok(self.get(&path).reply::<CommandReply>().await?.command)
+    }
+
+    pub async fn kill(
+        &self,
+        session: &str,
+        command: &str,
+        signal: i32,
+    ) -> Result<Command, ClientError> {
+        let exchange = self.post(&command_path(session, command, "/kill")).json(&Kill { signal });
+        Ok(exchange.reply::<CommandReply>().await?.command)
+    }
+
+    /// The output of a command from its start, as [`crate::LogLine`]s.
+    pub async fn logs(
+        &self,
+        session: &str,
+        command: &str,
+        mode: FollowMode,
+    ) -> Result<Lines, ClientError> {
+        let follow = format!("/logs?follow={}", mode == FollowMode::ToTheEnd);
+        self.get(&command_path(session, command, &follow)).lines().await
+    }
+
+    /// What the machine wrote to its console.
+    pub async fn console(&self, session: &str, mode: FollowMode) -> Result<Download, ClientError> {
+        let rest = format!("/console?follow={}", mode == FollowMode::ToTheEnd);
+        self.get(&session_path(session, &rest)).download().await
+    }
+
+    pub async fn read_file(&self, session: &str, file: &FsPath) -> Result<Download, ClientError> {
+        self.post(&session_path(session, "/fs/read")).json(file).download().await
+    }
+
+    pub async fn make_folder(&self, session: &str, folder: &FsMkdir) -> Result<(), ClientError> {
+        let path = session_path(session, "/fs/mkdir");
+        self.post(&path).json(folder).accepted().await.map(|_| ())
+    }
+
+    pub async fn stat(&self, session: &str, file: &FsPath) -> Result<FileStat, ClientError> {
+        self.post(&session_path(session, "/fs/stat")).json(file).reply().await
+    }
+
+    /// Unpacks a tar stream in the guest.
+    pub async fn unpack(
+        &self,
+        session: &str,
+        how: Unpack<'_>,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let content_type = match how.packing {
+            Packing::Tar => TAR,
+            Packing::GzippedTar => GZIP,
+        };
+        let mut exchange = self
+            .post(&session_path(session, "/fs/write"))
+            .header(HeaderName::from_static(CWD_HEADER), how.folder)
+            .body(content_type, stream_body(stream));
+        if how.owner == Owner::Kept {
+            exchange = exchange.header(HeaderName::from_static(OWNER_HEADER), OWNER_KEEP);
+        }
+        exchange.accepted().await.map(|_| ())
+    }
+
+    /// A file or folder of the guest as a tar stream, names relative to the parent of `path`.
+    pub async fn pack(&self, session: &str, path: &str) -> Result<Download, ClientError> {
+        let rest = format!("/fs/tar?path={}", segment(path));
+        self.get(&session_path(session, &rest)).download().await
+    }
+}
+
+fn session_path(session: &str, rest: &str) -> String {
+    format!("/v2/sandboxes/sessions/{}{rest}", segment(session))
+}
+
+fn command_path(session: &str, command: &str, rest: &str) -> String {
+    session_path(session, &format!("/cmd/{}{rest}", segment(command)))
+}
+
+/// Text as one segment of a path or one value of a query, so that none can be two.
+fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn query_string(query: &SandboxQuery) -> String {
+    let fields = serde_json::to_value(query).expect("our own types are always JSON");
+    let mut text = String::new();
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mark = if text.is_empty() { '?' } else { '&' };
+        text.push_str(&format!("{mark}{name}={}", segment(&value)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
