@@ -1,9 +1,7 @@
 //! Reliable streams: bytes numbered from zero, kept by the sender until acknowledged, sent again in
 //! a new epoch, and never more under way than the receiver has room for.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{Ack, Data, StreamId};
 
@@ -32,8 +30,9 @@ pub enum Violation {
 #[derive(Debug)]
 pub struct Outbox {
     stream: StreamId,
-    /// What is not acknowledged, from offset `acked` on.
-    kept: VecDeque<Bytes>,
+    /// What is not acknowledged, from offset `acked` on. In one piece: a program that writes byte
+    /// by byte costs no more than another.
+    kept: BytesMut,
     acked: u64,
     sent: u64,
     written: u64,
@@ -55,7 +54,7 @@ impl Outbox {
     pub fn new(stream: StreamId) -> Self {
         Self {
             stream,
-            kept: VecDeque::new(),
+            kept: BytesMut::new(),
             acked: 0,
             sent: 0,
             written: 0,
@@ -74,10 +73,10 @@ impl Outbox {
     }
 
     /// Appends bytes; the caller keeps to [`Outbox::room`]. After [`Outbox::end`] they are dropped.
-    pub fn push(&mut self, bytes: Bytes) {
-        if self.end == End::Open && !bytes.is_empty() {
-            self.written += bytes.len() as u64;
-            self.kept.push_back(bytes);
+    pub fn push(&mut self, bytes: impl AsRef<[u8]>) {
+        if self.end == End::Open {
+            self.written += bytes.as_ref().len() as u64;
+            self.kept.extend_from_slice(bytes.as_ref());
         }
     }
 
@@ -144,25 +143,19 @@ impl Outbox {
     }
 
     fn unsent(&self, room: usize) -> Bytes {
-        let mut skip = usize::try_from(self.sent - self.acked).unwrap_or(usize::MAX);
-        for bytes in &self.kept {
-            if skip < bytes.len() {
-                return bytes.slice(skip..bytes.len().min(skip + room));
-            }
-            skip -= bytes.len();
-        }
-        Bytes::new()
+        let skip = usize::try_from(self.sent - self.acked).unwrap_or(usize::MAX);
+        let unsent = self.kept.get(skip..).unwrap_or_default();
+        Bytes::copy_from_slice(&unsent[..unsent.len().min(room)])
     }
 
     fn drop_until(&mut self, offset: u64) {
-        while self.acked < offset {
-            let Some(first) = self.kept.front_mut() else { break };
-            let drop = usize::try_from(offset - self.acked).unwrap_or(usize::MAX).min(first.len());
-            first.advance(drop);
-            self.acked += drop as u64;
-            if first.is_empty() {
-                self.kept.pop_front();
-            }
+        let drop = usize::try_from(offset.saturating_sub(self.acked)).unwrap_or(usize::MAX);
+        let drop = drop.min(self.kept.len());
+        self.kept.advance(drop);
+        self.acked += drop as u64;
+        if self.kept.is_empty() {
+            // An idle stream holds no memory.
+            self.kept = BytesMut::new();
         }
     }
 }
