@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::StreamId;
+use crate::frame::{PAYLOAD_MAX, StreamId};
 
 /// Version of this contract. Host and agent come from one build, but a machine may outlive the
 /// server that started it, so the two still check.
@@ -102,6 +102,13 @@ pub enum Request {
     },
     /// Writes everything to the disk.
     Sync,
+}
+
+impl Request {
+    /// Whether it is short enough for a frame.
+    pub fn fits(&self) -> bool {
+        postcard::experimental::serialized_size(self).is_ok_and(|len| len <= PAYLOAD_MAX)
+    }
 }
 
 /// Bare → warm.

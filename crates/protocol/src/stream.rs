@@ -64,6 +64,12 @@ impl Outbox {
         }
     }
 
+    /// A stream of an earlier process, whose receiver has everything before `offset`.
+    pub fn resume(stream: StreamId, offset: u64) -> Self {
+        let limit = offset.saturating_add(WINDOW);
+        Self { acked: offset, sent: offset, written: offset, limit, ..Self::new(stream) }
+    }
+
     /// How many bytes may be pushed now.
     pub fn room(&self) -> usize {
         if self.end > End::Open {
@@ -85,6 +91,11 @@ impl Outbox {
         self.end = self.end.max(End::Ended);
     }
 
+    /// Everything before this is with the receiver.
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
     /// Whether the receiver has all of it.
     pub fn is_done(&self) -> bool {
         self.end == End::Acked
@@ -102,7 +113,8 @@ impl Outbox {
         if !self.is_ready() {
             return None;
         }
-        let room = usize::try_from(self.limit - self.sent).unwrap_or(usize::MAX).min(CHUNK_MAX);
+        let room = self.limit.saturating_sub(self.sent).min(CHUNK_MAX as u64);
+        let room = usize::try_from(room).unwrap_or(CHUNK_MAX);
         let bytes = self.unsent(room);
         let offset = self.sent;
         self.sent += bytes.len() as u64;

@@ -135,3 +135,15 @@ fn false_frames_cost_little() {
     }
     assert!(skipped < 100, "{skipped} looks at {} bytes", hostile.len());
 }
+
+#[test]
+fn a_request_that_is_too_long_is_known_before_it_is_sent() {
+    let request = |len| Request::Stat { path: "x".repeat(len) };
+    assert!(request(PAYLOAD_MAX - 4).fits());
+    assert!(!request(PAYLOAD_MAX - 3).fits());
+    let frame =
+        Frame { epoch: Epoch(1), body: Body::Request { id: 1, request: request(PAYLOAD_MAX - 4) } };
+    let mut out = BytesMut::new();
+    frame.encode(&mut out);
+    assert_eq!(out.len(), HEADER_LEN + PAYLOAD_MAX);
+}

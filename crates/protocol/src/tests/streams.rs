@@ -151,3 +151,31 @@ fn a_peer_that_breaks_the_rules_is_refused() {
     let ack = Ack { stream: STREAM, offset: 1, limit: 9, last: false };
     assert_eq!(outbox.on_ack(&ack), Err(Violation::AckOfUnsent));
 }
+
+#[test]
+fn a_hostile_acknowledgement_harms_nobody() {
+    for (offset, limit) in [(5, 0), (5, u64::MAX), (0, 0)] {
+        for waiting in [false, true] {
+            let mut outbox = Outbox::new(STREAM);
+            outbox.push(b"hello");
+            outbox.end();
+            if waiting {
+                outbox.on_epoch();
+            }
+            outbox.on_ack(&Ack { stream: STREAM, offset, limit, last: false }).unwrap();
+            while outbox.next_data().is_some() {}
+            assert_eq!(outbox.room(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_resumed_stream_goes_on_where_the_receiver_stands() {
+    let mut outbox = Outbox::resume(STREAM, 1000);
+    outbox.push(b"hello");
+    outbox.end();
+    let data = outbox.next_data().unwrap();
+    assert_eq!((data.offset, &data.bytes[..], data.last), (1000, &b"hello"[..], true));
+    outbox.on_ack(&Ack { stream: STREAM, offset: 1005, limit: 2000, last: true }).unwrap();
+    assert!(outbox.is_done());
+}
