@@ -1,0 +1,202 @@
+//! The agent: one loop over all that can happen.
+
+use std::{io, rc::Rc};
+
+use protocol::{
+    Ack, Body, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response, VERSION,
+    Welcome,
+};
+use rustix::fd::OwnedFd;
+
+use crate::{
+    commands::Commands,
+    identity::{Identity, Place},
+    link::{Incoming, Link},
+    outgoing::Outgoing,
+    poll::{Poll, Ready, Source},
+    refusal::refuse,
+    sys,
+};
+
+/// Reads of the channel before anything else has its turn.
+const READS_A_TURN: usize = 16;
+/// With so many bytes of answers waiting, no more questions are read.
+const CONTROL_MAX: usize = 2 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    poll: Rc<Poll>,
+    children: OwnedFd,
+    link: Link,
+    outgoing: Outgoing,
+    commands: Commands,
+    place: Place,
+    phase: Phase,
+    identity: Option<Identity>,
+    /// The host process that talks to us.
+    instance: Option<u64>,
+}
+
+impl Agent {
+    pub(crate) fn new(link: Link, place: Place) -> io::Result<Self> {
+        let poll = Rc::new(Poll::new()?);
+        let children = sys::watch_children()?;
+        poll.watch(&children, Source::Children)?;
+        link.watch(&poll)?;
+        Ok(Self {
+            commands: Commands::new(Rc::clone(&poll)),
+            poll,
+            children,
+            link,
+            outgoing: Outgoing::default(),
+            place,
+            phase: Phase::Bare,
+            identity: None,
+            instance: None,
+        })
+    }
+
+    /// Serves for ever.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        loop {
+            let timeout = if self.can_receive() { Some(0) } else { self.commands.until_deadline() };
+            for (source, ready) in self.poll.wait(timeout)? {
+                self.on_ready(source, ready)?;
+            }
+            self.receive();
+            self.commands.expire();
+            self.link.write(|out| self.outgoing.fill(out));
+        }
+    }
+
+    fn on_ready(&mut self, source: Source, ready: Ready) -> io::Result<()> {
+        match source {
+            Source::Channel => self.link.on_ready(ready),
+            Source::Listener => {
+                if self.link.accept(&self.poll)? {
+                    self.outgoing.pause();
+                }
+            }
+            Source::Children => {
+                let mut signals = [0; 1024];
+                while matches!(rustix::io::read(&self.children, &mut signals), Ok(1..)) {}
+                self.commands.reap(&mut self.outgoing);
+            }
+            Source::Wake => {}
+            Source::Stream(stream) => self.commands.on_ready(stream, ready, &mut self.outgoing),
+        }
+        Ok(())
+    }
+
+    fn can_receive(&self) -> bool {
+        self.link.can_read() && self.outgoing.control_len() < CONTROL_MAX
+    }
+
+    fn receive(&mut self) {
+        for _ in 0..READS_A_TURN {
+            if !self.can_receive() {
+                return;
+            }
+            match self.link.read() {
+                Incoming::Some => {
+                    while let Some(frame) = self.link.next_frame() {
+                        self.on_frame(frame);
+                    }
+                }
+                Incoming::Nothing => return,
+                Incoming::HungUp => return self.outgoing.pause(),
+            }
+        }
+    }
+
+    fn on_frame(&mut self, frame: Frame) {
+        match frame.body {
+            Body::Hello(hello) => self.on_hello(frame.epoch, &hello),
+            _ if self.outgoing.epoch() != Some(frame.epoch) => {}
+            Body::Request { id, request } => self.on_request(id, request),
+            Body::Data(data) => self.on_data(&data),
+            Body::Ack(ack) => self.on_ack(&ack),
+            Body::Reset(reset) => self.on_reset(reset),
+            // Only we say these.
+            Body::Welcome(_) | Body::Reply { .. } | Body::Event(_) => {}
+        }
+    }
+
+    /// A repeated hello is answered again and changes nothing.
+    fn on_hello(&mut self, epoch: protocol::Epoch, hello: &Hello) {
+        let is_new = self.outgoing.epoch() != Some(epoch);
+        if is_new {
+            self.outgoing.begin(epoch);
+        }
+        self.outgoing.say(Body::Welcome(Welcome { version: VERSION, phase: self.phase }));
+        if is_new {
+            self.instance = Some(hello.instance);
+            self.commands.tell_inputs(&mut self.outgoing);
+        }
+    }
+
+    fn on_request(&mut self, id: u64, request: Request) {
+        let reply = self.answer(request);
+        self.outgoing.say(Body::Reply { id, reply });
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Response, Refusal> {
+        let done = |()| Response::Done;
+        match request {
+            Request::Ping => Ok(Response::Done),
+            Request::Claim(claim) => {
+                if self.phase == Phase::Live {
+                    let same = self.identity.as_ref().map(|own| own.machine_id);
+                    return if same == Some(claim.machine_id) {
+                        Ok(Response::Done)
+                    } else {
+                        Err(self.wrong_phase())
+                    };
+                }
+                self.identity = Some(Identity::of(claim, &self.place)?);
+                self.phase = Phase::Live;
+                Ok(Response::Done)
+            }
+            Request::Start(start) => {
+                let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
+                let outgoing = &mut self.outgoing;
+                let pid = self.commands.start(start, identity, &self.place, outgoing)?;
+                Ok(Response::Started { pid })
+            }
+            Request::Signal { command, signal } => self.commands.signal(command, signal).map(done),
+            Request::Resize { command, rows, cols } => {
+                self.commands.resize(command, rows, cols).map(done)
+            }
+            Request::Commands => Ok(Response::Commands(self.commands.states())),
+            Request::Forget { command } => {
+                self.commands.forget(command, &mut self.outgoing).map(done)
+            }
+            _ => Err(refuse(RefusalCode::Invalid, "not known yet")),
+        }
+    }
+
+    fn wrong_phase(&self) -> Refusal {
+        refuse(RefusalCode::WrongPhase, format!("the machine is {:?}", self.phase).to_lowercase())
+    }
+
+    fn on_data(&mut self, data: &Data) {
+        self.commands.on_data(data, &mut self.outgoing);
+    }
+
+    fn on_ack(&mut self, ack: &Ack) {
+        match self.outgoing.on_ack(ack) {
+            Ok(true) => self.outgoing.close(ack.stream),
+            Ok(false) => self.commands.on_room(ack.stream, &mut self.outgoing),
+            // The host breaks the rules: the stream is over.
+            Err(_violation) => {
+                let reset = Reset { stream: ack.stream };
+                self.outgoing.say(Body::Reset(reset));
+                self.on_reset(reset);
+            }
+        }
+    }
+
+    fn on_reset(&mut self, reset: Reset) {
+        self.commands.on_reset(reset.stream, &mut self.outgoing);
+    }
+}

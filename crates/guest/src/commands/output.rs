@@ -1,0 +1,84 @@
+//! One output of a command: a pipe or a terminal, read only while its stream has room.
+
+use protocol::StreamId;
+use rustix::{
+    fd::OwnedFd,
+    io::{Errno, ioctl_fionread},
+};
+
+use crate::{outgoing::Outgoing, poll::Ready};
+
+/// A terminal hides how much it holds; no more than this is read after its command's end.
+const TERMINAL_REST_MAX: u64 = 64 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stream: StreamId,
+    fd: OwnedFd,
+    ready: Ready,
+    /// Once the command has ended: how much of what is there belongs to it.
+    rest: Option<u64>,
+}
+
+/// How far an output is.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It waits for more bytes or for room.
+    Open,
+    /// The command has closed it.
+    Ended,
+    /// Its command has ended and all its output is taken; others still hold it open.
+    LeftOver,
+}
+
+impl Output {
+    pub(crate) fn new(stream: StreamId, fd: OwnedFd) -> Self {
+        Self { stream, fd, ready: Ready::UNTRIED, rest: None }
+    }
+
+    pub(crate) fn on_ready(&mut self, ready: Ready) {
+        self.ready.add(ready);
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// The command has ended: what is there now is the last of it.
+    pub(crate) fn finish(&mut self) {
+        let is_terminal = rustix::termios::isatty(&self.fd);
+        let rest = if is_terminal { Ok(TERMINAL_REST_MAX) } else { ioctl_fionread(&self.fd) };
+        self.rest = Some(rest.unwrap_or(0));
+        self.ready.add(Ready::UNTRIED);
+    }
+
+    /// Reads what is there, as far as the stream has room.
+    pub(crate) fn pump(&mut self, outgoing: &mut Outgoing, scratch: &mut [u8]) -> Progress {
+        loop {
+            if self.rest == Some(0) {
+                return Progress::LeftOver;
+            }
+            let rest = self.rest.and_then(|rest| usize::try_from(rest).ok()).unwrap_or(usize::MAX);
+            let room = outgoing.room(self.stream).min(rest).min(scratch.len());
+            if room == 0 || !self.ready.can_read() {
+                return Progress::Open;
+            }
+            match rustix::io::read(&self.fd, &mut scratch[..room]) {
+                Ok(0) => return Progress::Ended,
+                Ok(count) => {
+                    outgoing.push(self.stream, &scratch[..count]);
+                    self.rest = self.rest.map(|rest| rest.saturating_sub(count as u64));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.rest.is_some() => return Progress::LeftOver,
+                Err(Errno::AGAIN) => self.ready.no_read(),
+                // The other end of a terminal is closed: EIO.
+                Err(_) => return Progress::Ended,
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The byte channel to the host: a virtio-serial port that is there for good, or the latest
+//! connection to a Unix socket.
+
+use std::{io, os::unix::net::UnixListener, path::Path};
+
+use bytes::{Buf, BytesMut};
+use protocol::{Decoder, Frame};
+use rustix::{
+    fd::OwnedFd,
+    io::{Errno, ioctl_fionbio},
+};
+
+use crate::poll::{Poll, Ready, Source};
+
+const READ_SIZE: usize = 64 << 10;
+
+/// What reading gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming {
+    /// Bytes went to the decoder.
+    Some,
+    /// Nothing is there until the next event.
+    Nothing,
+    /// The host is gone; another may come.
+    HungUp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    listener: Option<UnixListener>,
+    channel: Option<OwnedFd>,
+    ready: Ready,
+    decoder: Decoder,
+    scratch: Vec<u8>,
+    /// Frames on their way out, the first perhaps in part.
+    out: BytesMut,
+}
+
+impl Link {
+    /// Serves connections to a Unix socket, the newest one only.
+    pub(crate) fn listen(socket: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(socket)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(Some(listener), None))
+    }
+
+    fn new(listener: Option<UnixListener>, channel: Option<OwnedFd>) -> Self {
+        Self {
+            listener,
+            channel,
+            ready: Ready::UNTRIED,
+            decoder: Decoder::default(),
+            scratch: vec![0; READ_SIZE],
+            out: BytesMut::new(),
+        }
+    }
+
+    pub(crate) fn watch(&self, poll: &Poll) -> io::Result<()> {
+        if let Some(listener) = &self.listener {
+            poll.watch(listener, Source::Listener)?;
+        }
+        self.channel.as_ref().map_or(Ok(()), |channel| poll.watch(channel, Source::Channel))
+    }
+
+    /// Takes the newest connection in place of the one before. Says whether there was one.
+    pub(crate) fn accept(&mut self, poll: &Poll) -> io::Result<bool> {
+        let mut newest = None;
+        while let Some(Ok((connection, _))) = self.listener.as_ref().map(UnixListener::accept) {
+            newest = Some(connection);
+        }
+        let Some(connection) = newest else { return Ok(false) };
+        ioctl_fionbio(&connection, true)?;
+        poll.watch(&connection, Source::Channel)?;
+        self.forget();
+        self.channel = Some(connection.into());
+        self.ready = Ready::UNTRIED;
+        Ok(true)
+    }
+
+    pub(crate) fn on_ready(&mut self, ready: Ready) {
+        self.ready.add(ready);
+    }
+
+    /// Whether a read may give something at once.
+    pub(crate) fn can_read(&self) -> bool {
+        self.channel.is_some() && self.ready.can_read()
+    }
+
+    pub(crate) fn read(&mut self) -> Incoming {
+        let Some(channel) = self.channel.as_ref().filter(|_| self.ready.can_read()) else {
+            return Incoming::Nothing;
+        };
+        match rustix::io::read(channel, &mut self.scratch) {
+            Ok(0) => self.hang_up(),
+            Ok(count) => {
+                self.decoder.push(&self.scratch[..count]);
+                Incoming::Some
+            }
+            Err(Errno::INTR) => Incoming::Some,
+            Err(Errno::AGAIN) => {
+                self.ready.no_read();
+                Incoming::Nothing
+            }
+            Err(_) => self.hang_up(),
+        }
+    }
+
+    /// The next whole frame; what is no frame is passed over.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Ok(frame) = self.decoder.next_frame()? {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Writes what `fill` gives, until it gives nothing or the channel takes no more.
+    pub(crate) fn write(&mut self, mut fill: impl FnMut(&mut BytesMut)) {
+        while let Some(channel) = self.channel.as_ref().filter(|_| self.ready.can_write()) {
+            if self.out.is_empty() {
+                fill(&mut self.out);
+            }
+            if self.out.is_empty() {
+                break;
+            }
+            match rustix::io::write(channel, &self.out) {
+                Ok(count) => self.out.advance(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.ready.no_write(),
+                // Reading says that the host is gone.
+                Err(_) => self.ready.no_write(),
+            }
+        }
+    }
+
+    fn hang_up(&mut self) -> Incoming {
+        self.forget();
+        self.ready.no_read();
+        if self.listener.is_some() {
+            self.channel = None;
+        }
+        Incoming::HungUp
+    }
+
+    /// Frames that were cut off are over.
+    fn forget(&mut self) {
+        self.decoder.clear();
+        self.out.clear();
+    }
+}

@@ -1,0 +1,121 @@
+//! What waits to be sent: control frames first, then the streams in turn, one frame each.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::BytesMut;
+use protocol::{Ack, Body, CHUNK_MAX, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation};
+
+/// So much is handed to the channel at once, if there is that much: one write of a port.
+const BATCH: usize = CHUNK_MAX + HEADER_LEN;
+
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// None until the host has said hello.
+    epoch: Option<Epoch>,
+    control: BytesMut,
+    lanes: BTreeMap<StreamId, Lane>,
+    /// Streams that have something to send.
+    turns: VecDeque<StreamId>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    outbox: Outbox,
+    /// It is in `turns`.
+    queued: bool,
+}
+
+impl Outgoing {
+    /// Begins an epoch. The streams wait until the host says where it stands.
+    pub(crate) fn begin(&mut self, epoch: Epoch) {
+        self.pause();
+        self.epoch = Some(epoch);
+    }
+
+    /// The host is gone: nothing is sent until the next epoch.
+    pub(crate) fn pause(&mut self) {
+        self.epoch = None;
+        self.control = BytesMut::new();
+        self.turns.clear();
+        for lane in self.lanes.values_mut() {
+            lane.queued = false;
+            lane.outbox.on_epoch();
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Bytes of control frames that wait.
+    pub(crate) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Says something once, in this epoch.
+    pub(crate) fn say(&mut self, body: Body) {
+        if let Some(epoch) = self.epoch {
+            Frame { epoch, body }.encode(&mut self.control);
+        }
+    }
+
+    pub(crate) fn open(&mut self, stream: StreamId) {
+        self.lanes.insert(stream, Lane { outbox: Outbox::new(stream), queued: false });
+    }
+
+    pub(crate) fn close(&mut self, stream: StreamId) {
+        self.lanes.remove(&stream);
+    }
+
+    /// How many bytes the stream may be given.
+    pub(crate) fn room(&self, stream: StreamId) -> usize {
+        self.lanes.get(&stream).map_or(0, |lane| lane.outbox.room())
+    }
+
+    pub(crate) fn push(&mut self, stream: StreamId, bytes: &[u8]) {
+        self.with(stream, |outbox| outbox.push(bytes));
+    }
+
+    pub(crate) fn end(&mut self, stream: StreamId) {
+        self.with(stream, Outbox::end);
+    }
+
+    /// Whether the stream is open here.
+    pub(crate) fn knows(&self, stream: StreamId) -> bool {
+        self.lanes.contains_key(&stream)
+    }
+
+    /// Says whether the stream is through.
+    pub(crate) fn on_ack(&mut self, ack: &Ack) -> Result<bool, Violation> {
+        let mut result = Ok(false);
+        self.with(ack.stream, |outbox| result = outbox.on_ack(ack).map(|()| outbox.is_done()));
+        result
+    }
+
+    /// Puts the next frames into `out`.
+    pub(crate) fn fill(&mut self, out: &mut BytesMut) {
+        let Some(epoch) = self.epoch else { return };
+        std::mem::swap(out, &mut self.control);
+        while out.len() < BATCH
+            && let Some(stream) = self.turns.pop_front()
+        {
+            let Some(lane) = self.lanes.get_mut(&stream) else { continue };
+            if let Some(data) = lane.outbox.next_data() {
+                Frame { epoch, body: Body::Data(data) }.encode(out);
+            }
+            lane.queued = lane.outbox.is_ready();
+            if lane.queued {
+                self.turns.push_back(stream);
+            }
+        }
+    }
+
+    fn with(&mut self, stream: StreamId, change: impl FnOnce(&mut Outbox)) {
+        let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        change(&mut lane.outbox);
+        if !lane.queued && lane.outbox.is_ready() {
+            lane.queued = true;
+            self.turns.push_back(stream);
+        }
+    }
+}

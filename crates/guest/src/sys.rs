@@ -1,0 +1,148 @@
+//! The few things that need `unsafe`: what runs between fork and exec, and system calls that have
+//! no safe wrapper.
+
+#![expect(unsafe_code, reason = "the one module that calls the kernel by hand")]
+
+use std::{io, os::unix::process::CommandExt, process::Command};
+
+use rustix::{
+    fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    fs::{Gid, Uid},
+    io::Errno,
+};
+
+use crate::accounts::Account;
+
+/// Added to the errno of a failed `chdir`, to tell it from a failed `exec`.
+pub(crate) const CHDIR_FAILED: i32 = 1 << 16;
+
+/// What a child becomes before it runs its program.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) cwd: std::ffi::CString,
+    /// None keeps the agent's own user.
+    pub(crate) account: Option<Account>,
+    pub(crate) terminal: Terminal,
+}
+
+/// Whether standard input is the child's controlling terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Terminal {
+    None,
+    Stdin,
+}
+
+impl Child {
+    /// Has `command` become this between fork and exec.
+    pub(crate) fn prepare(self, command: &mut Command) {
+        let account = self.account.map(|account| Ids {
+            uid: Uid::from_raw(account.uid),
+            gid: Gid::from_raw(account.gid),
+            groups: account.groups.into_iter().map(Gid::from_raw).collect(),
+        });
+        let (cwd, terminal) = (self.cwd, self.terminal);
+        let become_child = move || {
+            unblock_signals()?;
+            rustix::process::setsid()?;
+            if terminal == Terminal::Stdin {
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+            }
+            if let Some(ids) = &account {
+                be_killed_first()?;
+                rustix::thread::set_thread_groups(&ids.groups)?;
+                rustix::thread::set_thread_gid(ids.gid)?;
+                rustix::thread::set_thread_uid(ids.uid)?;
+            }
+            let chdir_failed =
+                |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error() + CHDIR_FAILED);
+            rustix::process::chdir(cwd.as_c_str()).map_err(chdir_failed)
+        };
+        // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, so
+        // it may run in the child of a process with threads.
+        unsafe { command.pre_exec(become_child) };
+    }
+}
+
+struct Ids {
+    uid: Uid,
+    gid: Gid,
+    groups: Vec<Gid>,
+}
+
+/// The agent is never killed for want of memory, its commands are.
+fn be_killed_first() -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags, open};
+    let file = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(file, b"0")?;
+    Ok(())
+}
+
+fn child_signal() -> libc::sigset_t {
+    // SAFETY: an all-zero `sigset_t` is a valid one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid signal set.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: `set` is a valid signal set and the number that of a signal.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+    set
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Blocks SIGCHLD and gives a descriptor that becomes readable by it. To be called before any
+/// thread is started, so that it is blocked in all.
+pub(crate) fn watch_children() -> io::Result<OwnedFd> {
+    let set = child_signal();
+    // SAFETY: `set` is a valid signal set; the old one is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: `set` is a valid signal set, and -1 asks for a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
+    // SAFETY: the descriptor was just made and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn unblock_signals() -> io::Result<()> {
+    let set = child_signal();
+    // SAFETY: `set` is a valid signal set; the old one is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) })?;
+    Ok(())
+}
+
+/// Sends any signal, a real-time one as well, to a process group.
+pub(crate) fn kill_group(group: rustix::process::Pid, signal: u8) -> io::Result<()> {
+    // SAFETY: `kill` has no preconditions; the group is a positive number.
+    check(unsafe { libc::kill(-group.as_raw_pid(), i32::from(signal)) })?;
+    Ok(())
+}
+
+/// Empties a block device's cache: its content may have changed behind the kernel's back.
+pub(crate) fn flush_block_cache(device: impl AsFd) -> io::Result<()> {
+    const BLKFLSBUF: libc::Ioctl = 0x1261;
+    let device = device.as_fd().as_raw_fd();
+    // SAFETY: this request takes no argument.
+    check(unsafe { libc::ioctl(device, BLKFLSBUF, 0) })?;
+    Ok(())
+}
+
+/// Mixes a seed into the kernel's random generator, counts it as true entropy, and has the
+/// generator draw a new key from it at once.
+pub(crate) fn reseed(random: impl AsFd, seed: &[u8; 32]) -> io::Result<()> {
+    const RNDADDENTROPY: libc::Ioctl = 0x4008_5203;
+    const RNDRESEEDCRNG: libc::Ioctl = 0x5207;
+    #[repr(C)]
+    struct PoolInfo {
+        entropy_bits: libc::c_int,
+        size: libc::c_int,
+        bytes: [u8; 32],
+    }
+    let info = PoolInfo { entropy_bits: 256, size: 32, bytes: *seed };
+    let random = random.as_fd().as_raw_fd();
+    // SAFETY: `info` is a `rand_pool_info` with as many bytes as its size says.
+    check(unsafe { libc::ioctl(random, RNDADDENTROPY, &raw const info) })?;
+    // SAFETY: this request takes no argument.
+    check(unsafe { libc::ioctl(random, RNDRESEEDCRNG, 0) })?;
+    Ok(())
+}
