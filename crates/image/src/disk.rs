@@ -1,0 +1,16 @@
+//! From a tar stream to a disk: [`tar`] reads it into a [`tree::Tree`], [`ext4`] writes the tree.
+//!
+//! The tree holds names and metadata in memory and file contents in one spool file, so that several
+//! streams can be laid over one another before anything is written. No entry ever touches the
+//! host's file system under its own name: a hostile stream has nowhere to escape to.
+
+mod acl;
+pub mod ext4;
+pub mod path;
+mod pax;
+mod spool;
+pub mod tar;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;

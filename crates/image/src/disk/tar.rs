@@ -1,0 +1,271 @@
+//! Reads a tar stream into a tree: ustar, GNU and PAX, trusting none of it.
+//!
+//! Own code rather than a library, since a library that gathers long names and PAX records for its
+//! caller lets a hostile stream say how much memory that takes.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::path::{PathFault, TreePath};
+use super::pax::{Overrides, PaxFault};
+use super::tree::{Limits, Meta, Special, Time, Tree, TreeError};
+
+mod header;
+
+use header::{BLOCK_BYTES, EntryKind, Header, HeaderFault};
+
+/// Of all extended headers for one entry; the longest of use are some hundred kilobytes.
+const EXTENSION_BYTES_MAX: u64 = 1 << 20;
+/// Padding after the end of the archive that is read, so that the writer gets rid of it.
+const PADDING_BYTES_MAX: u64 = 1 << 20;
+/// As the kernel has it.
+const LINK_TARGET_BYTES_MAX: usize = 4095;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    #[error("could not read the tar stream")]
+    Read(#[source] io::Error),
+    #[error("the tar stream has a header with a bad {field}")]
+    Header { field: &'static str },
+    #[error("the tar stream has an extended header that is {fault}")]
+    Extension { fault: &'static str },
+    #[error("the path {path:?} in the tar stream {fault}")]
+    Path { path: String, fault: PathFault },
+    #[error("{path}: {what} in the tar stream, which is not supported")]
+    Unsupported { path: String, what: &'static str },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// A tree of one tar stream; `spool` is an empty file for the contents.
+pub fn tree_from_tar(source: impl Read, spool: File, limits: Limits) -> Result<Tree, TarError> {
+    let mut tree = Tree::new(spool, limits);
+    lay(source, &mut tree)?;
+    Ok(tree)
+}
+
+/// Lays a tar stream over `tree`. After an error the tree is of no use.
+///
+/// Absolute paths mean paths below the root; paths with `..`, or through anything but directories,
+/// are errors, as are sparse files and names that are not UTF-8.
+pub fn lay(source: impl Read, tree: &mut Tree) -> Result<(), TarError> {
+    lay_at(source, tree, |path| Some(path.to_owned()))
+}
+
+/// As [`lay`], but each entry goes where `place` says for its path (`/a/b`), or nowhere. Hard links
+/// keep their targets.
+pub fn lay_at(
+    mut source: impl Read,
+    tree: &mut Tree,
+    place: impl Fn(&str) -> Option<String>,
+) -> Result<(), TarError> {
+    let mut globals = Extended::new(Overrides::default());
+    let mut local: Option<Extended> = None;
+    while let Some(header) = next_header(&mut source)? {
+        if let EntryKind::Content(kind) = header.kind {
+            let overrides = local.take().unwrap_or_else(|| globals.clone()).overrides;
+            let mut entry = Entry::new(kind, header, overrides)?;
+            let Some(path) = place(&entry.path.to_string()) else {
+                entry.skip(&mut source)?;
+                continue;
+            };
+            entry.path = parse_path(path.as_bytes())?;
+            entry.enter(&mut source, tree)?;
+        } else if header.kind == EntryKind::PaxGlobal {
+            globals.read(&mut source, &header)?;
+        } else {
+            let start = || Extended::new(globals.overrides.clone());
+            local.get_or_insert_with(start).read(&mut source, &header)?;
+        }
+    }
+    let mut padding = source.take(PADDING_BYTES_MAX);
+    io::copy(&mut padding, &mut io::sink()).map_err(TarError::Read)?;
+    Ok(())
+}
+
+/// What extended headers have said, and how much more they may say.
+#[derive(Clone)]
+struct Extended {
+    overrides: Overrides,
+    bytes_left: u64,
+}
+
+impl Extended {
+    fn new(overrides: Overrides) -> Self {
+        Self { overrides, bytes_left: EXTENSION_BYTES_MAX }
+    }
+
+    fn read(&mut self, source: &mut impl Read, header: &Header) -> Result<(), TarError> {
+        let too_long = TarError::Extension { fault: "too long" };
+        self.bytes_left = self.bytes_left.checked_sub(header.size).ok_or(too_long)?;
+        let mut text = Vec::new();
+        source.by_ref().take(header.size).read_to_end(&mut text).map_err(TarError::Read)?;
+        if (text.len() as u64) < header.size {
+            return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        skip_padding(source, header.size)?;
+        match header.kind {
+            EntryKind::LongPath => self.overrides.path = Some(until_nul(text)),
+            EntryKind::LongLink => self.overrides.link = Some(until_nul(text)),
+            EntryKind::PaxLocal | EntryKind::PaxGlobal => self.overrides.read(&text)?,
+            EntryKind::Content(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A header with what overrides it applied.
+struct Entry {
+    kind: u8,
+    path: TreePath,
+    link: Vec<u8>,
+    meta: Meta,
+    size: u64,
+    device: (u32, u32),
+}
+
+impl Entry {
+    fn new(kind: u8, header: Header, overrides: Overrides) -> Result<Self, TarError> {
+        let raw = overrides.path.unwrap_or(header.path);
+        let path = parse_path(&raw)?;
+        // Before POSIX a directory was a file whose name ends in a slash.
+        let is_old_directory = kind == header::FILE && raw.ends_with(b"/");
+        let mut meta = Meta::new(header.mode, overrides.mtime.unwrap_or(header.mtime));
+        meta.uid = overrides.uid.unwrap_or(header.uid);
+        meta.gid = overrides.gid.unwrap_or(header.gid);
+        meta.xattrs = overrides.xattrs;
+        meta.xattrs.retain(|name, _| is_linux_attribute(name));
+        Ok(Self {
+            kind: if is_old_directory { header::DIRECTORY } else { kind },
+            path,
+            link: overrides.link.unwrap_or(header.link),
+            meta,
+            size: overrides.size.unwrap_or(header.size),
+            device: header.device,
+        })
+    }
+
+    fn skip(self, source: &mut impl Read) -> Result<(), TarError> {
+        if self.kind != header::FILE {
+            return Ok(());
+        }
+        let skipped = io::copy(&mut source.by_ref().take(self.size), &mut io::sink());
+        if skipped.map_err(TarError::Read)? < self.size {
+            return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        skip_padding(source, self.size)
+    }
+
+    fn enter(self, source: &mut impl Read, tree: &mut Tree) -> Result<(), TarError> {
+        let Self { kind, path, link, meta, size, device: (major, minor) } = self;
+        match kind {
+            header::FILE => {
+                tree.put_file(&path, meta, size, source)?;
+                skip_padding(source, size)?;
+            }
+            header::DIRECTORY => tree.put_directory(&path, meta)?,
+            header::HARD_LINK => tree.link(&path, &parse_path(&link)?)?,
+            header::SYMLINK => {
+                let target = Special::Symlink(symlink_target(link)?);
+                tree.put_special(&path, meta, target)?;
+            }
+            header::CHAR_DEVICE => {
+                tree.put_special(&path, meta, Special::CharDevice { major, minor })?;
+            }
+            header::BLOCK_DEVICE => {
+                tree.put_special(&path, meta, Special::BlockDevice { major, minor })?;
+            }
+            header::FIFO => tree.put_special(&path, meta, Special::Fifo)?,
+            header::GNU_SPARSE => return Err(unsupported(&path, "a sparse file")),
+            _ => return Err(unsupported(&path, "an entry of an unknown kind")),
+        }
+        Ok(())
+    }
+}
+
+/// Whether Linux could keep the attribute at all: archives from elsewhere have others.
+fn is_linux_attribute(name: &str) -> bool {
+    let spaces = ["user.", "trusted.", "security."];
+    let in_space = |space: &str| name.strip_prefix(space).is_some_and(|rest| !rest.is_empty());
+    spaces.into_iter().any(in_space)
+        || matches!(name, "system.posix_acl_access" | "system.posix_acl_default")
+}
+
+/// The next header, or nothing at the end of the archive.
+fn next_header(source: &mut impl Read) -> Result<Option<Header>, TarError> {
+    let mut block = [0; BLOCK_BYTES];
+    let mut filled = 0;
+    while filled < BLOCK_BYTES {
+        match source.read(&mut block[filled..]) {
+            Ok(0) if filled == 0 => return Ok(None),
+            Ok(0) => return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into())),
+            Ok(got) => filled += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(TarError::Read(error)),
+        }
+    }
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let header = Header::parse(&block).map_err(|HeaderFault(field)| TarError::Header { field })?;
+    Ok(Some(header))
+}
+
+/// Contents fill whole blocks.
+fn skip_padding(source: &mut impl Read, size: u64) -> Result<(), TarError> {
+    let block = BLOCK_BYTES as u64;
+    let padding = (block - size % block) % block;
+    let skipped = io::copy(&mut source.by_ref().take(padding), &mut io::sink());
+    if skipped.map_err(TarError::Read)? < padding {
+        return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    text.truncate(end);
+    text
+}
+
+fn parse_path(bytes: &[u8]) -> Result<TreePath, TarError> {
+    TreePath::parse(bytes).map_err(|fault| path_fault(bytes, fault))
+}
+
+fn symlink_target(bytes: Vec<u8>) -> Result<String, TarError> {
+    let fault = match bytes.len() {
+        0 => Some(PathFault::Empty),
+        1..=LINK_TARGET_BYTES_MAX => bytes.contains(&0).then_some(PathFault::HoldsNul),
+        _ => Some(PathFault::TooLong),
+    };
+    if let Some(fault) = fault {
+        return Err(path_fault(&bytes, fault));
+    }
+    String::from_utf8(bytes).map_err(|error| path_fault(error.as_bytes(), PathFault::NotUtf8))
+}
+
+/// The path shortened, since it may be as long as a stream wants it.
+fn path_fault(bytes: &[u8], fault: PathFault) -> TarError {
+    let shown = &bytes[..bytes.len().min(200)];
+    TarError::Path { path: String::from_utf8_lossy(shown).into_owned(), fault }
+}
+
+fn unsupported(path: &TreePath, what: &'static str) -> TarError {
+    TarError::Unsupported { path: path.to_string(), what }
+}
+
+impl From<PaxFault> for TarError {
+    fn from(fault: PaxFault) -> Self {
+        let fault = match fault {
+            PaxFault::Form => "not made of records",
+            PaxFault::Number => "with a bad number",
+            PaxFault::Sparse => "of a sparse file, which is not supported",
+        };
+        Self::Extension { fault }
+    }
+}
+
+/// Of a header's own field: a time, where seconds are all there is.
+fn whole_seconds(seconds: i64) -> Time {
+    Time { seconds, nanoseconds: 0 }
+}

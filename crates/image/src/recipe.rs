@@ -1,0 +1,212 @@
+//! The default image: Debian with the tools that programs and agents expect, and Node.js.
+//!
+//! Debian's part is made by `mmdebstrap`, without root where the host allows user namespaces, and
+//! comes as a tar stream; Node.js and npm come from npm's registry, pinned and checked. The two
+//! are laid over one another and written as one disk.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::cache::{Cache, CacheError, Shelf};
+use crate::catalog::{self, Config, DISK_NAME, Image, Record};
+use crate::debian::{SUITE, Sources, SourcesError};
+use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
+use crate::disk::tar::{self, TarError};
+use crate::disk::tree::{Limits, Time, Tree};
+use crate::program::{MMDEBSTRAP, ProgramError};
+use crate::progress::{Event, Progress, Step};
+
+mod node;
+
+pub use node::NodeError;
+
+/// What the image is called.
+pub const NAME: &str = "default";
+
+/// Whom commands run as; has no password and may do everything through `sudo`.
+const USER: &str = "fumehood";
+const HOME: &str = "/home/fumehood";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const PACKAGES: [&str; 13] = [
+    "bash",
+    "ca-certificates",
+    "coreutils",
+    "curl",
+    "findutils",
+    "git",
+    "iproute2",
+    "kmod",
+    // Any host name that a sandbox is given resolves, which sudo and others insist on.
+    "libnss-myhostname",
+    "procps",
+    "python3",
+    "sudo",
+    "tar",
+];
+
+/// Settings for dpkg: documentation is of no use to programs, licences have to stay.
+const DPKG_SETTINGS: [&str; 5] = [
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/man/*",
+];
+
+const APT_SETTINGS: [&str; 3] =
+    ["APT::Install-Recommends \"false\"", "Acquire::Languages \"none\"", "Acquire::Retries \"3\""];
+
+/// What is done in the image after all packages are there.
+const CUSTOMIZE: &str = include_str!("recipe/customize.sh");
+
+/// Every sandbox may grow this far; the file is sparse, so it costs nothing until then.
+const LAYOUT: Layout<'static> = Layout {
+    label: "root",
+    size_bytes: 32 << 30,
+    // 64 MiB: half a gigabyte, as mke2fs would have it, would all end in each sandbox's overlay.
+    journal_blocks: 16_384,
+    // One for 16 KiB, as mke2fs has it.
+    inodes: 1 << 21,
+};
+
+/// How often the stream is reported.
+const REPORT_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("could not read the tree that mmdebstrap made")]
+    Tar(#[from] TarError),
+    #[error("could not write the image's disk")]
+    Disk(#[from] WriteError),
+    #[error("could not {action} {path}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// The default image in the cache, or else a new one. The first takes milliseconds.
+pub fn build(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError> {
+    let recipe = recipe_key(cache);
+    if let Some(image) = cached(cache, &recipe)? {
+        return Ok(image);
+    }
+    let claim = cache.claim(Shelf::Images, progress)?;
+    if let Some(image) = cached(cache, &recipe)? {
+        return Ok(image);
+    }
+    let draft = claim.draft()?;
+    let spool =
+        tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
+    let mut tree = Tree::new(spool, Limits::default());
+    let began = made_at(draft.path())?;
+    progress(Event::Began(Step::FetchNode));
+    let packages = node::fetch()?;
+    install_packages(&mut tree, progress)?;
+    packages.lay(&mut tree)?;
+    tree.settle_times(Time { seconds: began, nanoseconds: 0 });
+
+    progress(Event::Began(Step::WriteDisk));
+    let disk = draft.path().join(DISK_NAME);
+    let digest = ext4::write(&tree, &disk, LAYOUT)?.to_string();
+    let record = Record {
+        name: NAME.to_owned(),
+        recipe,
+        created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
+        disk_bytes: LAYOUT.size_bytes,
+        content_bytes: tree.content_bytes(),
+        config: config(),
+        digest,
+    };
+    let path = draft.path().join("image.json");
+    let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
+    text.and_then(|text| fs::write(&path, text)).map_err(fault("write", &path))?;
+    let name = format!("{}-{}", record.recipe, &record.digest[..16]);
+    let folder = draft.publish(&name)?;
+    Ok(Image::new(folder, record))
+}
+
+fn cached(cache: &Cache, recipe: &str) -> Result<Option<Image>, CacheError> {
+    let mut images = catalog::list(cache)?.into_iter();
+    Ok(images.find(|image| image.recipe() == recipe))
+}
+
+/// Changes with everything that we decide about the image.
+fn recipe_key(cache: &Cache) -> String {
+    let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
+    let all = (WRITER_VERSION, LAYOUT, cache.architecture(), debian, node::PINS, config());
+    let digest = Sha256::digest(format!("{all:?}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn config() -> Config {
+    let env = [("PATH", PATH), ("LANG", "C.UTF-8")];
+    Config {
+        user: USER.to_owned(),
+        home: HOME.to_owned(),
+        cwd: HOME.to_owned(),
+        env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), RecipeError> {
+    progress(Event::Began(Step::InstallPackages));
+    let sources = Sources::of_host()?.list();
+    let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
+    let prepare = |command: &mut std::process::Command| {
+        // Somewhere that the user of a namespace can be too.
+        command.current_dir("/");
+        command.args(["--variant=minbase", "--format=tar"]);
+        command.arg(format!("--mode={mode}"));
+        command.arg(format!("--include={}", PACKAGES.join(",")));
+        command.args(DPKG_SETTINGS.map(|setting| format!("--dpkgopt={setting}")));
+        command.args(APT_SETTINGS.map(|setting| format!("--aptopt={setting}")));
+        command.arg(format!("--customize-hook={CUSTOMIZE}"));
+        command.args([SUITE, "-"]).args(sources.lines());
+    };
+    let said = |line: &str| progress(Event::Said(line.trim_start_matches("I: ")));
+    MMDEBSTRAP.stream(prepare, said, |stdout| {
+        let counted = Counted { source: stdout, bytes: 0, reported: 0, progress };
+        tar::lay(counted, tree).map_err(RecipeError::from)
+    })
+}
+
+/// Reports how much has come.
+struct Counted<'a, R> {
+    source: R,
+    bytes: u64,
+    reported: u64,
+    progress: Progress<'a>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let got = self.source.read(buf)?;
+        self.bytes += got as u64;
+        if self.bytes - self.reported >= REPORT_BYTES {
+            self.reported = self.bytes;
+            (self.progress)(Event::Advanced { bytes: self.bytes, total: None });
+        }
+        Ok(got)
+    }
+}
+
+/// When a file was last changed: the clock that we need, out of the file system.
+fn made_at(path: &Path) -> Result<i64, RecipeError> {
+    Ok(fs::metadata(path).map_err(fault("look at", path))?.mtime())
+}
+
+fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecipeError {
+    let path = path.to_owned();
+    move |source| RecipeError::Io { action, path, source }
+}

@@ -1,0 +1,48 @@
+# Run by mmdebstrap on the host, in the image's namespace, when all packages are installed.
+# $1 is the image's root. What is here decides a part of the image's key, so it takes no other input.
+set -eu
+root=$1
+
+chroot "$root" useradd --uid 1000 --user-group --create-home --shell /bin/bash fumehood
+echo 'fumehood ALL=(ALL:ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/fumehood"
+chmod 0440 "$root/etc/sudoers.d/fumehood"
+
+# The host's own of these do not belong in the image; the guest agent sets each sandbox's.
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf" "$root/etc/machine-id"
+echo sandbox >"$root/etc/hostname"
+: >"$root/etc/resolv.conf"
+: >"$root/etc/machine-id"
+chmod 0644 "$root/etc/hostname" "$root/etc/resolv.conf" "$root/etc/machine-id"
+cat >"$root/etc/hosts" <<'END'
+127.0.0.1	localhost
+::1		localhost ip6-localhost ip6-loopback
+ff02::1		ip6-allnodes
+ff02::2		ip6-allrouters
+END
+echo 'LANG=C.UTF-8' >"$root/etc/default/locale"
+
+# The mirror that the image was made from is the host's affair.
+rm -f "$root/etc/apt/sources.list" "$root/etc/apt/apt.conf.d/99mmdebstrap"
+cat >"$root/etc/apt/sources.list.d/debian.sources" <<'END'
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: trixie trixie-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://deb.debian.org/debian-security
+Suites: trixie-security
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+END
+echo 'Acquire::Languages "none";' >"$root/etc/apt/apt.conf.d/90fumehood"
+# A sandbox that dies in the middle of an installation is thrown away: no need to wait for the disk.
+echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fumehood"
+
+# What differs from build to build and is of no use.
+find "$root/var/log" "$root/var/cache" "$root/tmp" "$root/run" -type f -delete
+find "$root/var/lib/apt/lists" -type f -delete
+rm -f "$root"/etc/*- "$root"/var/lib/dpkg/*-old "$root/etc/.pwd.lock"
+# The day of the last change of each password.
+sed -i -E 's/^([^:]*:[^:]*):[0-9]+:/\1:20000:/' "$root/etc/shadow"
