@@ -1,0 +1,161 @@
+//! The one writer of a log.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use protocol::Exit;
+
+use super::{
+    LogError, Offsets, Output, blocking, record,
+    segment::{self, Segment},
+    shared::Shared,
+};
+
+/// Appends. Dropped before [`LogWriter::end`], the log ends without an exit.
+#[derive(Debug)]
+pub struct LogWriter {
+    shared: Arc<Shared>,
+    /// The newest segment's, unless a new one is due.
+    file: Option<Arc<File>>,
+}
+
+/// Records to be written in one go.
+struct Draft {
+    records: Vec<u8>,
+    /// Where the log stands after them.
+    totals: Offsets,
+    exit: Option<Exit>,
+    /// How many more bytes the segment takes.
+    room: usize,
+}
+
+impl LogWriter {
+    pub(super) fn new(shared: Arc<Shared>, file: Option<File>) -> Self {
+        Self { shared, file: file.map(Arc::new) }
+    }
+
+    /// Where the log stands.
+    pub fn offsets(&self) -> Offsets {
+        self.shared.state().totals
+    }
+
+    /// Appends runs of bytes; once this returns, they outlive the process. Waits while the log is
+    /// full and a reader holds its oldest segment. To be awaited to its end.
+    pub async fn append<'a>(
+        &mut self,
+        runs: impl IntoIterator<Item = (Output, &'a [u8])>,
+    ) -> Result<(), LogError> {
+        let longest = self.segment_room() - record::HEADER_LEN;
+        let mut draft = self.draft();
+        for (output, run) in runs {
+            for piece in run.chunks(longest.min(record::PAYLOAD_MAX)) {
+                let needed = record::HEADER_LEN + piece.len();
+                if draft.room < needed {
+                    self.write(draft).await?;
+                    self.file = None;
+                    draft = self.draft();
+                }
+                record::put_output(&mut draft.records, output, piece);
+                *draft.totals.get_mut(output) += piece.len() as u64;
+                draft.room -= needed;
+            }
+        }
+        self.write(draft).await
+    }
+
+    /// The command has ended, and all of its output was appended.
+    pub async fn end(mut self, exit: Exit) -> Result<(), LogError> {
+        let mut draft = self.draft();
+        record::put_end(&mut draft.records, &exit);
+        draft.exit = Some(exit);
+        self.write(draft).await
+    }
+
+    /// What a segment has room for behind its header.
+    fn segment_room(&self) -> usize {
+        self.shared.bounds.segment_bytes - segment::HEADER_LEN
+    }
+
+    fn draft(&self) -> Draft {
+        let state = self.shared.state();
+        let newest = state.segments.back().filter(|_| self.file.is_some());
+        let used = newest.map_or(segment::HEADER_LEN as u64, |newest| newest.len);
+        let used = usize::try_from(used).unwrap_or(usize::MAX);
+        let room = self.shared.bounds.segment_bytes.saturating_sub(used);
+        Draft { records: Vec::new(), totals: state.totals, exit: None, room }
+    }
+
+    async fn write(&mut self, draft: Draft) -> Result<(), LogError> {
+        if draft.records.is_empty() {
+            return Ok(());
+        }
+        match self.file.clone() {
+            Some(file) => self.extend(file, draft).await?,
+            None => self.begin(draft).await?,
+        }
+        self.shared.grown.notify_waiters();
+        Ok(())
+    }
+
+    async fn extend(&self, file: Arc<File>, draft: Draft) -> Result<(), LogError> {
+        let newest = self.shared.state().segments.back().copied();
+        let Segment { index, len: at, .. } = newest.expect("its file is open");
+        let Draft { records, totals, exit, .. } = draft;
+        let len = at + records.len() as u64;
+        let written = blocking(move || segment::append(&file, at, &records)).await;
+        written.map_err(|source| LogError::write(&self.path(index), source))?;
+        let mut state = self.shared.state();
+        (state.totals, state.exit) = (totals, exit);
+        if let Some(newest) = state.segments.back_mut() {
+            newest.len = len;
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment, and drops the oldest if there are too many.
+    async fn begin(&mut self, draft: Draft) -> Result<(), LogError> {
+        let segments = self.shared.bounds.segments;
+        let (index, start, dropped) = self
+            .shared
+            .wait(&self.shared.freed, |state| {
+                let is_full = segments <= state.segments.len();
+                let dropped = if is_full { Some(state.drop_oldest()?) } else { None };
+                Some((state.next_index, state.totals, dropped))
+            })
+            .await;
+        let (path, dropped) = (self.path(index), dropped.map(|oldest| self.path(oldest.index)));
+        let mut bytes = segment::header(index, start);
+        bytes.extend_from_slice(&draft.records);
+        let len = bytes.len() as u64;
+        let made = blocking(move || replace(dropped.as_deref(), &path, &bytes)).await;
+        let file = made.map_err(|source| LogError::write(&self.path(index), source))?;
+        self.file = Some(Arc::new(file));
+        let mut state = self.shared.state();
+        state.segments.push_back(Segment { index, start, len });
+        state.next_index = index + 1;
+        (state.totals, state.exit) = (draft.totals, draft.exit);
+        Ok(())
+    }
+
+    fn path(&self, index: u64) -> PathBuf {
+        segment::path(&self.shared.folder, index)
+    }
+}
+
+fn replace(dropped: Option<&Path>, path: &Path, bytes: &[u8]) -> io::Result<File> {
+    if let Some(dropped) = dropped {
+        std::fs::remove_file(dropped)?;
+    }
+    segment::create(path, bytes)
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.shared.state().is_open = false;
+        self.shared.grown.notify_waiters();
+    }
+}
