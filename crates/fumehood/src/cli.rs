@@ -1,0 +1,426 @@
+//! What a person types. The doc comments are the help.
+#![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::duration;
+use crate::failure::EXIT_CODES;
+use crate::place::Place;
+
+/// Run code nobody has read in a microVM of its own.
+///
+/// Every sandbox is a virtual machine with its own kernel. It sees nothing of this computer but
+/// what you hand it. A server of your own starts by itself when the first command needs it.
+#[derive(Debug, Parser)]
+#[command(name = "fumehood", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which server to speak to.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerOptions {
+    /// Use the server at this URL (http://HOST:PORT) instead of your own
+    #[arg(long, global = true, value_name = "URL", env = "FUMEHOOD_SERVER")]
+    pub(crate) server: Option<String>,
+
+    /// Read the token for --server from this file [default: the variable FUMEHOOD_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    // A variable and not an option, since everybody sees the arguments of a process.
+    #[arg(skip = Secret::from_environment())]
+    pub(crate) token: Option<Secret>,
+}
+
+/// Text that nothing shows.
+#[derive(Clone)]
+pub(crate) struct Secret(pub String);
+
+impl Secret {
+    fn from_environment() -> Option<Self> {
+        std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(Self)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+fn with_exit_codes(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_CODES}")
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+    Create(Create),
+    Exec(Exec),
+    Connect(Connect),
+    Cp(Cp),
+    Ls(Ls),
+    Logs(Logs),
+    Stop(Stop),
+    Rm(Rm),
+    #[command(subcommand)]
+    Image(Image),
+    Serve(Serve),
+    Setup,
+    Doctor(Doctor),
+    Version(Version),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// What a new sandbox is like.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SandboxOptions {
+    /// The image to start from, as `fumehood image ls` names it [default: default]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// How many virtual processors it has [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) vcpus: Option<u32>,
+
+    /// How much memory it has, in MiB [default: the server's]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+
+    /// End it this long after its start, such as 90s, 5m, 2h or 1h30m [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Name it: letters, digits, - and _, at most 128 [default: made up]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// Variables for the command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EnvOptions {
+    /// Set a variable in the guest; KEY alone takes the value it has here
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+}
+
+/// How a command runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CommandOptions {
+    #[command(flatten)]
+    pub(crate) env: EnvOptions,
+
+    /// Start in this folder of the guest [default: the image's]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// Run as this user of the guest [default: the image's]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Give the command our stdin; without it, it reads end-of-file
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+}
+
+/// Run a command in a fresh sandbox and remove the sandbox
+///
+/// stdout and stderr of the command come out apart, and its exit code is ours. Ctrl-C stops and
+/// removes the sandbox; twice leaves at once.
+#[derive(Debug, Args)]
+#[command(after_help = with_exit_codes("\
+Examples:
+  fumehood run -- uname -r                      the guest's kernel, not yours
+  echo hi | fumehood run -i -- cat              stdin goes in with -i
+  fumehood run -it -- bash                      a shell in a terminal of its own
+  fumehood run -e TOKEN --timeout 1h -- ./job   TOKEN as it is set here, one hour
+  fumehood run --json -- node -v                one JSON object: name, exitCode, stdout, stderr,
+                                                durationMs (each stream's first 16 MiB, as text)
+"))]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) command: CommandOptions,
+
+    /// Run it in a terminal; with -i, keys go to the guest as they are pressed
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// Leave the sandbox running when the command has ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+
+    /// Print one JSON object at the end instead of the output
+    #[arg(long, conflicts_with = "tty")]
+    pub(crate) json: bool,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) argv: Vec<String>,
+}
+
+/// Make a sandbox and print its name
+///
+/// It runs until its time is over or `fumehood stop`.
+#[derive(Debug, Args)]
+#[command(after_help = with_exit_codes("\
+Examples:
+  box=$(fumehood create --memory 1024 --timeout 2h)
+  fumehood exec $box -- npm test
+"))]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) env: EnvOptions,
+
+    /// Commands run as this user of the guest [default: the image's]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Print the sandbox as JSON instead of its name
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run a command in a sandbox that runs
+///
+/// The first Ctrl-C goes to the command, the second leaves it behind.
+#[derive(Debug, Args)]
+#[command(after_help = with_exit_codes("\
+Examples:
+  fumehood exec box -- ls -l
+  fumehood exec --sudo box -- apt-get install -y jq
+  fumehood exec -d box -- python3 -m http.server   prints the command's id and returns
+  fumehood logs -f box cmd_...                     its output, from the start
+"))]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) command: CommandOptions,
+
+    /// Run it in a terminal; with -i, keys go to the guest as they are pressed
+    #[arg(short, long, conflicts_with = "detach")]
+    pub(crate) tty: bool,
+
+    /// Run it as root
+    #[arg(long)]
+    pub(crate) sudo: bool,
+
+    /// Print the command's id and do not wait for it
+    #[arg(short, long, conflicts_with = "interactive")]
+    pub(crate) detach: bool,
+
+    /// Kill it (137) when it takes longer than this, such as 90s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// The sandbox
+    pub(crate) name: String,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) argv: Vec<String>,
+}
+
+/// Open a login shell in a sandbox that runs
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Run the shell as root
+    #[arg(long)]
+    pub(crate) sudo: bool,
+
+    /// The sandbox
+    pub(crate) name: String,
+}
+
+/// Copy files and folders into or out of a sandbox
+///
+/// One side is NAME:PATH, the other a path here or `-`. A relative PATH starts from the sandbox's
+/// working folder. If the target is a folder, the copy goes into it; otherwise it becomes the
+/// target. SOURCE/. stands for what is in a folder, without the folder.
+///
+/// With `-`, a tar stream is unpacked into the folder PATH, or PATH is printed as one.
+///
+/// What comes out of a sandbox is not trusted: nothing is written outside the target, no device
+/// nodes are made, set-user-ID bits are dropped and files belong to you.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood cp ./project box:                  into box's working folder
+  fumehood cp box:report.html .
+  fumehood cp box:/var/log/. ./logs           the contents of /var/log
+  tar -c src | fumehood cp - box:/work
+  fumehood cp box:/etc - | tar -t")]
+pub(crate) struct Cp {
+    /// Keep owners and groups by number (into a sandbox only) [default: its default user's]
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+
+    /// What to copy: NAME:PATH, PATH or -
+    pub(crate) source: Place,
+
+    /// Where to: NAME:PATH, PATH or -
+    pub(crate) target: Place,
+}
+
+/// List sandboxes
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Those that have ended too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Print an array of JSON objects, as the API has them
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the output of a sandbox's command, from its start
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Go on until the command ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// The console of the machine instead: its kernel and what went wrong early
+    #[arg(long, conflicts_with = "command")]
+    pub(crate) console: bool,
+
+    /// The sandbox
+    pub(crate) name: String,
+
+    /// Which command, as `exec -d` printed it [default: the last one started]
+    #[arg(value_name = "CMD-ID")]
+    pub(crate) command: Option<String>,
+}
+
+/// Stop sandboxes
+///
+/// Returns when their machines are gone. One that has stopped already is no fault.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The sandboxes
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Remove sandboxes and their files
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Those that still run too; one that does not exist is no fault
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// The sandboxes
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Look at images
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// List the images that sandboxes can be made from
+    Ls {
+        /// Print an array of JSON objects, as the API has them
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Run a server in the foreground
+///
+/// Without --listen, on the Unix socket of your own server, where the command line finds it. With
+/// --listen, over TCP too: every request needs the bearer token that is in the file `token` of the
+/// state folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood serve --listen 127.0.0.1:7007
+  fumehood serve --listen 0.0.0.0:7007 --tls-cert cert.pem --tls-key key.pem
+
+Folders:
+  $FUMEHOOD_STATE_DIR   sandboxes, templates, socket, token [default: ~/.local/state/fumehood]
+  $FUMEHOOD_CACHE_DIR   images and kernels [default: ~/.cache/fumehood]
+
+$FUMEHOOD_LOG says what is logged, for example `debug` [default: info]")]
+pub(crate) struct Serve {
+    /// Listen on this address too, such as 127.0.0.1:7007
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Listen beyond this computer without TLS: the token can be read on the way
+    #[arg(long, requires = "listen", conflicts_with = "tls_cert")]
+    pub(crate) insecure: bool,
+
+    /// The certificate chain to serve TLS with, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Leave the session of whoever started it (as the command line does)
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+/// Say what this computer can do, and what to do about what it cannot
+///
+/// Ends with 0 when sandboxes can run.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the version
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// With build and API generation, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print completions for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood completions bash > ~/.local/share/bash-completion/completions/fumehood
+  fumehood completions zsh > ~/.zfunc/_fumehood
+  fumehood completions fish > ~/.config/fish/completions/fumehood.fish")]
+pub(crate) struct Completions {
+    /// Which shell
+    pub(crate) shell: Shell,
+}
+
+/// Write the man pages into a folder
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder; made if it is not there
+    pub(crate) folder: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

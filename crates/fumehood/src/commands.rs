@@ -1,0 +1,71 @@
+//! One file per command.
+
+mod completions;
+mod connect;
+mod cp;
+mod create;
+mod doctor;
+mod exec;
+mod image;
+mod logs;
+mod ls;
+mod man;
+mod rm;
+mod run;
+mod serve;
+mod setup;
+mod stop;
+mod version;
+
+use api::SandboxReply;
+use api::client::Resume;
+
+use crate::cli::{Command, ServerOptions};
+use crate::failure::{Exit, Failure};
+use crate::say::Verbosity;
+use crate::server::Server;
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) server: ServerOptions,
+    pub(crate) verbosity: Verbosity,
+}
+
+pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run::run(args, context).await,
+        Command::Create(args) => create::run(args, context).await,
+        Command::Exec(args) => exec::run(args, context).await,
+        Command::Connect(args) => connect::run(args, context).await,
+        Command::Cp(args) => cp::run(args, context).await,
+        Command::Ls(args) => ls::run(&args, context).await,
+        Command::Logs(args) => logs::run(args, context).await,
+        Command::Stop(args) => stop::run(&args, context).await,
+        Command::Rm(args) => rm::run(&args, context).await,
+        Command::Image(args) => image::run(&args, context).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Setup => setup::run(context).await,
+        Command::Doctor(args) => doctor::run(&args).await,
+        Command::Version(args) => version::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// The sandbox of this name, which must run.
+async fn running(server: &Server, name: &str) -> Result<SandboxReply, Failure> {
+    let reply = server.client().sandbox(name, Resume::No).await?;
+    let session = &reply.session;
+    if session.status.is_ended() {
+        let reason = session.end_reason.as_deref().unwrap_or(session.status.as_str());
+        let message = format!("sandbox {name} has ended: {reason}");
+        return Err(Failure::new(Exit::SandboxEnded, message));
+    }
+    Ok(reply)
+}
+
+/// The worst of several failures decides the exit code; all were told.
+fn worst(exits: impl IntoIterator<Item = Exit>) -> Exit {
+    exits.into_iter().max_by_key(|exit| exit.code()).unwrap_or(Exit::Command(0))
+}

@@ -1,0 +1,47 @@
+//! `fumehood create`.
+
+use api::client::ClientError;
+use api::{Code, CreateSandbox, SandboxReply};
+
+use super::Context;
+use crate::cli::Create;
+use crate::failure::{Exit, Failure};
+use crate::say;
+use crate::server::Server;
+
+pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure> {
+    let mut request = args.sandbox.request();
+    request.env = args.env.request()?;
+    request.user = args.user;
+    let server = Server::reach(&context.server).await?;
+    let made = make(&server, &request, context).await?;
+    if args.json {
+        say::out(&format!("{}\n", super::ls::json(&made.sandbox)?))?;
+    } else {
+        say::out(&format!("{}\n", made.sandbox.name))?;
+    }
+    Ok(Exit::Command(0))
+}
+
+/// Makes a sandbox, on a terminal with a word about why it takes so long.
+pub(crate) async fn make(
+    server: &Server,
+    request: &CreateSandbox,
+    context: &Context,
+) -> Result<SandboxReply, Failure> {
+    let what = format!(
+        "starting a sandbox of {} (the first of an image and size takes longer)",
+        request.image.as_deref().unwrap_or("default")
+    );
+    let making = async {
+        match server.client().create(request).await {
+            // A server that is just giving way has not touched it.
+            Err(ClientError::Refused { code: Code::Unavailable, .. }) => {
+                server.reach_again().await?;
+                Ok(server.client().create(request).await?)
+            }
+            made => Ok(made?),
+        }
+    };
+    say::waiting(&what, context.verbosity, making).await
+}

@@ -1,0 +1,203 @@
+//! `fumehood run`: a sandbox for one command.
+
+use std::pin::pin;
+
+use api::attach::{Exit as Ended, ExitReason, Start};
+use api::client::ClientError;
+use api::{Code, CreateSandbox, SandboxReply};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Context;
+use super::create::make;
+use crate::attached::{Attached, Captured, Ending, OnSignal, Output, Target};
+use crate::cli::Run;
+use crate::duration::millis;
+use crate::failure::{Exit, Failure};
+use crate::request::Tty;
+use crate::server::Server;
+use crate::signals::Signals;
+use crate::terminal::RawMode;
+use crate::{ids, say};
+
+pub(crate) async fn run(args: Run, context: &Context) -> Result<Exit, Failure> {
+    let tty = if args.tty { Tty::Yes } else { Tty::No };
+    let start = args.command.request(args.argv, tty)?;
+    // A name of ours, so that what an interrupt catches half-made can be removed.
+    let name = args.sandbox.name.clone().map_or_else(ids::sandbox_name, Ok)?;
+    let mut request = args.sandbox.request();
+    request.name = Some(name.clone());
+
+    let server = Server::reach(&context.server).await?;
+    let mut signals =
+        Signals::listen().map_err(|fault| Failure::host("listening for signals", fault))?;
+    let job = Job { server: &server, name: &name, context };
+    let began = Instant::now();
+    let made = job.make(&request, &mut signals).await?;
+    let start_time = began.elapsed();
+
+    let raw_mode = enter_raw_mode(&start)?;
+    let output = if args.json { Output::captured() } else { Output::passed() };
+    let target = Target::New(Box::new(start));
+    let mut attached = Attached::new(&server, &made.session.id, target, output);
+    let began = Instant::now();
+    let result = attached.run(&mut signals, OnSignal::Leave).await;
+    let run_time = began.elapsed();
+    drop(raw_mode);
+
+    if args.keep {
+        say::note(&format!("sandbox {name} is kept"));
+    } else {
+        job.remove(&mut signals).await;
+    }
+    let (exit, failure) = match &result {
+        Ok(Ending::Exited(ended)) => (explain(ended), None),
+        Ok(Ending::Left(signal)) => (Exit::Signal(*signal), None),
+        Err(failure) => (failure.exit(), failure.message()),
+    };
+    if let Output::Captured { stdout, stderr } = &attached.output {
+        let summary = Summary {
+            name: &name,
+            exit_code: exit.code(),
+            ended: result.as_ref().ok(),
+            stdout,
+            stderr,
+            start_ms: millis(start_time),
+            duration_ms: millis(run_time),
+            error: failure,
+        };
+        say::out(&format!("{}\n", summary.json()?))?;
+    }
+    result.map(|_| exit)
+}
+
+/// Keys go to the guest as they are pressed, if it has a terminal and we feed it.
+pub(crate) fn enter_raw_mode(start: &Start) -> Result<Option<RawMode>, Failure> {
+    if start.pty.is_none() || !start.stdin {
+        return Ok(None);
+    }
+    RawMode::enter().map_err(|fault| Failure::host("switching the terminal to raw mode", fault))
+}
+
+/// The exit code of a command that ended, and a word if it did not end by itself.
+pub(crate) fn explain(ended: &Ended) -> Exit {
+    match ended.reason {
+        Some(ExitReason::Timeout) => say::note("the command was killed: its time was over"),
+        Some(ExitReason::Oom) => say::note("the command was killed: the guest is out of memory"),
+        None => {}
+    }
+    Exit::Command(ended.code)
+}
+
+/// One run of `run`.
+struct Job<'a> {
+    server: &'a Server,
+    name: &'a str,
+    context: &'a Context,
+}
+
+impl Job<'_> {
+    /// Makes the sandbox; an interrupt meanwhile removes it again, whatever has become of it.
+    async fn make(
+        &self,
+        request: &CreateSandbox,
+        signals: &mut Signals,
+    ) -> Result<SandboxReply, Failure> {
+        let mut making = pin!(make(self.server, request, self.context));
+        let signal = tokio::select! {
+            made = &mut making => return made,
+            signal = signals.next() => signal,
+        };
+        let removing = async {
+            let removed = self.server.client().delete(self.name).await;
+            if removed.is_err_and(|fault| fault.code() == Some(Code::NotFound))
+                && making.await.is_ok()
+            {
+                self.tell(self.server.client().delete(self.name).await.err());
+            }
+        };
+        tokio::select! {
+            () = removing => {}
+            _ = signals.next() => say::note(&format!("sandbox {} may be left", self.name)),
+        }
+        Err(Failure::silent(Exit::Signal(signal)))
+    }
+
+    /// Removes the sandbox; an interrupt meanwhile is the second one, or wants no waiting either.
+    async fn remove(&self, signals: &mut Signals) {
+        let removing = async {
+            let mut removed = self.server.client().delete(self.name).await;
+            if matches!(removed, Err(ClientError::Unreachable { .. } | ClientError::Broken { .. }))
+                && self.server.reach_again().await.is_ok()
+            {
+                removed = self.server.client().delete(self.name).await;
+            }
+            self.tell(removed.err());
+        };
+        tokio::select! {
+            () = removing => {}
+            _ = signals.next() => say::note(&format!("sandbox {} may be left", self.name)),
+        }
+    }
+
+    fn tell(&self, fault: Option<ClientError>) {
+        if let Some(fault) = fault.filter(|fault| fault.code() != Some(Code::NotFound)) {
+            let fault = Failure::from(fault).message().unwrap_or_default();
+            say::note(&format!("sandbox {} was not removed: {fault}", self.name));
+        }
+    }
+}
+
+/// What `--json` tells.
+struct Summary<'a> {
+    name: &'a str,
+    exit_code: u8,
+    ended: Option<&'a Ending>,
+    stdout: &'a Captured,
+    stderr: &'a Captured,
+    start_ms: u64,
+    duration_ms: u64,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "JSON has no better word")]
+struct SummaryJson<'a> {
+    name: &'a str,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ExitReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    stdout: std::borrow::Cow<'a, str>,
+    stderr: std::borrow::Cow<'a, str>,
+    stdout_truncated: bool,
+    stderr_truncated: bool,
+    start_ms: u64,
+    duration_ms: u64,
+}
+
+impl Summary<'_> {
+    fn json(&self) -> Result<String, Failure> {
+        let ended = match self.ended {
+            Some(Ending::Exited(ended)) => Some(ended),
+            Some(Ending::Left(_)) | None => None,
+        };
+        super::ls::json(&SummaryJson {
+            name: self.name,
+            exit_code: self.exit_code,
+            signal: ended.and_then(|ended| ended.signal),
+            reason: ended.and_then(|ended| ended.reason),
+            error: self.error.as_deref(),
+            stdout: String::from_utf8_lossy(&self.stdout.bytes),
+            stderr: String::from_utf8_lossy(&self.stderr.bytes),
+            stdout_truncated: self.stdout.truncated,
+            stderr_truncated: self.stderr.truncated,
+            start_ms: self.start_ms,
+            duration_ms: self.duration_ms,
+        })
+    }
+}

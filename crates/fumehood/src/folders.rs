@@ -1,0 +1,61 @@
+//! Where state and cache lie.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Exit, Failure};
+
+/// What the server keeps: sandboxes, templates, its socket. `FUMEHOOD_STATE_DIR`.
+pub(crate) fn state() -> Result<PathBuf, Failure> {
+    find("FUMEHOOD_STATE_DIR", "XDG_STATE_HOME", ".local/state")
+}
+
+/// What can be made again: images, kernels. `FUMEHOOD_CACHE_DIR`.
+pub(crate) fn cache() -> Result<PathBuf, Failure> {
+    find("FUMEHOOD_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
+}
+
+/// The local server's socket.
+pub(crate) fn socket(state: &Path) -> PathBuf {
+    state.join("api.sock")
+}
+
+fn find(own: &str, xdg: &str, below_home: &str) -> Result<PathBuf, Failure> {
+    choose(own, absolute(own), absolute(xdg), absolute("HOME").map(|home| home.join(below_home)))
+}
+
+/// Our own variable names the folder itself; the others name a place for it.
+fn choose(
+    own_name: &str,
+    own: Option<PathBuf>,
+    xdg: Option<PathBuf>,
+    home: Option<PathBuf>,
+) -> Result<PathBuf, Failure> {
+    own.or_else(|| xdg.or(home).map(|place| place.join("fumehood"))).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("set HOME or {own_name} to an absolute path"))
+    })
+}
+
+/// A relative path means nothing to a server that stays.
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_variable_wins_then_xdg_then_home() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        for (own, xdg, home, chosen) in [
+            (path("/o"), path("/x"), path("/h"), Some("/o")),
+            (None, path("/x"), path("/h"), Some("/x/fumehood")),
+            (None, None, path("/h"), Some("/h/fumehood")),
+            (None, None, None, None),
+        ] {
+            let found = choose("OWN", own, xdg, home).ok();
+            assert_eq!(found.as_deref(), chosen.map(Path::new));
+        }
+    }
+}

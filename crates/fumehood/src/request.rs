@@ -1,0 +1,101 @@
+//! From what was typed to what is asked of the server.
+
+use std::env;
+
+use api::attach::Start;
+use api::{CreateSandbox, Env, Resources};
+
+use crate::cli::{CommandOptions, EnvOptions, SandboxOptions};
+use crate::duration;
+use crate::failure::{Exit, Failure};
+use crate::{ids, terminal};
+
+impl SandboxOptions {
+    pub(crate) fn request(&self) -> CreateSandbox {
+        let resources = Resources { vcpus: self.vcpus, memory: self.memory };
+        CreateSandbox {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            timeout: self.timeout.map(duration::millis),
+            resources: (resources != Resources::default()).then_some(resources),
+            persistent: Some(false),
+            ..CreateSandbox::default()
+        }
+    }
+}
+
+impl EnvOptions {
+    /// `KEY=VALUE` as it is; `KEY` with the value it has here.
+    pub(crate) fn request(&self) -> Result<Env, Failure> {
+        let env: Result<Env, Failure> = self.env.iter().map(|text| pair(text, env::var)).collect();
+        let env = env?;
+        env.check().map_err(|fault| Failure::new(Exit::Usage, fault))?;
+        Ok(env)
+    }
+}
+
+fn pair(
+    text: &str,
+    here: impl Fn(String) -> Result<String, env::VarError>,
+) -> Result<(String, String), Failure> {
+    if let Some((key, value)) = text.split_once('=') {
+        return Ok((key.to_owned(), value.to_owned()));
+    }
+    let value = here(text.to_owned())
+        .map_err(|fault| Failure::new(Exit::Usage, format!("-e {text}: {fault}")))?;
+    Ok((text.to_owned(), value))
+}
+
+/// Whether a command gets a terminal of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tty {
+    Yes,
+    No,
+}
+
+impl CommandOptions {
+    pub(crate) fn request(&self, argv: Vec<String>, tty: Tty) -> Result<Start, Failure> {
+        let mut argv = argv.into_iter();
+        let command = argv.next().unwrap_or_default();
+        let mut env = self.env.request()?;
+        let has_tty = tty == Tty::Yes;
+        if let (true, Ok(term)) = (has_tty, env::var("TERM")) {
+            env.0.entry("TERM".to_owned()).or_insert(term);
+        }
+        Ok(Start {
+            command,
+            args: argv.collect(),
+            cwd: self.workdir.clone(),
+            env,
+            user: self.user.clone(),
+            pty: has_tty.then(terminal::size),
+            stdin: self.interactive,
+            cmd_id: Some(ids::command_id()?),
+            ..Start::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_with_a_value_and_from_here() {
+        let here = |key: String| {
+            if key == "HERE" { Ok("there".to_owned()) } else { Err(env::VarError::NotPresent) }
+        };
+        for (text, wanted) in [
+            ("A=b", Some(("A", "b"))),
+            ("A=", Some(("A", ""))),
+            ("A=b=c", Some(("A", "b=c"))),
+            ("HERE", Some(("HERE", "there"))),
+            ("HERE=", Some(("HERE", ""))),
+            ("NOWHERE", None),
+        ] {
+            let found = pair(text, here).ok();
+            let found = found.as_ref().map(|(key, value)| (key.as_str(), value.as_str()));
+            assert_eq!(found, wanted, "{text}");
+        }
+    }
+}
