@@ -174,7 +174,13 @@ fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), Recip
         command.arg(format!("--customize-hook={CUSTOMIZE}"));
         command.args([SUITE, "-"]).args(sources.lines());
     };
-    let said = |line: &str| progress(Event::Said(line.trim_start_matches("I: ")));
+    let said = |line: &str| {
+        // It repeats the whole of a hook, which nobody wants to read.
+        match line.strip_prefix("I: ") {
+            Some(line) if !line.starts_with("running --") => progress(Event::Said(line)),
+            Some(_) | None => {}
+        }
+    };
     MMDEBSTRAP.stream(prepare, said, |stdout| {
         let counted = Counted { source: stdout, bytes: 0, reported: 0, progress };
         tar::lay(counted, tree).map_err(RecipeError::from)

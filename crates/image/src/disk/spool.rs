@@ -1,5 +1,6 @@
 //! The one file that holds the contents of all files of a tree until the disk is written.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,6 @@ use sha2::{Digest, Sha256};
 /// Large enough that system calls do not matter, small enough not to matter itself.
 const CHUNK_BYTES: usize = 1 << 17;
 
-#[derive(Debug)]
 pub(super) struct Spool {
     file: File,
     end: u64,
@@ -29,6 +29,13 @@ pub(super) struct Body {
 pub(super) enum Copying {
     Read(io::Error),
     Write(io::Error),
+}
+
+impl fmt::Debug for Spool {
+    /// Without the buffer.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Spool").field("end", &self.end).finish_non_exhaustive()
+    }
 }
 
 impl Spool {
