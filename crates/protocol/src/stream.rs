@@ -96,6 +96,11 @@ impl Outbox {
         self.acked
     }
 
+    /// Offset of what is pushed next.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Whether the receiver has all of it.
     pub fn is_done(&self) -> bool {
         self.end == End::Acked
