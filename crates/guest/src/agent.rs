@@ -1,18 +1,19 @@
 //! The agent: one loop over all that can happen.
 
-use std::{io, rc::Rc};
+use std::{convert::Infallible, io, rc::Rc};
 
 use protocol::{
-    Ack, Body, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response, VERSION,
-    Welcome,
+    Ack, Body, Claim, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response,
+    VERSION, Warm, Welcome,
 };
 use rustix::fd::OwnedFd;
 
 use crate::{
-    commands::Commands,
-    identity::{Identity, Place},
+    commands::{Commands, warm},
+    identity::Identity,
     link::{Incoming, Link},
     outgoing::Outgoing,
+    place::Place,
     poll::{Poll, Ready, Source},
     refusal::refuse,
     sys,
@@ -57,7 +58,7 @@ impl Agent {
     }
 
     /// Serves for ever.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Infallible> {
         loop {
             let timeout = if self.can_receive() { Some(0) } else { self.commands.until_deadline() };
             for (source, ready) in self.poll.wait(timeout)? {
@@ -144,19 +145,9 @@ impl Agent {
         let done = |()| Response::Done;
         match request {
             Request::Ping => Ok(Response::Done),
-            Request::Claim(claim) => {
-                if self.phase == Phase::Live {
-                    let same = self.identity.as_ref().map(|own| own.machine_id);
-                    return if same == Some(claim.machine_id) {
-                        Ok(Response::Done)
-                    } else {
-                        Err(self.wrong_phase())
-                    };
-                }
-                self.identity = Some(Identity::of(claim, &self.place)?);
-                self.phase = Phase::Live;
-                Ok(Response::Done)
-            }
+            Request::Warm(warm) => self.warm(warm).map(done),
+            Request::Claim(claim) => self.claim(claim).map(done),
+            Request::SetClock { unix_nanos } => self.place.set_clock(unix_nanos).map(done),
             Request::Start(start) => {
                 let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
                 let outgoing = &mut self.outgoing;
@@ -173,6 +164,34 @@ impl Agent {
             }
             _ => Err(refuse(RefusalCode::Invalid, "not known yet")),
         }
+    }
+
+    fn warm(&mut self, warm: Warm) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Bare => {}
+            // It was asked before, and the answer was lost.
+            Phase::Warm => return Ok(()),
+            Phase::Live => return Err(self.wrong_phase()),
+        }
+        self.place.begin_warming()?;
+        let identity = Identity::nobodys(&warm.user, &self.place)?;
+        warm::run(warm, &identity, &self.place);
+        self.place.end_warming();
+        self.phase = Phase::Warm;
+        Ok(())
+    }
+
+    fn claim(&mut self, claim: Claim) -> Result<(), Refusal> {
+        if self.phase == Phase::Live {
+            // It was asked before, and the answer was lost; or it is another claim.
+            let own = self.identity.as_ref().map(|identity| identity.machine_id);
+            let is_same = own == Some(claim.machine_id);
+            return if is_same { Ok(()) } else { Err(self.wrong_phase()) };
+        }
+        self.place.claim(&claim)?;
+        self.identity = Some(Identity::of(claim, &self.place)?);
+        self.phase = Phase::Live;
+        Ok(())
     }
 
     fn wrong_phase(&self) -> Refusal {

@@ -5,6 +5,7 @@ mod input;
 mod launch;
 mod output;
 mod spawn;
+pub(crate) mod warm;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,8 +29,9 @@ use self::{
 };
 use crate::{
     clock::now_ms,
-    identity::{Identity, Place},
+    identity::Identity,
     outgoing::Outgoing,
+    place::Place,
     poll::{Poll, Ready, Source},
     refusal::{refuse, refuse_io},
 };
@@ -89,7 +91,7 @@ impl Commands {
             return Err(refuse(RefusalCode::Invalid, "the command's number is too large"));
         }
         let time = Time::limited(start.timeout_ms);
-        let spawned = spawn::spawn(Launch::new(start, identity, place)?)?;
+        let spawned = spawn::spawn(&Launch::new(start, identity, place)?)?;
         let pid = spawned.pid;
         let mut command = Command::new(id, spawned, time);
         if let Err(error) = command.open(&self.poll, outgoing) {

@@ -1,46 +1,9 @@
-//! Where the agent runs, and who the machine is once it is claimed.
-
-use std::path::{Path, PathBuf};
+//! Who the machine is once it is claimed.
 
 use protocol::{Claim, Refusal, RefusalCode, User};
 
-use crate::{accounts::Account, refusal::refuse};
+use crate::{accounts::Account, place::Place, refusal::refuse};
 
-/// What is around the agent.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// An ordinary process, for tests: the paths of the host lead below `root`, and all commands
-    /// run as the agent's own user.
-    Process { root: PathBuf },
-}
-
-impl Place {
-    /// The folder that is the root of all paths.
-    pub(crate) fn root(&self) -> &Path {
-        match self {
-            Self::Process { root } => root,
-        }
-    }
-
-    /// A path of the host's, relative ones being relative to `cwd`.
-    pub(crate) fn resolve(&self, cwd: &str, path: &str) -> PathBuf {
-        let below = |path: &str| PathBuf::from(path.trim_start_matches('/'));
-        if path.starts_with('/') {
-            self.root().join(below(path))
-        } else {
-            self.root().join(below(cwd)).join(path)
-        }
-    }
-
-    /// Whom a process must become to run as `account`.
-    pub(crate) fn switch_to(&self, account: Account) -> Option<Account> {
-        match self {
-            Self::Process { .. } => None,
-        }
-    }
-}
-
-/// Who the machine is. Known from the claim on.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) machine_id: [u8; 16],
@@ -59,6 +22,12 @@ impl Identity {
         })
     }
 
+    /// Of a machine that is nobody's yet.
+    pub(crate) fn nobodys(user: &str, place: &Place) -> Result<Self, Refusal> {
+        let user = find_user(place, user)?;
+        Ok(Self { machine_id: [0; 16], cwd: "/".into(), env: Vec::new(), user })
+    }
+
     pub(crate) fn account(&self, user: &User, place: &Place) -> Result<Account, Refusal> {
         match user {
             User::Default => Ok(self.user.clone()),
@@ -68,7 +37,7 @@ impl Identity {
     }
 }
 
-pub(crate) fn find_user(place: &Place, name: &str) -> Result<Account, Refusal> {
+fn find_user(place: &Place, name: &str) -> Result<Account, Refusal> {
     Account::find(place.root(), name)
         .ok_or_else(|| refuse(RefusalCode::UnknownUser, format!("no user {name}")))
 }

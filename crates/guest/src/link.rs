@@ -44,6 +44,11 @@ impl Link {
         Ok(Self::new(Some(listener), None))
     }
 
+    /// Serves the host behind a virtio-serial port, which is there for good.
+    pub(crate) fn port(port: OwnedFd) -> Self {
+        Self::new(None, Some(port))
+    }
+
     fn new(listener: Option<UnixListener>, channel: Option<OwnedFd>) -> Self {
         Self {
             listener,

@@ -3,32 +3,67 @@
 
 mod accounts;
 mod agent;
+mod boot;
 mod clock;
 mod commands;
 mod identity;
 mod link;
 mod outgoing;
+mod place;
 mod poll;
 mod refusal;
+mod root;
 mod sys;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    convert::Infallible,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use agent::Agent;
 use link::Link;
+use place::Place;
+use root::Root;
 
 fn main() -> ExitCode {
-    let served = match Arguments::parse(std::env::args_os().skip(1)) {
-        Some(Arguments::Serve { socket, root }) => serve(&socket, root),
-        None => {
-            report("usage: guest --serve SOCKET [--root DIR]");
-            return ExitCode::from(2);
-        }
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if std::process::id() == 1 && arguments.peek().is_none_or(|first| first != "--serve") {
+        // Comes back only if it cannot go on; the kernel panics then and shows what was said.
+        boot::say(&serve_machine());
+        return ExitCode::FAILURE;
+    }
+    let Some(Arguments::Serve { socket, root }) = Arguments::parse(arguments) else {
+        report("usage: guest --serve SOCKET [--root DIR]");
+        return ExitCode::from(2);
     };
-    if let Err(error) = served {
-        report(&format!("guest: {error}"));
+    match serve_process(&socket, root) {
+        Ok(never) => match never {},
+        Err(error) => report(&format!("guest: {error}")),
     }
     ExitCode::FAILURE
+}
+
+/// Serves as PID 1 of a machine. Gives what went wrong.
+fn serve_machine() -> String {
+    let link = match boot::boot() {
+        Ok(link) => link,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            return format!("{error}: {}", cause.unwrap_or_default());
+        }
+    };
+    match Agent::new(link, Place::Machine(Root::Absent)).and_then(Agent::run) {
+        Ok(never) => match never {},
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Serves as an ordinary process.
+fn serve_process(socket: &Path, root: PathBuf) -> io::Result<Infallible> {
+    Agent::new(Link::listen(socket)?, Place::Process { root })?.run()
 }
 
 enum Arguments {
@@ -48,11 +83,6 @@ impl Arguments {
         };
         arguments.next().is_none().then_some(Self::Serve { socket, root })
     }
-}
-
-/// Serves as an ordinary process; comes back only if it cannot go on.
-fn serve(socket: &std::path::Path, root: PathBuf) -> std::io::Result<()> {
-    Agent::new(Link::listen(socket)?, identity::Place::Process { root })?.run()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where the agent speaks to a person")]

@@ -146,3 +146,30 @@ pub(crate) fn reseed(random: impl AsFd, seed: &[u8; 32]) -> io::Result<()> {
     check(unsafe { libc::ioctl(random, RNDRESEEDCRNG, 0) })?;
     Ok(())
 }
+
+/// Kills every process but the caller, which must be PID 1, and collects them all.
+pub(crate) fn kill_everything_else() {
+    // SAFETY: `kill` has no preconditions; of PID 1, -1 names every process but itself.
+    if unsafe { libc::kill(-1, libc::SIGKILL) } == 0 {
+        // Until there is no child left.
+        while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+    }
+}
+
+/// Brings the loopback interface up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: an all-zero `ifreq` is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
+    // SAFETY: `request` is an `ifreq` with a name and flags, which is what this one reads.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })?;
+    Ok(())
+}

@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use protocol::{Io, Refusal, RefusalCode, StartCommand, Stdin, User};
 
-use crate::{
-    accounts::Account,
-    identity::{Identity, Place},
-    refusal::refuse,
-};
+use crate::{accounts::Account, identity::Identity, place::Place, refusal::refuse};
 
 /// Where executables are looked up unless the environment says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
     process::{Command, Stdio},
 };
@@ -50,23 +50,28 @@ struct Given {
     stderr: Stdio,
 }
 
-pub(crate) fn spawn(launch: Launch) -> Result<Spawned, Refusal> {
-    let cwd = launch.cwd.as_path();
-    let cwd_c = CString::new(cwd.as_os_str().as_bytes())
-        .map_err(|_nul| refuse(RefusalCode::Invalid, "the folder's name holds a zero byte"))?;
-    check_folder(cwd)?;
-    let (ends, given) = connect(&launch).map_err(|error| refuse_io(&error, "pipes"))?;
-    let mut command = Command::new(&launch.argv[0]);
-    command.arg0(&launch.argv[0]).args(&launch.argv[1..]);
-    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
+pub(crate) fn spawn(launch: &Launch) -> Result<Spawned, Refusal> {
+    let mut command = command(launch)?;
+    let (ends, given) = connect(launch).map_err(|error| refuse_io(&error, "pipes"))?;
     command.stdin(given.stdin).stdout(given.stdout).stderr(given.stderr);
+    let child = command.spawn().map_err(|error| explain(&error, launch))?;
+    Ok(Spawned { pid: Pid::from_child(&child), ends })
+}
+
+/// The process but for its standard streams.
+pub(super) fn command(launch: &Launch) -> Result<Command, Refusal> {
+    check_folder(&launch.cwd)?;
+    let cwd = CString::new(launch.cwd.as_os_str().as_bytes())
+        .map_err(|_nul| refuse(RefusalCode::Invalid, "the folder's name holds a zero byte"))?;
+    let mut command = Command::new(&launch.argv[0]);
+    command.args(&launch.argv[1..]);
+    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
     let terminal = match launch.io {
         Io::Pipes => Terminal::None,
         Io::Pty { .. } => Terminal::Stdin,
     };
-    Child { cwd: cwd_c, account: launch.account.clone(), terminal }.prepare(&mut command);
-    let child = command.spawn().map_err(|error| explain(&error, &launch))?;
-    Ok(Spawned { pid: Pid::from_child(&child), ends })
+    Child { cwd, account: launch.account.clone(), terminal }.prepare(&mut command);
+    Ok(command)
 }
 
 fn connect(launch: &Launch) -> io::Result<(Ends, Given)> {

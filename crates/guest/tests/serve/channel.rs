@@ -2,7 +2,7 @@
 
 use protocol::*;
 
-use crate::client::Guest;
+use crate::guest::Guest;
 
 #[test]
 fn a_repeated_hello_is_answered_again() {

@@ -4,8 +4,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -15,112 +13,35 @@ use protocol::*;
 /// Nothing in these tests takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An agent that runs until it is dropped.
-pub struct Guest {
-    pub folder: tempfile::TempDir,
-    child: Child,
-}
-
-impl Guest {
-    pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_guest"));
-        child.arg("--serve").arg(folder.path().join("socket")).stdin(Stdio::null());
-        Self { child: child.spawn().unwrap(), folder }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn connect(&self) -> UnixStream {
-        let socket = self.folder.path().join("socket");
-        let mut tries = 0;
-        loop {
-            match UnixStream::connect(&socket) {
-                Ok(stream) => return stream,
-                Err(error) => assert!(tries < 2000, "{error}"),
-            }
-            tries += 1;
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-    }
-
-    /// A client that has claimed the machine.
-    pub fn client(&self) -> Client {
-        let mut client = Client::new(self.connect(), 1);
-        client.hello(1);
-        let claim = Request::Claim(self.claim());
-        assert_eq!(client.ask(claim), Ok(Response::Done));
-        client
-    }
-
-    pub fn claim(&self) -> Claim {
-        Claim {
-            hostname: "test".into(),
-            machine_id: [7; 16],
-            entropy: Entropy([1; 32]),
-            unix_nanos: 0,
-            user: "root".into(),
-            cwd: self.path("").to_str().unwrap().to_owned(),
-            env: vec![("CLAIMED".into(), "yes".into())],
-        }
-    }
-
-    /// A path in the folder where commands run.
-    pub fn path(&self, name: &str) -> PathBuf {
-        let home = self.folder.path().join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        home.join(name)
-    }
-
-    /// Resident memory now and at its peak, in KiB.
-    pub fn memory_kib(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
-        };
-        (field("VmRSS:"), field("VmHWM:"))
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
 /// A stream that comes in.
-pub struct In {
+pub(crate) struct In {
     inbox: Inbox,
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// How many bytes came, whether kept or not.
-    pub count: u64,
-    pub ended: bool,
-    pub stalled: bool,
-    pub keep: bool,
+    pub(crate) count: u64,
+    pub(crate) ended: bool,
+    pub(crate) stalled: bool,
+    pub(crate) keep: bool,
 }
 
-pub struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     decoder: Decoder,
-    pub epoch: Epoch,
-    pub instance: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) instance: u64,
     next_id: u64,
-    pub welcome: Option<Welcome>,
-    pub replies: HashMap<u64, Result<Response, Refusal>>,
-    pub exits: HashMap<CommandId, Exit>,
-    pub ins: BTreeMap<StreamId, In>,
-    pub outs: BTreeMap<StreamId, Outbox>,
-    pub resets: Vec<StreamId>,
+    pub(crate) welcome: Option<Welcome>,
+    pub(crate) replies: HashMap<u64, Result<Response, Refusal>>,
+    pub(crate) exits: HashMap<CommandId, Exit>,
+    pub(crate) ins: BTreeMap<StreamId, In>,
+    pub(crate) outs: BTreeMap<StreamId, Outbox>,
+    pub(crate) resets: Vec<StreamId>,
     /// Frames of another epoch.
-    pub stale: usize,
+    pub(crate) stale: usize,
 }
 
 impl Client {
-    pub fn new(stream: UnixStream, instance: u64) -> Self {
+    pub(crate) fn new(stream: UnixStream, instance: u64) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -140,14 +61,14 @@ impl Client {
     }
 
     /// Another connection, as after a lost one; what was under way is gone.
-    pub fn reconnect(&mut self, stream: UnixStream) {
+    pub(crate) fn reconnect(&mut self, stream: UnixStream) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         self.stream = stream;
         self.decoder.clear();
     }
 
     /// Begins an epoch and says where every stream stands.
-    pub fn hello(&mut self, epoch: u32) -> Welcome {
+    pub(crate) fn hello(&mut self, epoch: u32) -> Welcome {
         self.epoch = Epoch(epoch);
         self.welcome = None;
         self.outs.values_mut().for_each(Outbox::on_epoch);
@@ -158,32 +79,32 @@ impl Client {
         self.welcome.clone().unwrap()
     }
 
-    pub fn send(&mut self, body: Body) {
+    pub(crate) fn send(&mut self, body: Body) {
         let mut out = BytesMut::new();
         Frame { epoch: self.epoch, body }.encode(&mut out);
         self.raw(&out);
     }
 
     /// Bytes as they are.
-    pub fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn request(&mut self, request: Request) -> u64 {
+    pub(crate) fn request(&mut self, request: Request) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.send(Body::Request { id, request });
         id
     }
 
-    pub fn ask(&mut self, request: Request) -> Result<Response, Refusal> {
+    pub(crate) fn ask(&mut self, request: Request) -> Result<Response, Refusal> {
         let id = self.request(request);
         self.until(|client| client.replies.contains_key(&id));
         self.replies.remove(&id).unwrap()
     }
 
     /// Expects a stream.
-    pub fn expect(&mut self, stream: StreamId) {
+    pub(crate) fn expect(&mut self, stream: StreamId) {
         let input = In {
             inbox: Inbox::new(stream),
             bytes: Vec::new(),
@@ -196,7 +117,7 @@ impl Client {
     }
 
     /// Starts a command and expects its output.
-    pub fn start(&mut self, start: StartCommand) -> Result<Response, Refusal> {
+    pub(crate) fn start(&mut self, start: StartCommand) -> Result<Response, Refusal> {
         self.expect(StreamId::stdout(start.command));
         self.expect(StreamId::stderr(start.command));
         if start.stdin == Stdin::Stream {
@@ -207,32 +128,32 @@ impl Client {
     }
 
     /// Runs a command to its end.
-    pub fn run(&mut self, start: StartCommand) -> (Exit, String, String) {
+    pub(crate) fn run(&mut self, start: StartCommand) -> (Exit, String, String) {
         let id = start.command;
         let started = self.start(start);
         assert!(matches!(started, Ok(Response::Started { pid: 1.. })), "{started:?}");
         self.finish(id)
     }
 
-    pub fn finish(&mut self, id: CommandId) -> (Exit, String, String) {
+    pub(crate) fn finish(&mut self, id: CommandId) -> (Exit, String, String) {
         self.until(|client| client.exits.contains_key(&id) && client.has_ended(id));
         (self.exits[&id], self.text(StreamId::stdout(id)), self.text(StreamId::stderr(id)))
     }
 
-    pub fn has_ended(&self, id: CommandId) -> bool {
+    pub(crate) fn has_ended(&self, id: CommandId) -> bool {
         [StreamId::stdout(id), StreamId::stderr(id)].iter().all(|stream| self.ins[stream].ended)
     }
 
-    pub fn text(&self, stream: StreamId) -> String {
+    pub(crate) fn text(&self, stream: StreamId) -> String {
         String::from_utf8_lossy(&self.ins[&stream].bytes).into_owned()
     }
 
     /// Reads no more of a stream until told otherwise.
-    pub fn stall(&mut self, stream: StreamId) {
+    pub(crate) fn stall(&mut self, stream: StreamId) {
         self.ins.get_mut(&stream).unwrap().stalled = true;
     }
 
-    pub fn unstall(&mut self, stream: StreamId) {
+    pub(crate) fn unstall(&mut self, stream: StreamId) {
         let input = self.ins.get_mut(&stream).unwrap();
         input.stalled = false;
         input.settle();
@@ -241,7 +162,7 @@ impl Client {
     }
 
     /// Sends all of `bytes`, as the receiver takes them.
-    pub fn feed(&mut self, stream: StreamId, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, stream: StreamId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             self.until(|client| client.outs[&stream].room() > 0);
             let outbox = self.outs.get_mut(&stream).unwrap();
@@ -252,7 +173,7 @@ impl Client {
         }
     }
 
-    pub fn end(&mut self, stream: StreamId) {
+    pub(crate) fn end(&mut self, stream: StreamId) {
         self.outs.get_mut(&stream).unwrap().end();
         self.flush();
     }
@@ -266,14 +187,14 @@ impl Client {
     }
 
     /// Handles what comes until `condition` holds.
-    pub fn until(&mut self, condition: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&mut self, condition: impl Fn(&Self) -> bool) {
         while !condition(self) {
             self.turn();
         }
     }
 
     /// Waits for bytes and handles the frames in them.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let mut buffer = [0; 64 << 10];
         let count = self.stream.read(&mut buffer).expect("the agent says something in time");
         assert!(count > 0, "the agent hung up");
@@ -281,7 +202,7 @@ impl Client {
     }
 
     /// Handles what comes within `time`.
-    pub fn turns_for(&mut self, time: Duration) {
+    pub(crate) fn turns_for(&mut self, time: Duration) {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let mut buffer = [0; 64 << 10];
         loop {
@@ -357,7 +278,7 @@ impl In {
 }
 
 /// A command with nothing special about it.
-pub fn command(number: u32, argv: &[&str]) -> StartCommand {
+pub(crate) fn command(number: u32, argv: &[&str]) -> StartCommand {
     StartCommand {
         command: CommandId(number),
         argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -370,6 +291,6 @@ pub fn command(number: u32, argv: &[&str]) -> StartCommand {
     }
 }
 
-pub fn shell(number: u32, script: &str) -> StartCommand {
+pub(crate) fn shell(number: u32, script: &str) -> StartCommand {
     command(number, &["sh", "-c", script])
 }

@@ -2,7 +2,10 @@
 
 use protocol::*;
 
-use crate::client::{Guest, command, shell};
+use crate::{
+    client::{command, shell},
+    guest::Guest,
+};
 
 fn code(exit: Exit) -> (u8, Option<u8>, Option<ExitCause>) {
     (exit.code, exit.signal, exit.cause)

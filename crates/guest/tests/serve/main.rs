@@ -3,3 +3,4 @@
 mod channel;
 mod client;
 mod commands;
+mod guest;

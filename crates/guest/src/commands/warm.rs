@@ -1,0 +1,55 @@
+//! Commands that only fill caches: run one after another, seen by nobody.
+
+use std::process::{Command, Stdio};
+
+use protocol::{CommandId, Io, StartCommand, Stdin, User, Warm};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use super::{SIGKILL, launch::Launch, spawn};
+use crate::{clock::now_ms, identity::Identity, place::Place, sys};
+
+/// All of them together may take so long.
+const WARM_MS_MAX: u64 = 60_000;
+const COMMANDS_MAX: usize = 64;
+
+/// Runs the commands. Those that fail warm less, and that is all.
+pub(crate) fn run(warm: Warm, identity: &Identity, place: &Place) {
+    let deadline = now_ms() + WARM_MS_MAX;
+    for argv in warm.commands.into_iter().take(COMMANDS_MAX) {
+        let start = StartCommand {
+            command: CommandId(0),
+            argv,
+            env: Vec::new(),
+            cwd: None,
+            user: User::Default,
+            stdin: Stdin::Null,
+            io: Io::Pipes,
+            timeout_ms: None,
+        };
+        let Ok(launch) = Launch::new(start, identity, place) else { continue };
+        let Ok(mut command) = spawn::command(&launch) else { continue };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        wait(&mut command, deadline);
+    }
+}
+
+fn wait(command: &mut Command, deadline_ms: u64) {
+    let Ok(mut child) = command.spawn() else { return };
+    let pid = Pid::from_child(&child);
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+        let left = deadline_ms.saturating_sub(now_ms());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left / 1000).unwrap_or(0),
+            tv_nsec: i64::try_from(left % 1000 * 1_000_000).unwrap_or(0),
+        };
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        // Ended or out of time: either way it is over.
+        let _events = poll(&mut ended, Some(&timeout)).unwrap_or(0);
+    }
+    // Its group goes with it: nothing may run on.
+    let _was_there = sys::kill_group(pid, SIGKILL).is_ok();
+    let _status = child.wait().ok();
+}

@@ -1,0 +1,108 @@
+//! What is around the agent: a machine that is its own, or, for tests, somebody's computer.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use protocol::{Claim, Refusal};
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use crate::{accounts::Account, refusal::refuse_io, root::Root, sys};
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// PID 1 of a machine.
+    Machine(Root),
+    /// An ordinary process: the paths of the host lead below `root`, and all commands run as the
+    /// agent's own user.
+    Process { root: PathBuf },
+}
+
+impl Place {
+    /// The folder that is the root of all paths.
+    pub(crate) fn root(&self) -> &Path {
+        match self {
+            Self::Machine(_) => Path::new("/"),
+            Self::Process { root } => root,
+        }
+    }
+
+    /// A path of the host's, relative ones being relative to `cwd`.
+    pub(crate) fn resolve(&self, cwd: &str, path: &str) -> PathBuf {
+        let below = |path: &str| PathBuf::from(path.trim_start_matches('/'));
+        if path.starts_with('/') {
+            self.root().join(below(path))
+        } else {
+            self.root().join(below(cwd)).join(path)
+        }
+    }
+
+    /// Whom a process must become to run as `account`.
+    pub(crate) fn switch_to(&self, account: Account) -> Option<Account> {
+        match self {
+            Self::Machine(_) => Some(account),
+            Self::Process { .. } => None,
+        }
+    }
+
+    /// Makes the programs of the image runnable, with nothing written.
+    pub(crate) fn begin_warming(&mut self) -> Result<(), Refusal> {
+        if let Self::Machine(root) = self {
+            root.read_only()?;
+            Root::mount_tmp();
+        }
+        Ok(())
+    }
+
+    /// Ends what still runs and leaves no trace of it.
+    pub(crate) fn end_warming(&mut self) {
+        if let Self::Machine(_) = self {
+            sys::kill_everything_else();
+            Root::unmount_tmp();
+        }
+    }
+
+    /// Clock and randomness first, before anything can ask for them; then names and disk.
+    pub(crate) fn claim(&mut self, claim: &Claim) -> Result<(), Refusal> {
+        let Self::Machine(root) = self else { return Ok(()) };
+        set_clock(claim.unix_nanos)?;
+        reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
+        root.writable()?;
+        name(claim).map_err(|error| refuse_io(&error, "name of the machine"))
+    }
+
+    pub(crate) fn set_clock(&self, unix_nanos: u64) -> Result<(), Refusal> {
+        match self {
+            Self::Machine(_) => set_clock(unix_nanos),
+            Self::Process { .. } => Ok(()),
+        }
+    }
+}
+
+fn set_clock(unix_nanos: u64) -> Result<(), Refusal> {
+    let time = Timespec {
+        tv_sec: i64::try_from(unix_nanos / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(unix_nanos % 1_000_000_000).unwrap_or(0),
+    };
+    clock_settime(ClockId::Realtime, time).map_err(|errno| refuse_io(&errno.into(), "clock"))
+}
+
+fn reseed(seed: &[u8; 32]) -> io::Result<()> {
+    sys::reseed(fs::File::open("/dev/urandom")?, seed)
+}
+
+/// Host name and machine id, in the kernel and in the files that programs look at.
+fn name(claim: &Claim) -> io::Result<()> {
+    rustix::system::sethostname(claim.hostname.as_bytes())?;
+    let id: String = claim.machine_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::create_dir_all("/etc")?;
+    fs::write("/etc/machine-id", id + "\n")?;
+    fs::write("/etc/hostname", format!("{}\n", claim.hostname))?;
+    // `sudo` and others look their own host's name up.
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let others = hosts.lines().filter(|line| !line.starts_with("127.0.1.1"));
+    let mut hosts: String = others.map(|line| format!("{line}\n")).collect();
+    hosts.push_str(&format!("127.0.1.1 {}\n", claim.hostname));
+    fs::write("/etc/hosts", hosts)
+}
