@@ -1,4 +1,40 @@
 //! Owns the sandboxes: lifecycle, store, templates, limits, and the HTTP server in front of them.
+//!
+//! Nothing but a sandbox's one owner task changes that sandbox, and only [`http`] knows HTTP. The server is
+//! crash-only: machines outlive it, and every start goes through [`reconcile`].
 
 pub mod agent;
+mod clock;
 pub mod command_log;
+mod config;
+mod context;
+mod doctor;
+mod failpoint;
+mod http;
+mod ids;
+mod limits;
+mod platform;
+mod reconcile;
+mod registry;
+mod sandbox;
+mod server;
+mod setup;
+mod single_flight;
+mod store;
+mod templates;
+
+pub use config::{AgentProgram, Paths};
+pub use doctor::{Finding, Health, doctor};
+pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
+pub use setup::{SetupError, SetupEvent, explain, setup};
+
+/// An error and all its causes in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}

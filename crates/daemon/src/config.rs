@@ -1,0 +1,89 @@
+//! What a server is told when it starts: where its things are and whom it listens to.
+
+use std::path::{Path, PathBuf};
+
+/// The guest agent's program, as it goes into the initramfs.
+#[derive(Clone, Copy)]
+pub struct AgentProgram(pub &'static [u8]);
+
+impl std::fmt::Debug for AgentProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AgentProgram({} bytes)", self.0.len())
+    }
+}
+
+/// Where things are. Below `state` is what belongs to one server: its socket, store, machines and
+/// logs. Below `cache` is what any server of this user can use and anyone can make again: kernel,
+/// images, templates.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    state: PathBuf,
+    cache: PathBuf,
+}
+
+impl Paths {
+    pub fn new(state: PathBuf, cache: PathBuf) -> Self {
+        Self { state, cache }
+    }
+
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The socket of the API, for this user alone.
+    pub fn socket(&self) -> PathBuf {
+        self.state.join("api.sock")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.state.join("store.db")
+    }
+
+    /// The bearer token for who comes over TCP; mode 0600.
+    pub fn token(&self) -> PathBuf {
+        self.state.join("token")
+    }
+
+    /// Held by the one server that owns this state.
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("server.lock")
+    }
+
+    /// One folder per running machine.
+    pub fn machines(&self) -> PathBuf {
+        self.state.join("machines")
+    }
+
+    /// One folder per session, for what outlives its machine: the logs of its commands.
+    pub fn sessions(&self) -> PathBuf {
+        self.state.join("sessions")
+    }
+
+    /// All that is known of boots that failed.
+    pub fn failures(&self) -> PathBuf {
+        self.state.join("failures")
+    }
+
+    pub fn templates(&self) -> PathBuf {
+        self.cache.join("templates")
+    }
+
+    /// Small files that are dear to make: the blank overlay, the answer about KVM, initramfs.
+    pub fn pieces(&self) -> PathBuf {
+        self.cache.join("pieces")
+    }
+
+    /// Makes the folders, for this user alone.
+    pub fn make(&self) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let all =
+            [self.machines(), self.sessions(), self.failures(), self.templates(), self.pieces()];
+        all.iter().try_for_each(|folder| builder.create(folder))
+    }
+}

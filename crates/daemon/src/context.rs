@@ -1,0 +1,57 @@
+//! What all parts of one server share.
+
+use machine::{KvmState, Platform};
+use tokio::sync::OnceCell;
+
+use crate::{
+    config::{AgentProgram, Paths},
+    platform::{self, PlatformError},
+    store::Store,
+    templates::{BaseImage, Templates},
+};
+
+/// What all parts of one server share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) paths: Paths,
+    pub(crate) store: Store,
+    pub(crate) templates: Templates,
+    /// Drawn at random by each server process; agents tell servers apart by it.
+    pub(crate) instance: u64,
+    /// The host's boot id.
+    pub(crate) host_boot: String,
+    agent_program: AgentProgram,
+    platform: OnceCell<(Platform, KvmState)>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        paths: Paths,
+        store: Store,
+        templates: Templates,
+        agent_program: AgentProgram,
+    ) -> Self {
+        let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        Self {
+            paths,
+            store,
+            templates,
+            instance: u64::from_le_bytes(crate::ids::random()),
+            host_boot: host_boot.unwrap_or_default().trim().to_owned(),
+            agent_program,
+            platform: OnceCell::new(),
+        }
+    }
+
+    /// QEMU, kernel and accelerator; found on first use.
+    pub(crate) async fn platform(&self) -> Result<&Platform, PlatformError> {
+        let found =
+            self.platform.get_or_try_init(|| platform::find(&self.paths, self.agent_program));
+        Ok(&found.await?.0)
+    }
+
+    /// The image of this name, as it is in the cache now.
+    pub(crate) async fn image(&self, name: &str) -> Result<BaseImage, PlatformError> {
+        platform::image(&self.paths, name).await
+    }
+}

@@ -1,0 +1,102 @@
+//! The HTTP server: Vercel's routes and ours, translated to and from what is inside.
+
+mod access;
+mod attach;
+mod commands;
+mod error;
+mod files;
+mod json;
+mod output;
+mod sandboxes;
+mod server_routes;
+mod sessions;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderValue, header::HeaderName},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use tracing::Instrument;
+
+pub(crate) use access::{Access, Token};
+
+use crate::{clock, ids, limits, registry::Registry};
+
+/// What every route is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) version: api::Version,
+    /// Told once a newer server wants to take over.
+    pub(crate) handover: tokio_util::sync::CancellationToken,
+}
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// All routes, for callers that `access` lets in.
+pub(crate) fn router(server: Server, access: Access) -> Router {
+    let sandboxes = sandbox_routes();
+    let api = Router::new()
+        .nest("/v2/sandboxes", sandboxes.clone())
+        .nest("/v3/sandboxes", sandboxes.clone())
+        .nest("/v4/sandboxes", sandboxes)
+        .nest("/v1/fumehood", server_routes());
+    Router::new()
+        .nest("/api", api.clone())
+        .merge(api)
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method)
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::new(access), access::check))
+        .layer(middleware::from_fn(log))
+        .with_state(server)
+}
+
+fn sandbox_routes() -> Router<Server> {
+    Router::new()
+        .route("/", get(sandboxes::list).post(sandboxes::create))
+        .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
+        .route("/sessions/{sid}", get(sessions::get))
+        .route("/sessions/{sid}/stop", post(sessions::stop))
+        .route("/sessions/{sid}/console", get(sessions::console))
+        .route("/sessions/{sid}/attach", get(attach::attach))
+        .route("/sessions/{sid}/cmd", get(commands::list).post(commands::start))
+        .route("/sessions/{sid}/cmd/{cid}", get(commands::get))
+        .route("/sessions/{sid}/cmd/{cid}/logs", get(commands::logs))
+        .route("/sessions/{sid}/cmd/{cid}/kill", post(commands::kill))
+        .route("/sessions/{sid}/fs/write", post(files::write).layer(DefaultBodyLimit::disable()))
+        .route("/sessions/{sid}/fs/read", post(files::read))
+        .route("/sessions/{sid}/fs/mkdir", post(files::mkdir))
+        .route("/sessions/{sid}/fs/stat", post(files::stat))
+        .route("/sessions/{sid}/fs/tar", get(files::tar))
+}
+
+fn server_routes() -> Router<Server> {
+    Router::new()
+        .route("/version", get(server_routes::version))
+        .route("/handover", post(server_routes::handover))
+        .route("/images", get(server_routes::images))
+}
+
+/// Every request has an id, in the log and in the reply.
+async fn log(request: Request, next: Next) -> Response {
+    let id = format!("{:016x}", u64::from_le_bytes(ids::random()));
+    let span = tracing::info_span!("request", %id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let began = clock::now_ms();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took_ms = clock::now_ms().saturating_sub(began);
+    span.in_scope(|| {
+        tracing::info!(%method, path, status = response.status().as_u16(), took_ms);
+    });
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+    }
+    response
+}

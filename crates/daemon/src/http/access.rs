@@ -1,0 +1,169 @@
+//! Who is let in.
+//!
+//! The Unix socket is for its owner alone, by the mode of its folder. TCP is never open: a bearer
+//! token, and against pages in a browser on this machine a `Host` that is ours and no foreign
+//! `Origin`.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use subtle::ConstantTimeEq;
+
+use super::error::Failure;
+
+/// A bearer token; it cannot be printed.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl Token {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    fn is(&self, other: &str) -> bool {
+        self.0.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Whom a listener lets in.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// Whoever can open the socket.
+    Owner,
+    /// Who has the token, under one of this listener's names.
+    Bearer { token: Token, address: SocketAddr, names: Vec<String> },
+}
+
+pub(crate) async fn check(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match allowed(&access, request.headers(), request.uri().host()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn allowed(access: &Access, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Failure> {
+    let Access::Bearer { token, address, names } = access else { return Ok(()) };
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).or(authority).unwrap_or_default();
+    if !is_ours(host, *address, names) {
+        return Err(Failure::new(
+            api::Code::Forbidden,
+            "The Host header names another server. Name this one's address, or give its name with --host.",
+        ));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        if origin.is_none_or(|(_, origin)| origin != host) {
+            return Err(Failure::new(
+                api::Code::Forbidden,
+                "Requests from pages of other origins are refused.",
+            ));
+        }
+    }
+    let given = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if given.is_some_and(|(_, given)| token.is(given.trim())) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        api::Code::Unauthorized,
+        "A bearer token is needed; this one is missing or wrong.",
+    ))
+}
+
+/// A name that can only mean this listener: its address, a loopback name if it is on loopback, or
+/// one that its owner gave it.
+fn is_ours(host: &str, address: SocketAddr, names: &[String]) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port))
+            if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            (name, Some(port))
+        }
+        _ => (host, None),
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    if names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+        return true;
+    }
+    let port_fits = port.is_none_or(|port| port.parse() == Ok(address.port()));
+    let ip = name.parse::<std::net::IpAddr>().ok();
+    let local = name == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+    let unspecified = address.ip().is_unspecified();
+    port_fits
+        && ((local && (address.ip().is_loopback() || unspecified))
+            || ip.is_some_and(|ip| ip == address.ip() || unspecified))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderName;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    type Headers = [(&'static str, &'static str)];
+
+    fn ask(headers: &Headers) -> Result<(), api::Code> {
+        let access = Access::Bearer {
+            token: Token::new(TOKEN.into()),
+            address: "127.0.0.1:7070".parse().unwrap(),
+            names: vec!["hood.example.com".into()],
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            map.insert(name, value.parse().unwrap());
+        }
+        allowed(&access, &map, None).map_err(|Failure(refusal)| refusal.code)
+    }
+
+    #[test]
+    fn tcp_is_never_open() {
+        let bearer = ("authorization", "Bearer 0123456789abcdef");
+        let lower = ("authorization", "bearer 0123456789abcdef");
+        let host = ("host", "127.0.0.1:7070");
+        let (unauthorized, forbidden) = (Err(api::Code::Unauthorized), Err(api::Code::Forbidden));
+        let table: [(&Headers, Result<(), api::Code>); 15] = [
+            (&[host, bearer], Ok(())),
+            (&[host, lower], Ok(())),
+            (&[("host", "localhost:7070"), bearer], Ok(())),
+            (&[("host", "[::1]:7070"), bearer], Ok(())),
+            (&[("host", "HOOD.example.com"), bearer], Ok(())),
+            (&[host, bearer, ("origin", "http://127.0.0.1:7070")], Ok(())),
+            (&[host], unauthorized),
+            (&[host, ("authorization", "Bearer 0123456789abcdeF")], unauthorized),
+            (&[host, ("authorization", "Bearer ")], unauthorized),
+            (&[host, ("authorization", "0123456789abcdef")], unauthorized),
+            (&[bearer], forbidden),
+            (&[("host", "evil.example:7070"), bearer], forbidden),
+            (&[("host", "localhost:80"), bearer], forbidden),
+            (&[("host", "localhost.evil.example:7070"), bearer], forbidden),
+            (&[host, bearer, ("origin", "http://evil.example")], forbidden),
+        ];
+        for (headers, expected) in table {
+            assert_eq!(ask(headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        assert!(!format!("{:?}", Token::new(TOKEN.into())).contains(TOKEN));
+    }
+}

@@ -1,0 +1,184 @@
+//! From what went wrong inside to what a client is told: a code, a status and a sentence. The one
+//! place where the two meet.
+
+use api::Code;
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use protocol::RefusalCode;
+
+use crate::{
+    agent::AgentError,
+    causes,
+    command_log::LogError,
+    platform::PlatformError,
+    registry::CreateError,
+    sandbox::{CommandError, NotRunning, PrepareError},
+    store::StoreError,
+};
+
+/// A reply that is not 2xx.
+#[derive(Debug)]
+pub(crate) struct Failure(pub api::Refusal);
+
+pub(crate) type Reply<T> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(api::Refusal::new(code, message))
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.0.code.status();
+        if status.is_server_error() {
+            tracing::error!(code = %self.0.code, message = self.0.message, "a request failed");
+        }
+        (status, Json(api::ErrorBody { error: self.0 })).into_response()
+    }
+}
+
+pub(crate) async fn no_route() -> Failure {
+    Failure::new(Code::NotFound, "There is no such route.")
+}
+
+pub(crate) async fn no_method() -> Failure {
+    Failure::bad_request("This route has no such method.")
+}
+
+impl From<NotRunning> for Failure {
+    fn from(error: NotRunning) -> Self {
+        let code = match error {
+            NotRunning::Starting => Code::Conflict,
+            NotRunning::Stopping(_) => Code::SandboxStopping,
+            NotRunning::Stopped(_) => Code::SandboxStopped,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = if error.is_disk_full() { Code::DiskFull } else { Code::Internal };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        let code = match error {
+            LogError::DiskFull(_) => Code::DiskFull,
+            LogError::Write { .. } | LogError::Read { .. } | LogError::Version { .. } => {
+                Code::Internal
+            }
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<PlatformError> for Failure {
+    fn from(error: PlatformError) -> Self {
+        Self::new(error.code(), causes(&error))
+    }
+}
+
+impl PlatformError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Image(_) => Code::ImageNotFound,
+            PlatformError::Qemu(_) | PlatformError::Kernel(_) => Code::SetupNeeded,
+            PlatformError::Cache(_)
+            | PlatformError::Initramfs(_)
+            | PlatformError::Write { .. }
+            | PlatformError::Closing => Code::Internal,
+        }
+    }
+}
+
+impl From<CreateError> for Failure {
+    fn from(error: CreateError) -> Self {
+        let code = match error {
+            CreateError::Exists(_) => Code::BadRequest,
+            CreateError::TooMany | CreateError::NoRoom(_) => Code::LimitReached,
+            CreateError::Host(_) => Code::Internal,
+            CreateError::Store(error) => return error.into(),
+            CreateError::Ended(error) => return error.into(),
+            CreateError::Prepare(failure) => {
+                let code = prepare_code(&failure);
+                return Self::new(code, causes(&*failure));
+            }
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+fn prepare_code(error: &PrepareError) -> Code {
+    match error {
+        PrepareError::Platform(error) => error.code(),
+        PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
+        PrepareError::Disk { .. } => Code::Internal,
+        PrepareError::Template(_) | PrepareError::Clone(_) | PrepareError::Claim(_) => {
+            Code::MachineFailed
+        }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let code = match error {
+            CommandError::Exists(_) => Code::Conflict,
+            CommandError::TooMany => Code::LimitReached,
+            CommandError::Refused(refusal) => return refused(&refusal),
+            CommandError::Agent(error) => return error.into(),
+            CommandError::Log(error) => return error.into(),
+            CommandError::Store(error) => return error.into(),
+            CommandError::Folder(_) => Code::Internal,
+            CommandError::Closing => Code::Unavailable,
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let code = match error {
+            AgentError::Refused(refusal) => return refused(&refusal),
+            AgentError::Gone => Code::SandboxStopped,
+            AgentError::TooLong => Code::TooLarge,
+            AgentError::Body(_) => Code::BadRequest,
+            AgentError::TimedOut
+            | AgentError::VersionMismatch { .. }
+            | AgentError::Confused
+            | AgentError::Reset => Code::MachineFailed,
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+/// What the guest's agent said is shown, as the guest's.
+fn refused(refusal: &protocol::Refusal) -> Failure {
+    let code = match refusal.code {
+        RefusalCode::ExecutableNotFound => Code::ExecutableNotFound,
+        RefusalCode::NotExecutable => Code::NotExecutable,
+        RefusalCode::NotFound
+        | RefusalCode::AlreadyExists
+        | RefusalCode::NotADirectory
+        | RefusalCode::IsADirectory
+        | RefusalCode::NotEmpty
+        | RefusalCode::PermissionDenied
+        | RefusalCode::NoSpace
+        | RefusalCode::BadArchive
+        | RefusalCode::Io => Code::FileError,
+        RefusalCode::UnknownUser | RefusalCode::Invalid => Code::BadRequest,
+        RefusalCode::UnknownCommand => Code::NotFound,
+        RefusalCode::TooManyCommands => Code::LimitReached,
+        RefusalCode::WrongPhase => Code::MachineFailed,
+    };
+    Failure::new(code, refusal.message.clone())
+}

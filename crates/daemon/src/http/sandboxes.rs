@@ -1,0 +1,190 @@
+//! Sandboxes by name: create, get, list, delete.
+
+use std::sync::Arc;
+
+use api::{Code, CreateSandbox, SandboxQuery, SortBy, SortOrder};
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use machine::Shape;
+
+use super::{
+    Server,
+    error::{Failure, Reply},
+    json::{Body400, Query400},
+    wire,
+};
+use crate::{
+    clock,
+    ids::SandboxName,
+    limits,
+    registry::NewSandbox,
+    sandbox::Sandbox,
+    store::{SandboxRecord, default_project},
+    templates::BaseImage,
+};
+
+const DEFAULT_IMAGE: &str = "default";
+/// Runtimes that the default image carries.
+const RUNTIMES: [&str; 2] = ["node24", "python3.13"];
+const LIST_LIMIT: u32 = 20;
+const LIST_LIMIT_MAX: u32 = 50;
+
+pub(crate) async fn create(
+    State(server): State<Server>,
+    Body400(body): Body400<CreateSandbox>,
+) -> Reply<Json<api::SandboxReply>> {
+    check(&body)?;
+    let name = body.name.as_deref().map(SandboxName::parse).transpose();
+    let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
+    let shape = shape(body.resources.unwrap_or_default())?;
+    let image = body.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
+    let image = server.registry.context().image(&image).await?;
+    let new = NewSandbox { name, record: record(body, shape, image), shape };
+    let sandbox = server.registry.create(new).await?;
+    Ok(Json(wire::reply(&sandbox)))
+}
+
+/// What no field's type says.
+fn check(body: &CreateSandbox) -> Reply<()> {
+    let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
+    if let Some(runtime) = body.runtime.as_deref().filter(|name| !RUNTIMES.contains(name)) {
+        return fault(format!("`runtime` {runtime:?} is not one of {}", RUNTIMES.join(", ")));
+    }
+    let timeout = body.timeout.unwrap_or(limits::TIMEOUT_MS);
+    if !(limits::TIMEOUT_MS_MIN..=limits::TIMEOUT_MS_MAX).contains(&timeout) {
+        let (min, max) = (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
+        return fault(format!("`timeout` must be {min} to {max} ms"));
+    }
+    if body.source.is_some() {
+        return fault("`source` is not supported yet; write the files after the create".to_owned());
+    }
+    if !body.ports.is_empty() {
+        return fault("`ports` cannot be published yet: sandboxes have no network".to_owned());
+    }
+    if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
+        return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
+    }
+    body.env.check().or_else(fault)
+}
+
+fn shape(asked: api::Resources) -> Reply<Shape> {
+    let vcpus = asked.vcpus.unwrap_or(1);
+    if !(1..=limits::VCPUS_MAX).contains(&vcpus) {
+        let max = limits::VCPUS_MAX;
+        let text = format!("Invalid request: `resources.vcpus` must be 1 to {max}");
+        return Err(Failure::bad_request(text));
+    }
+    let memory = asked.memory.unwrap_or(u64::from(vcpus * limits::MEMORY_MIB_PER_VCPU));
+    let allowed = u64::from(limits::MEMORY_MIB_MIN)..=u64::from(limits::MEMORY_MIB_MAX);
+    match u32::try_from(memory) {
+        Ok(memory_mib) if allowed.contains(&memory) => Ok(Shape { vcpus, memory_mib }),
+        Ok(_) | Err(_) => Err(Failure::bad_request(format!(
+            "Invalid request: `resources.memory` must be {} to {} MiB",
+            allowed.start(),
+            allowed.end()
+        ))),
+    }
+}
+
+type MakeRecord = Box<dyn FnOnce(SandboxName, crate::ids::SessionId) -> SandboxRecord + Send>;
+
+fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
+    Box::new(move |name, session| SandboxRecord {
+        name,
+        project: body.project_id.unwrap_or_else(default_project),
+        image: image.name,
+        runtime: body.runtime,
+        shape,
+        timeout_ms: body.timeout.unwrap_or(limits::TIMEOUT_MS),
+        env: body.env.0,
+        user: body.user.unwrap_or(image.user),
+        cwd: image.cwd,
+        ports: body.ports,
+        tags: body.tags,
+        network_policy: body.network_policy,
+        created_at: clock::now_ms(),
+        session,
+    })
+}
+
+pub(crate) fn find(server: &Server, name: &str) -> Reply<Arc<Sandbox>> {
+    server.registry.find(name).ok_or_else(|| {
+        let message = format!("Named sandbox '{name}' not found for this project.");
+        Failure::new(Code::NotFound, message)
+    })
+}
+
+pub(crate) async fn get(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+) -> Reply<Json<api::SandboxReply>> {
+    Ok(Json(wire::reply(&*find(&server, &name)?)))
+}
+
+pub(crate) async fn remove(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+) -> Reply<Json<api::DeleteReply>> {
+    let sandbox = find(&server, &name)?;
+    server.registry.remove(&sandbox).await?;
+    Ok(Json(api::DeleteReply { sandbox: wire::sandbox(&sandbox, &sandbox.view()) }))
+}
+
+pub(crate) async fn list(
+    State(server): State<Server>,
+    Query400(query): Query400<SandboxQuery>,
+) -> Reply<Json<api::SandboxList>> {
+    let limit = query.limit.unwrap_or(LIST_LIMIT);
+    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
+        let text = format!("Invalid request: `limit` must be 1 to {LIST_LIMIT_MAX}");
+        return Err(Failure::bad_request(text));
+    }
+    let sort_by = query.sort_by.unwrap_or(SortBy::CreatedAt);
+    if query.name_prefix.is_some() && sort_by != SortBy::Name {
+        let text = "Invalid request: `namePrefix` is only valid when `sortBy` is `name`";
+        return Err(Failure::bad_request(text));
+    }
+    let all = server.registry.list().into_iter();
+    let mut all: Vec<api::Sandbox> = all
+        .map(|each| wire::sandbox(&each, &each.view()))
+        .filter(|each| fits(each, &query))
+        .collect();
+    all.sort_by_cached_key(|each| place(each, sort_by));
+    if query.sort_order.unwrap_or(SortOrder::Desc) == SortOrder::Desc {
+        all.reverse();
+    }
+    Ok(Json(page(all, limit, query.cursor.as_deref())))
+}
+
+fn fits(sandbox: &api::Sandbox, query: &SandboxQuery) -> bool {
+    let tagged = |tag: &str| {
+        let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+        sandbox.tags.as_ref().and_then(|tags| tags.get(key)).is_some_and(|has| has == value)
+    };
+    query.name_prefix.as_ref().is_none_or(|prefix| sandbox.name.starts_with(prefix))
+        && query.status.is_none_or(|status| sandbox.status == status)
+        && query.tags.as_deref().is_none_or(tagged)
+}
+
+/// Sorted by what was asked, and by name where that is the same.
+fn place(sandbox: &api::Sandbox, sort_by: SortBy) -> (u64, String) {
+    let first = match sort_by {
+        SortBy::CreatedAt => sandbox.created_at,
+        SortBy::StatusUpdatedAt => sandbox.status_updated_at.unwrap_or(0),
+        SortBy::Name | SortBy::CurrentSnapshotId => 0,
+    };
+    (first, sandbox.name.clone())
+}
+
+/// A cursor is the name of the last sandbox of the page before.
+fn page(all: Vec<api::Sandbox>, limit: u32, cursor: Option<&str>) -> api::SandboxList {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let after = cursor.and_then(|name| all.iter().position(|each| each.name == name));
+    let from = after.map_or(0, |at| at + 1);
+    let more = from + limit < all.len();
+    let sandboxes: Vec<_> = all.into_iter().skip(from).take(limit).collect();
+    let next = sandboxes.last().filter(|_| more).map(|last| last.name.clone());
+    api::SandboxList { pagination: api::Pagination { count: sandboxes.len(), next }, sandboxes }
+}

@@ -1,0 +1,138 @@
+//! Sessions by id: get, stop, console.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use api::Code;
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    response::Response,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt},
+};
+
+use super::{
+    Server,
+    error::{Failure, Reply},
+    json::Query400,
+    wire,
+};
+use crate::{sandbox::Sandbox, store::Phase};
+
+/// How often a followed console is looked at again: the guest writes it seldom.
+const CONSOLE_EVERY: Duration = Duration::from_millis(200);
+const READ_BYTES: u64 = 64 * 1024;
+
+pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Sandbox>> {
+    server.registry.find_session(id).ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
+    })
+}
+
+pub(crate) async fn get(
+    State(server): State<Server>,
+    Path(id): Path<String>,
+) -> Reply<Json<api::SessionReply>> {
+    let sandbox = find(&server, &id)?;
+    let session = wire::session(&sandbox, &sandbox.view());
+    Ok(Json(api::SessionReply { session, routes: Vec::new() }))
+}
+
+/// Answers when it has stopped, also when it had before.
+pub(crate) async fn stop(
+    State(server): State<Server>,
+    Path(id): Path<String>,
+) -> Reply<Json<api::StopReply>> {
+    let sandbox = find(&server, &id)?;
+    let view = sandbox.stop().await;
+    Ok(Json(api::StopReply {
+        session: wire::session(&sandbox, &view),
+        sandbox: Some(wire::sandbox(&sandbox, &view)),
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ConsoleQuery {
+    follow: bool,
+}
+
+/// What the guest's kernel and agent wrote to the console: what is kept of it, and with `follow`
+/// what comes.
+pub(crate) async fn console(
+    State(server): State<Server>,
+    Path(id): Path<String>,
+    Query400(query): Query400<ConsoleQuery>,
+) -> Reply<Response> {
+    let sandbox = find(&server, &id)?;
+    let file = open_one_of(sandbox.consoles()).await;
+    let stream = futures_util::stream::try_unfold((file, sandbox), move |(file, sandbox)| {
+        next_piece(file, sandbox, query.follow.into())
+    });
+    let body = Body::from_stream(stream);
+    Response::builder()
+        .header("content-type", "text/plain; charset=utf-8")
+        .body(body)
+        .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    Yes,
+    No,
+}
+
+impl From<bool> for Follow {
+    fn from(follow: bool) -> Self {
+        if follow { Self::Yes } else { Self::No }
+    }
+}
+
+type Console = (Option<File>, Arc<Sandbox>);
+
+async fn next_piece(
+    mut file: Option<File>,
+    sandbox: Arc<Sandbox>,
+    follow: Follow,
+) -> io::Result<Option<(Bytes, Console)>> {
+    loop {
+        let ended = sandbox.view().session.phase == Phase::Stopped;
+        if let Some(open) = &mut file {
+            let piece = read_piece(open).await?;
+            if !piece.is_empty() {
+                return Ok(Some((piece, (file, sandbox))));
+            }
+        }
+        if ended || follow == Follow::No {
+            return Ok(None);
+        }
+        tokio::select! {
+            _ = sandbox.ended() => {}
+            () = tokio::time::sleep(CONSOLE_EVERY) => {}
+        }
+    }
+}
+
+/// The console is kept in a file that starts anew when it is full.
+async fn read_piece(file: &mut File) -> io::Result<Bytes> {
+    if file.metadata().await?.len() < file.stream_position().await? {
+        file.rewind().await?;
+    }
+    let mut piece = Vec::new();
+    (&mut *file).take(READ_BYTES).read_to_end(&mut piece).await?;
+    Ok(Bytes::from(piece))
+}
+
+async fn open_one_of(paths: [PathBuf; 2]) -> Option<File> {
+    for path in paths {
+        if let Ok(file) = File::open(&path).await {
+            return Some(file);
+        }
+    }
+    None
+}

@@ -1,0 +1,119 @@
+//! From records to what the clients demand on the wire.
+
+use serde_json::json;
+
+use crate::{
+    sandbox::{Sandbox, View},
+    store::{CommandRecord, Phase},
+};
+
+/// Where sandboxes are, for clients that ask.
+const REGION: &str = "local";
+/// The old clients demand a runtime's name.
+const RUNTIME: &str = "node24";
+/// The public command line refuses a session without one. Nothing listens there yet.
+const INTERACTIVE_PORT: u16 = 26661;
+const ARCHITECTURE: &str = "amd64";
+
+fn status(view: &View) -> api::Status {
+    let failed = view.session.reason.is_some_and(|reason| !reason.is_wished());
+    match view.session.phase {
+        Phase::Preparing => api::Status::Pending,
+        Phase::Running => api::Status::Running,
+        Phase::Stopping => api::Status::Stopping,
+        Phase::Stopped if failed => api::Status::Failed,
+        Phase::Stopped => api::Status::Stopped,
+    }
+}
+
+/// The sentence about the end of a session, with what is known beyond it.
+pub(crate) fn end_reason(view: &View) -> Option<String> {
+    let sentence = view.session.reason?.sentence();
+    Some(match &view.session.detail {
+        Some(detail) => format!("{sentence}: {detail}"),
+        None => sentence.to_owned(),
+    })
+}
+
+pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
+    let (record, session) = (&sandbox.record, &view.session);
+    api::Session {
+        id: session.id.to_string(),
+        memory: u64::from(record.shape.memory_mib),
+        vcpus: record.shape.vcpus,
+        region: REGION.to_owned(),
+        runtime: record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned()),
+        architecture: Some(ARCHITECTURE.to_owned()),
+        timeout: session.timeout_ms,
+        status: status(view),
+        requested_at: session.requested_at,
+        started_at: session.started_at,
+        requested_stop_at: session.stop_requested_at,
+        stopped_at: session.stopped_at,
+        aborted_at: None,
+        duration: session
+            .started_at
+            .zip(session.stopped_at)
+            .map(|(from, to)| to.saturating_sub(from)),
+        created_at: session.requested_at,
+        updated_at: session.updated_at,
+        cwd: record.cwd.clone(),
+        interactive_port: Some(INTERACTIVE_PORT),
+        // A guest has no network at all, whatever was asked for.
+        network_policy: Some(json!({ "mode": "deny-all" })),
+        source_sandbox_name: Some(record.name.to_string()),
+        project_id: Some(record.project.clone()),
+        end_code: session.reason.map(crate::sandbox::EndReason::code),
+        end_reason: end_reason(view),
+    }
+}
+
+pub(crate) fn sandbox(sandbox: &Sandbox, view: &View) -> api::Sandbox {
+    let (record, session) = (&sandbox.record, &view.session);
+    let running = session.phase == Phase::Running;
+    api::Sandbox {
+        name: record.name.to_string(),
+        current_session_id: session.id.to_string(),
+        status: status(view),
+        status_updated_at: Some(session.updated_at),
+        persistent: false,
+        region: Some(REGION.to_owned()),
+        vcpus: Some(record.shape.vcpus),
+        memory: Some(u64::from(record.shape.memory_mib)),
+        runtime: Some(record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned())),
+        architecture: Some(ARCHITECTURE.to_owned()),
+        image: Some(record.image.clone()),
+        timeout: Some(record.timeout_ms),
+        network_policy: Some(json!({ "mode": "deny-all" })),
+        expires_at: session.deadline_ms().filter(|_| running),
+        cwd: Some(record.cwd.clone()),
+        tags: record.tags.clone(),
+        created_at: record.created_at,
+        updated_at: session.updated_at,
+        end_code: session.reason.map(crate::sandbox::EndReason::code),
+        end_reason: end_reason(view),
+    }
+}
+
+pub(crate) fn reply(which: &Sandbox) -> api::SandboxReply {
+    let view = which.view();
+    api::SandboxReply {
+        sandbox: sandbox(which, &view),
+        session: session(which, &view),
+        routes: Vec::new(),
+        resumed: None,
+    }
+}
+
+pub(crate) fn command(record: CommandRecord) -> api::Command {
+    api::Command {
+        id: record.id.to_string(),
+        name: record.name,
+        args: record.args,
+        cwd: record.cwd,
+        session_id: record.session.to_string(),
+        exit_code: record.exit.map(|exit| exit.code),
+        duration_ms: record.exit.map(|exit| exit.duration_ms),
+        started_at: record.started_at,
+    }
+}

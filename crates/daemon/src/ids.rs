@@ -1,0 +1,148 @@
+//! Ids and names as they are on the wire: opaque to clients, of Vercel's form.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const RANDOM_LEN: usize = 28;
+/// Longest name of a sandbox.
+pub(crate) const NAME_MAX: usize = 128;
+
+/// Random bytes from the kernel.
+///
+/// # Panics
+/// If the kernel has none to give: nothing safe can be done then.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
+fn random_text(alphabet: &[u8]) -> String {
+    let bytes: [u8; RANDOM_LEN] = random();
+    // Of 256 values the last few are a little more likely than others: harmless in 28 of them.
+    bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect()
+}
+
+/// A session: `sbx_` and 28 letters and digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SessionId(String);
+
+impl SessionId {
+    pub(crate) fn random() -> Self {
+        Self(format!("sbx_{}", random_text(BASE62)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A command's public id: `cmd_` and 28 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct CommandName(String);
+
+impl CommandName {
+    pub(crate) fn random() -> Self {
+        Self(format!("cmd_{}", random_text(HEX)))
+    }
+
+    /// One that a client chose.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("cmd_")?;
+        let whole = digits.len() == RANDOM_LEN && digits.bytes().all(|byte| HEX.contains(&byte));
+        whole.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CommandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name a user gives a sandbox: `^[a-zA-Z0-9_-]+$`, at most 128.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SandboxName(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`name` must be 1 to 128 letters, digits, `_` or `-`")]
+pub(crate) struct BadName;
+
+impl SandboxName {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadName> {
+        let fits = (1..=NAME_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadName) }
+    }
+
+    /// A name to be read aloud, for who gives none.
+    pub(crate) fn random() -> Self {
+        let [adjective, noun, high, low] = random();
+        let pick = |words: &[&str], byte: u8| words[usize::from(byte) % words.len()].to_owned();
+        let (adjective, noun) = (pick(&ADJECTIVES, adjective), pick(&NOUNS, noun));
+        Self(format!("{adjective}-{noun}-{high:02x}{low:02x}"))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SandboxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const ADJECTIVES: [&str; 32] = [
+    "airy", "amber", "bold", "brisk", "calm", "clear", "cool", "crisp", "deft", "dry", "even",
+    "fair", "fine", "firm", "fleet", "fresh", "gentle", "glad", "keen", "light", "lucid", "mild",
+    "neat", "pale", "plain", "prime", "quick", "quiet", "rare", "sharp", "still", "swift",
+];
+const NOUNS: [&str; 32] = [
+    "argon", "beaker", "boron", "buret", "carbon", "cobalt", "copper", "ether", "flask", "flint",
+    "funnel", "helium", "indigo", "iodine", "iron", "krypton", "lens", "litmus", "neon", "nickel",
+    "opal", "prism", "quartz", "radon", "retort", "silver", "sodium", "tin", "tripod", "vial",
+    "xenon", "zinc",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_held_to_their_grammar() {
+        for good in ["a", "A-b_9", &"x".repeat(128)] {
+            assert_eq!(SandboxName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a b", "a/b", "..", "ä", "a\0", &"x".repeat(129)] {
+            assert_eq!(SandboxName::parse(bad), Err(BadName), "{bad:?}");
+        }
+        let name = SandboxName::random();
+        assert_eq!(SandboxName::parse(name.as_str()), Ok(name));
+    }
+
+    #[test]
+    fn ids_have_the_form_of_the_wire() {
+        let (session, command) = (SessionId::random(), CommandName::random());
+        assert_eq!(session.as_str().len(), 4 + RANDOM_LEN);
+        assert_eq!(CommandName::parse(command.as_str()), Some(command));
+        assert_ne!(session, SessionId::random());
+        for bad in ["", "cmd_", "cmd_xyz", "sbx_0123456789012345678901234567"] {
+            assert_eq!(CommandName::parse(bad), None, "{bad}");
+        }
+    }
+}

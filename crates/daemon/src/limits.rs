@@ -1,0 +1,173 @@
+//! Every bound of the server in one place, and what decides whether one more sandbox is let in.
+//!
+//! A machine's memory is used as the guest touches it, so it is not charged in full:
+//!
+//! ```text
+//! memory   sum over sandboxes of (64 MiB + memory / 8)  ≤  total memory − reserve
+//!          and at this moment  available memory − 256 MiB  ≥  reserve
+//! disk     free space  ≥  1 GiB + 64 MiB for each sandbox
+//! cpu      sum of vcpus  ≤  64 × processors
+//! reserve  an eighth of total memory, at most 2 GiB
+//! ```
+//!
+//! Beyond it a create is refused with the code `limit_reached` and loses nothing.
+
+use machine::Shape;
+
+/// What a machine costs beside its guest's memory.
+const OVERHEAD_MIB: u64 = 64;
+/// Guests seldom use all they are given: an eighth of it is set aside for each.
+const OVERCOMMIT: u64 = 8;
+const STARTING_MIB: u64 = 256;
+const RESERVE_MIB_MAX: u64 = 2048;
+const DISK_RESERVE_MIB: u64 = 1024;
+const DISK_PER_SANDBOX_MIB: u64 = 64;
+const VCPUS_PER_PROCESSOR: u64 = 64;
+
+/// Memory of a sandbox that asks for none, per vCPU.
+pub(crate) const MEMORY_MIB_PER_VCPU: u32 = 2048;
+pub(crate) const MEMORY_MIB_MIN: u32 = 128;
+pub(crate) const MEMORY_MIB_MAX: u32 = 256 * 1024;
+pub(crate) const VCPUS_MAX: u32 = 32;
+/// How long a session lasts that asks for nothing else.
+pub(crate) const TIMEOUT_MS: u64 = 300_000;
+pub(crate) const TIMEOUT_MS_MIN: u64 = 1_000;
+/// Thirty days.
+pub(crate) const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Shortest time limit of a command.
+pub(crate) const COMMAND_TIMEOUT_MS_MIN: u64 = 100;
+/// Commands of one session, ended ones included.
+pub(crate) const COMMANDS_MAX: usize = 4096;
+/// Arguments and environment of one command together, in bytes.
+pub(crate) const COMMAND_BYTES_MAX: usize = 512 * 1024;
+/// A request body that is no file.
+pub(crate) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Sandboxes that are remembered, ended ones included.
+pub(crate) const SANDBOXES_MAX: usize = 10_000;
+/// Tags of one sandbox.
+pub(crate) const TAGS_MAX: usize = 5;
+
+/// What the host has, as it stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) memory_mib: u64,
+    pub(crate) available_mib: u64,
+    pub(crate) disk_free_mib: u64,
+    pub(crate) processors: u64,
+}
+
+/// What is already promised to sandboxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Promised {
+    pub(crate) sandboxes: u64,
+    pub(crate) memory_mib: u64,
+    pub(crate) vcpus: u64,
+}
+
+/// Why a sandbox is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoom {
+    #[error(
+        "no memory for another sandbox: {charged} MiB would be set aside of {limit} MiB; stop one, or ask for less memory"
+    )]
+    Memory { charged: u64, limit: u64 },
+    #[error("only {available} MiB of the host's memory are available; {needed} MiB are needed")]
+    MemoryNow { available: u64, needed: u64 },
+    #[error(
+        "only {free} MiB of disk are free; {needed} MiB are needed; remove sandboxes or images"
+    )]
+    Disk { free: u64, needed: u64 },
+    #[error("{vcpus} vCPUs would run on this host; at most {limit} may; stop a sandbox")]
+    Cpu { vcpus: u64, limit: u64 },
+}
+
+impl Promised {
+    pub(crate) fn add(&mut self, shape: Shape) {
+        self.sandboxes += 1;
+        self.memory_mib += charge(shape);
+        self.vcpus += u64::from(shape.vcpus);
+    }
+}
+
+fn charge(shape: Shape) -> u64 {
+    OVERHEAD_MIB + u64::from(shape.memory_mib) / OVERCOMMIT
+}
+
+/// The formula.
+pub(crate) fn admit(host: Host, promised: Promised, shape: Shape) -> Result<(), NoRoom> {
+    let reserve = (host.memory_mib / 8).min(RESERVE_MIB_MAX);
+    let (charged, limit) = (promised.memory_mib + charge(shape), host.memory_mib - reserve);
+    if limit < charged {
+        return Err(NoRoom::Memory { charged, limit });
+    }
+    let needed = reserve + STARTING_MIB;
+    if host.available_mib < needed {
+        return Err(NoRoom::MemoryNow { available: host.available_mib, needed });
+    }
+    let needed = DISK_RESERVE_MIB + DISK_PER_SANDBOX_MIB * (promised.sandboxes + 1);
+    if host.disk_free_mib < needed {
+        return Err(NoRoom::Disk { free: host.disk_free_mib, needed });
+    }
+    let vcpus = promised.vcpus + u64::from(shape.vcpus);
+    let limit = host.processors * VCPUS_PER_PROCESSOR;
+    if limit < vcpus {
+        return Err(NoRoom::Cpu { vcpus, limit });
+    }
+    Ok(())
+}
+
+impl Host {
+    /// Reads `/proc/meminfo` and the free space of the file system that holds `folder`.
+    pub(crate) fn now(folder: &std::path::Path) -> std::io::Result<Self> {
+        let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+        let mib = |name: &str| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        let disk = rustix::fs::statvfs(folder)?;
+        Ok(Self {
+            memory_mib: mib("MemTotal").unwrap_or(0) >> 10,
+            available_mib: mib("MemAvailable").unwrap_or(0) >> 10,
+            disk_free_mib: disk.f_bavail.saturating_mul(disk.f_frsize) >> 20,
+            processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Host =
+        Host { memory_mib: 24_000, available_mib: 20_000, disk_free_mib: 50_000, processors: 2 };
+    const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 1024 };
+
+    fn fill(host: Host, shape: Shape) -> (u64, NoRoom) {
+        let mut promised = Promised::default();
+        loop {
+            match admit(host, promised, shape) {
+                Ok(()) => promised.add(shape),
+                Err(why) => return (promised.sandboxes, why),
+            }
+        }
+    }
+
+    #[test]
+    fn each_resource_is_a_limit() {
+        let large = Shape { vcpus: 1, memory_mib: 4096 };
+        assert_eq!(fill(HOST, large), (38, NoRoom::Memory { charged: 22_464, limit: 21_952 }));
+        let small = Shape { vcpus: 1, memory_mib: 128 };
+        assert_eq!(fill(HOST, small), (128, NoRoom::Cpu { vcpus: 129, limit: 128 }));
+        let disk = Host { disk_free_mib: 1300, ..HOST };
+        assert_eq!(fill(disk, SHAPE), (4, NoRoom::Disk { free: 1300, needed: 1344 }));
+        let busy = Host { available_mib: 2303, ..HOST };
+        assert_eq!(fill(busy, SHAPE), (0, NoRoom::MemoryNow { available: 2303, needed: 2304 }));
+    }
+
+    #[test]
+    fn fifty_sandboxes_of_the_default_shape_fit_in_24_gib() {
+        let host = Host { memory_mib: 24_064, ..HOST };
+        let shape = Shape { vcpus: 1, memory_mib: MEMORY_MIB_PER_VCPU };
+        assert!(fill(host, shape).0 >= 50, "{:?}", fill(host, shape));
+    }
+}

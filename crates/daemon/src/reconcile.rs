@@ -1,0 +1,136 @@
+//! What an earlier server left: every start looks at it, so recovery is the path that every start
+//! takes.
+//!
+//! What was running is taken up again. What was on its way up or down is taken down. What belongs
+//! to nobody is ended and removed: a machine is known by its folder, its process by pid, start time
+//! and uuid.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use machine::{Adoption, Machine, Stray, strays};
+
+use crate::{
+    context::Context,
+    ids::SessionId,
+    sandbox::{Adopted, EndReason, Owner, Sandbox, end_of_state, machine_folder, remove_if_there},
+    store::{CommandRecord, Phase, SandboxRecord, SessionRecord, Stored},
+};
+
+/// Brings what is stored and what is there together.
+pub(crate) async fn reconcile(
+    context: &Arc<Context>,
+    stored: Stored,
+) -> io::Result<Vec<Arc<Sandbox>>> {
+    let mut sessions: HashMap<SessionId, SessionRecord> =
+        stored.sessions.into_iter().map(|session| (session.id.clone(), session)).collect();
+    let mut commands: HashMap<SessionId, Vec<CommandRecord>> = HashMap::new();
+    for command in stored.commands {
+        commands.entry(command.session.clone()).or_default().push(command);
+    }
+    let mut sandboxes = Vec::new();
+    for sandbox in stored.sandboxes {
+        let Some(session) = sessions.remove(&sandbox.session) else {
+            tracing::error!(name = %sandbox.name, "a sandbox without a session is passed over");
+            continue;
+        };
+        let commands = commands.remove(&sandbox.session).unwrap_or_default();
+        sandboxes.push(take_up(context, sandbox, session, commands).await);
+    }
+    sweep(context, &sandboxes).await?;
+    Ok(sandboxes)
+}
+
+async fn take_up(
+    context: &Arc<Context>,
+    sandbox: SandboxRecord,
+    mut session: SessionRecord,
+    commands: Vec<CommandRecord>,
+) -> Arc<Sandbox> {
+    let adopted = match session.phase {
+        Phase::Running => adopt(context, &session).await,
+        Phase::Preparing => {
+            session.detail = Some("the server was restarted while it started".to_owned());
+            Adopted::Ended(EndReason::FailedToStart)
+        }
+        Phase::Stopping | Phase::Stopped => Adopted::Ended(EndReason::Stopped),
+    };
+    if let Adopted::Ended(_) = adopted
+        && session.phase != Phase::Stopped
+    {
+        end_strays(&machine_folder(context, &session.id)).await;
+    }
+    Owner::adopt(context, sandbox, session, commands, adopted).await
+}
+
+async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
+    let folder = machine_folder(context, &session.id);
+    match Machine::adopt(&folder).await {
+        Ok(Adoption::Adopted(machine)) => {
+            let state = machine.run_state().await;
+            match state.as_ref().map(|state| end_of_state(&machine, state)) {
+                Ok(None) => Adopted::Machine(machine),
+                Ok(Some(reason)) => Adopted::Ended(reason),
+                Err(error) => {
+                    tracing::error!(%error, "a machine does not answer: it is ended");
+                    Adopted::Ended(EndReason::Crashed)
+                }
+            }
+        }
+        Ok(Adoption::Gone) if session.host_boot != context.host_boot => {
+            Adopted::Ended(EndReason::HostShutDown)
+        }
+        Ok(Adoption::Gone) => Adopted::Ended(EndReason::Crashed),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a machine is not taken up");
+            Adopted::Ended(EndReason::Crashed)
+        }
+    }
+}
+
+/// Ends machines that no session claims, and removes folders that belong to nothing.
+async fn sweep(context: &Context, sandboxes: &[Arc<Sandbox>]) -> io::Result<()> {
+    let sessions: HashSet<String> =
+        sandboxes.iter().map(|sandbox| sandbox.record.session.to_string()).collect();
+    let machines = context.paths.machines();
+    let claimed = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| sessions.contains(name))
+    };
+    for stray in strays(&machines).into_iter().filter(|stray| !claimed(&stray.folder)) {
+        end_stray(stray).await;
+    }
+    for folder in [machines, context.paths.sessions()] {
+        for path in entries(&folder).await?.into_iter().filter(|path| !claimed(path)) {
+            tracing::info!(path = %path.display(), "a folder that belongs to nothing is removed");
+            remove_if_there(&path).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn end_strays(folder: &Path) {
+    for stray in strays(folder) {
+        end_stray(stray).await;
+    }
+}
+
+async fn end_stray(stray: Stray) {
+    tracing::warn!(pid = stray.pid, folder = %stray.folder.display(), "a stray machine is ended");
+    if let Err(error) = stray.kill().await {
+        tracing::error!(%error, "a stray machine could not be ended");
+    }
+}
+
+async fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    let mut read = tokio::fs::read_dir(folder).await?;
+    while let Some(entry) = read.next_entry().await? {
+        paths.push(entry.path());
+    }
+    Ok(paths)
+}

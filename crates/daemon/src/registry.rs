@@ -1,0 +1,208 @@
+//! Name → sandbox: the only map that all requests share, and where a new one is let in.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use machine::Shape;
+
+use crate::{
+    clock,
+    context::Context,
+    ids::{SandboxName, SessionId},
+    limits::{self, Host, NoRoom, Promised},
+    sandbox::{NotRunning, Owner, PrepareError, Sandbox},
+    store::{Change, Phase, SandboxRecord, SessionRecord, StoreError},
+};
+
+/// What a client asks for, checked.
+pub(crate) struct NewSandbox {
+    pub(crate) name: Option<SandboxName>,
+    /// All but the name and the session, which are made here.
+    pub(crate) record: Box<dyn FnOnce(SandboxName, SessionId) -> SandboxRecord + Send>,
+    pub(crate) shape: Shape,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error(
+        "A sandbox with the name '{0}' already exists for this project; use GET /sandboxes/:name to get it, or choose another name."
+    )]
+    Exists(SandboxName),
+    #[error("{} sandboxes are remembered already; remove some", limits::SANDBOXES_MAX)]
+    TooMany,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("the host's memory or disk cannot be read")]
+    Host(#[from] std::io::Error),
+    #[error("the sandbox could not be recorded")]
+    Store(#[from] StoreError),
+    #[error("the machine did not start")]
+    Prepare(#[source] Arc<PrepareError>),
+    #[error("the sandbox ended while it started: {0}")]
+    Ended(NotRunning),
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// Being recorded.
+    Reserved(Shape),
+    Taken(Arc<Sandbox>),
+}
+
+/// All sandboxes of one server.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    context: Arc<Context>,
+    slots: Mutex<BTreeMap<SandboxName, Slot>>,
+}
+
+impl Registry {
+    /// With the sandboxes of an earlier server.
+    pub(crate) fn new(context: Arc<Context>, sandboxes: Vec<Arc<Sandbox>>) -> Self {
+        let slots = sandboxes
+            .into_iter()
+            .map(|sandbox| (sandbox.record.name.clone(), Slot::Taken(sandbox)))
+            .collect();
+        Self { context, slots: Mutex::new(slots) }
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Makes a sandbox and waits until it runs. One that does not start leaves nothing; neither
+    /// does one whose client goes away before it runs.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        new: NewSandbox,
+    ) -> Result<Arc<Sandbox>, CreateError> {
+        let host = Host::now(self.context.paths.state())?;
+        let name = self.reserve(new.name, new.shape, host)?;
+        let mut abandoned = Abandoned { registry: Arc::clone(self), name: Some(name.clone()) };
+        let record = (new.record)(name.clone(), SessionId::random());
+        let now = clock::now_ms();
+        let session = SessionRecord {
+            id: record.session.clone(),
+            sandbox: name.clone(),
+            phase: Phase::Preparing,
+            reason: None,
+            detail: None,
+            timeout_ms: record.timeout_ms,
+            requested_at: now,
+            started_at: None,
+            stop_requested_at: None,
+            stopped_at: None,
+            updated_at: now,
+            host_boot: self.context.host_boot.clone(),
+        };
+        let sandbox = Owner::create(&self.context, record, session).await?;
+        self.slots().insert(name, Slot::Taken(Arc::clone(&sandbox)));
+        let view = sandbox.started().await;
+        if let Some(failure) = view.failure {
+            return Err(CreateError::Prepare(failure));
+        }
+        sandbox.agent().map_err(CreateError::Ended)?;
+        abandoned.name = None;
+        Ok(sandbox)
+    }
+
+    fn reserve(
+        &self,
+        wanted: Option<SandboxName>,
+        shape: Shape,
+        host: Host,
+    ) -> Result<SandboxName, CreateError> {
+        let mut slots = self.slots();
+        if limits::SANDBOXES_MAX <= slots.len() {
+            return Err(CreateError::TooMany);
+        }
+        let name = match wanted {
+            Some(name) if slots.contains_key(&name) => return Err(CreateError::Exists(name)),
+            Some(name) => name,
+            None => std::iter::repeat_with(SandboxName::random)
+                .find(|name| !slots.contains_key(name))
+                .expect("there are more names than sandboxes"),
+        };
+        let mut promised = Promised::default();
+        for slot in slots.values() {
+            match slot {
+                Slot::Reserved(shape) => promised.add(*shape),
+                Slot::Taken(sandbox) if sandbox.view().session.phase != Phase::Stopped => {
+                    promised.add(sandbox.record.shape);
+                }
+                Slot::Taken(_) => {}
+            }
+        }
+        limits::admit(host, promised, shape)?;
+        slots.insert(name.clone(), Slot::Reserved(shape));
+        Ok(name)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Sandbox>> {
+        let name = SandboxName::parse(name).ok()?;
+        match self.slots().get(&name)? {
+            Slot::Taken(sandbox) => Some(Arc::clone(sandbox)),
+            Slot::Reserved(_) => None,
+        }
+    }
+
+    pub(crate) fn find_session(&self, id: &str) -> Option<Arc<Sandbox>> {
+        self.list().into_iter().find(|sandbox| sandbox.record.session.as_str() == id)
+    }
+
+    /// In the order of their names.
+    pub(crate) fn list(&self) -> Vec<Arc<Sandbox>> {
+        let slots = self.slots();
+        let taken = slots.values().filter_map(|slot| match slot {
+            Slot::Taken(sandbox) => Some(Arc::clone(sandbox)),
+            Slot::Reserved(_) => None,
+        });
+        taken.collect()
+    }
+
+    /// Ends a sandbox and forgets it with its logs.
+    pub(crate) async fn remove(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        sandbox.stop().await;
+        let name = &sandbox.record.name;
+        self.context.store.commit(vec![Change::RemoveSandbox(name.clone())]).await?;
+        let folder = self.context.paths.sessions().join(sandbox.record.session.as_str());
+        if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
+            tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
+        }
+        let mut slots = self.slots();
+        let same = matches!(slots.get(name), Some(Slot::Taken(now)) if now.record.session == sandbox.record.session);
+        if same {
+            slots.remove(name);
+        }
+        Ok(())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<SandboxName, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes back what a create left behind that did not come to its end.
+struct Abandoned {
+    registry: Arc<Registry>,
+    name: Option<SandboxName>,
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        let Some(name) = self.name.take() else { return };
+        let sandbox = self.registry.find(name.as_str());
+        let Some(sandbox) = sandbox else {
+            self.registry.slots().remove(&name);
+            return;
+        };
+        let registry = Arc::clone(&self.registry);
+        tokio::spawn(async move {
+            if let Err(error) = registry.remove(&sandbox).await {
+                tracing::error!(%error, "an abandoned sandbox was not removed");
+            }
+        });
+    }
+}

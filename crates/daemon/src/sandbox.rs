@@ -1,0 +1,105 @@
+//! A sandbox as others hold it: what it is, how it stands, and a mailbox to its one owner.
+
+mod commands;
+mod ending;
+mod owner;
+mod prepare;
+mod state;
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use commands::{Command, CommandError, Commands, Launch, Lost};
+pub(crate) use ending::end_of_state;
+pub(crate) use owner::{Adopted, Owner};
+pub(crate) use prepare::{PrepareError, machine_folder, remove_if_there};
+pub(crate) use state::EndReason;
+
+use crate::{
+    agent::Agent,
+    store::{Phase, SandboxRecord, SessionRecord},
+};
+
+/// How a session stands. Only its owner makes one; everybody else watches.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) session: SessionRecord,
+    /// Why it failed to start, with all causes.
+    pub(crate) failure: Option<Arc<PrepareError>>,
+}
+
+/// What is asked of an owner.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Stop,
+}
+
+/// A handle to a sandbox and its current session.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) record: SandboxRecord,
+    pub(crate) commands: Commands,
+    view: watch::Receiver<View>,
+    agent: watch::Receiver<Option<Agent>>,
+    mailbox: mpsc::Sender<Ask>,
+    console: PathBuf,
+}
+
+/// The session cannot take commands now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum NotRunning {
+    #[error("the sandbox is still starting")]
+    Starting,
+    #[error("{}", EndReason::sentence(*.0))]
+    Stopping(EndReason),
+    #[error("Sandbox has stopped execution and is no longer available: {}", EndReason::sentence(*.0))]
+    Stopped(EndReason),
+}
+
+impl Sandbox {
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// The agent, while the session runs.
+    pub(crate) fn agent(&self) -> Result<Agent, NotRunning> {
+        let session = &self.view.borrow().session;
+        let reason = session.reason.unwrap_or(EndReason::Stopped);
+        match session.phase {
+            Phase::Preparing => Err(NotRunning::Starting),
+            Phase::Running => self.agent.borrow().clone().ok_or(NotRunning::Starting),
+            Phase::Stopping => Err(NotRunning::Stopping(reason)),
+            Phase::Stopped => Err(NotRunning::Stopped(reason)),
+        }
+    }
+
+    /// Waits until the session runs or has ended.
+    pub(crate) async fn started(&self) -> View {
+        self.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped)).await
+    }
+
+    /// Waits until the session has ended.
+    pub(crate) async fn ended(&self) -> View {
+        self.wait_for(|phase| phase == Phase::Stopped).await
+    }
+
+    async fn wait_for(&self, content: impl Fn(Phase) -> bool) -> View {
+        let mut view = self.view.clone();
+        // An owner that is gone has said its last word.
+        let seen = view.wait_for(|view| content(view.session.phase)).await.map(|view| view.clone());
+        seen.unwrap_or_else(|_closed| self.view())
+    }
+
+    /// Asks for the end and waits for it. A session that has ended stays as it is.
+    pub(crate) async fn stop(&self) -> View {
+        // An owner that is gone has nothing to stop.
+        drop(self.mailbox.send(Ask::Stop).await);
+        self.ended().await
+    }
+
+    /// The files that the machine's console is kept in: while it lives, and afterwards.
+    pub(crate) fn consoles(&self) -> [PathBuf; 2] {
+        [self.console.clone(), self.commands.console()]
+    }
+}

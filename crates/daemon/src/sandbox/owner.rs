@@ -1,0 +1,338 @@
+//! The one task that changes a sandbox's session: it asks the lifecycle what to do, does it, and
+//! feeds back what happened.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use machine::Machine;
+use protocol::Request;
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::Instrument;
+
+use super::{
+    Ask, Commands, EndReason, PrepareError, Sandbox, View, ending,
+    prepare::{Prepared, agent_of, machine_folder, prepare, remove_if_there},
+    state::{Effect, Event, State},
+};
+use crate::{
+    agent::Agent,
+    clock,
+    context::Context,
+    failpoint,
+    store::{Change, CommandRecord, Phase, SandboxRecord, SessionRecord, StoreError},
+};
+
+const MAILBOX: usize = 64;
+/// Guests have no other source of time, and their clocks drift under emulation.
+const CLOCK_EVERY: Duration = Duration::from_secs(600);
+const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
+
+type Preparing = Pin<Box<dyn Future<Output = Result<Prepared, PrepareError>> + Send>>;
+
+/// What an earlier server left of a session.
+#[derive(Debug)]
+pub(crate) enum Adopted {
+    /// The machine runs on.
+    Machine(Box<Machine>),
+    /// Nothing is there any more, or nothing that is of use; to be released.
+    Ended(EndReason),
+}
+
+/// Owns one session.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    context: Arc<Context>,
+    session: SessionRecord,
+    state: State,
+    machine: Option<Machine>,
+    agent: watch::Sender<Option<Agent>>,
+    view: watch::Sender<View>,
+    mailbox: mpsc::Receiver<Ask>,
+    commands: Commands,
+}
+
+impl Owner {
+    /// Records a new sandbox and starts its session.
+    pub(crate) async fn create(
+        context: &Arc<Context>,
+        sandbox: SandboxRecord,
+        session: SessionRecord,
+    ) -> Result<Arc<Sandbox>, StoreError> {
+        let changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
+        context.store.commit(changes).await?;
+        failpoint::pass("create-recorded");
+        let (mut owner, handle) = Self::new(context, sandbox, session, Vec::new());
+        let preparing = prepare_in_background(context, &handle.record);
+        let span = tracing::info_span!("sandbox", name = %handle.record.name);
+        tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
+        Ok(handle)
+    }
+
+    /// Goes on with a session of an earlier server.
+    pub(crate) async fn adopt(
+        context: &Arc<Context>,
+        sandbox: SandboxRecord,
+        session: SessionRecord,
+        commands: Vec<CommandRecord>,
+        adopted: Adopted,
+    ) -> Arc<Sandbox> {
+        let span = tracing::info_span!("sandbox", name = %sandbox.name);
+        let (mut owner, handle) = Self::new(context, sandbox, session, commands);
+        match adopted {
+            Adopted::Machine(machine) => {
+                owner.state = State::Running;
+                let agent = agent_of(context, &machine);
+                owner.commands.adopt(&agent).await;
+                owner.machine = Some(*machine);
+                owner.agent.send_replace(Some(agent));
+            }
+            Adopted::Ended(reason) => owner.state = ended_state(&owner.session, reason),
+        }
+        tokio::spawn(async move { owner.take_up().await }.instrument(span));
+        handle
+    }
+
+    fn new(
+        context: &Arc<Context>,
+        sandbox: SandboxRecord,
+        session: SessionRecord,
+        commands: Vec<CommandRecord>,
+    ) -> (Self, Arc<Sandbox>) {
+        let (mailbox, asked) = mpsc::channel(MAILBOX);
+        let (agent, agent_seen) = watch::channel(None);
+        let (view, seen) = watch::channel(View { session: session.clone(), failure: None });
+        let console = machine_folder(context, &session.id).join("console.log");
+        let commands = Commands::new(context, session.id.clone(), commands);
+        let owner = Self {
+            context: Arc::clone(context),
+            session,
+            state: State::Preparing { stop: None },
+            machine: None,
+            agent,
+            view,
+            mailbox: asked,
+            commands: commands.clone(),
+        };
+        let handle =
+            Sandbox { record: sandbox, commands, view: seen, agent: agent_seen, mailbox, console };
+        (owner, Arc::new(handle))
+    }
+
+    /// An adopted session may have something to do at once.
+    async fn take_up(&mut self) {
+        match self.state {
+            State::Stopping { .. } => self.carry_out(Effect::Release).await,
+            State::Stopped { .. } => return,
+            State::Preparing { .. } | State::Running => {}
+        }
+        self.run(None).await;
+    }
+
+    async fn run(&mut self, mut preparing: Option<Preparing>) {
+        let mut events = self.machine.as_ref().map(Machine::events);
+        let mut exited = self.machine.as_ref().map(Machine::exited);
+        let mut clock_at = Instant::now() + CLOCK_EVERY;
+        while !matches!(self.state, State::Stopped { .. }) {
+            let deadline = self.deadline();
+            let event = tokio::select! {
+                Some(ask) = self.mailbox.recv() => match ask {
+                    Ask::Stop => Event::StopRequested,
+                },
+                outcome = option(&mut preparing), if preparing.is_some() => {
+                    preparing = None;
+                    let event = self.prepared(outcome);
+                    events = self.machine.as_ref().map(Machine::events);
+                    exited = self.machine.as_ref().map(Machine::exited);
+                    event
+                }
+                reason = gone(self.machine.as_ref(), &mut events, &mut exited) => {
+                    Event::MachineEnded(reason)
+                }
+                () = sleep_until(deadline) => Event::DeadlinePassed,
+                () = sleep_until(clock_at) => {
+                    clock_at = Instant::now() + CLOCK_EVERY;
+                    self.set_clock().await;
+                    continue;
+                }
+            };
+            self.step(event).await;
+        }
+    }
+
+    async fn step(&mut self, event: Event) {
+        let (next, effect) = self.state.on(event);
+        if next != self.state {
+            tracing::info!(?event, from = %self.state, to = %next, "session");
+        }
+        self.state = next;
+        if let Some(effect) = effect {
+            self.carry_out(effect).await;
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) {
+        let mut effect = Some(effect);
+        while let Some(now) = effect {
+            effect = match now {
+                Effect::Open => {
+                    self.open().await;
+                    None
+                }
+                Effect::Release => {
+                    self.release().await;
+                    let (next, effect) = self.state.on(Event::Released);
+                    self.state = next;
+                    effect
+                }
+                Effect::Close => {
+                    self.close().await;
+                    None
+                }
+            };
+        }
+    }
+
+    fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {
+        match outcome {
+            Ok(Prepared { machine, agent }) => {
+                self.machine = Some(machine);
+                self.agent.send_replace(Some(agent));
+                Event::Prepared
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "it did not start");
+                let reason = match error.is_disk_full() {
+                    true => EndReason::DiskFull,
+                    false => EndReason::FailedToStart,
+                };
+                self.session.detail = Some(crate::causes(&error));
+                self.view.send_modify(|view| view.failure = Some(Arc::new(error)));
+                Event::PrepareFailed(reason)
+            }
+        }
+    }
+
+    async fn open(&mut self) {
+        self.session.started_at = Some(clock::now_ms());
+        self.session.phase = Phase::Running;
+        self.record().await;
+        failpoint::pass("running-recorded");
+    }
+
+    async fn release(&mut self) {
+        if let State::Stopping { reason } = self.state {
+            self.session.reason = Some(reason);
+        }
+        self.session.phase = Phase::Stopping;
+        self.session.stop_requested_at = Some(clock::now_ms());
+        self.record().await;
+        failpoint::pass("stop-recorded");
+        let agent = self.agent.send_replace(None);
+        if let Some(machine) = self.machine.take() {
+            machine.kill().await;
+        }
+        if let Some(agent) = agent {
+            agent.close().await;
+        }
+        failpoint::pass("machine-killed");
+        let folder = machine_folder(&self.context, &self.session.id);
+        self.commands.keep_console(&folder.join("console.log")).await;
+        if let Err(error) = remove_if_there(&folder).await {
+            tracing::error!(%error, path = %folder.display(), "a folder was left behind");
+        }
+        failpoint::pass("released");
+    }
+
+    async fn close(&mut self) {
+        self.session.phase = Phase::Stopped;
+        self.session.stopped_at = Some(clock::now_ms());
+        self.record().await;
+    }
+
+    /// Stores the session and shows it. If it cannot be stored it goes on: after a restart what is
+    /// there is looked at anyway.
+    async fn record(&mut self) {
+        self.session.updated_at = clock::now_ms();
+        if let Err(error) =
+            self.context.store.commit(vec![Change::Session(self.session.clone())]).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "a session was not recorded");
+        }
+        let session = self.session.clone();
+        self.view.send_modify(|view| view.session = session);
+    }
+
+    /// When the session ends by itself; far away while it has not started.
+    fn deadline(&self) -> Instant {
+        let left = self
+            .session
+            .deadline_ms()
+            .filter(|_| matches!(self.state, State::Running))
+            .map_or(u64::from(u32::MAX), |deadline| deadline.saturating_sub(clock::now_ms()));
+        Instant::now() + Duration::from_millis(left)
+    }
+
+    async fn set_clock(&self) {
+        let agent = self.agent.borrow().clone();
+        if let Some(agent) = agent {
+            let request = Request::SetClock { unix_nanos: clock::now_ns() };
+            if let Err(error) = agent.request(request, CLOCK_DEADLINE).await {
+                tracing::warn!(%error, "the guest's clock was not set");
+            }
+        }
+    }
+}
+
+/// A session whose end is recorded is over; any other is still to be released.
+fn ended_state(session: &SessionRecord, reason: EndReason) -> State {
+    let reason = session.reason.unwrap_or(reason);
+    match session.phase {
+        Phase::Stopped => State::Stopped { reason },
+        Phase::Preparing | Phase::Running | Phase::Stopping => State::Stopping { reason },
+    }
+}
+
+fn prepare_in_background(context: &Arc<Context>, sandbox: &SandboxRecord) -> Preparing {
+    let (context, sandbox) = (Arc::clone(context), sandbox.clone());
+    Box::pin(async move { prepare(&context, &sandbox).await })
+}
+
+async fn option<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the machine is of no more use.
+async fn gone(
+    machine: Option<&Machine>,
+    events: &mut Option<broadcast::Receiver<machine::Event>>,
+    exited: &mut Option<watch::Receiver<Option<machine::Exit>>>,
+) -> EndReason {
+    let (Some(machine), Some(events), Some(exited)) = (machine, events, exited) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let event = tokio::select! {
+            // What the machine said of its end comes before the end itself.
+            biased;
+            event = events.recv() => Some(event),
+            _ = exited.wait_for(Option::is_some) => None,
+        };
+        match event {
+            Some(Ok(event)) => {
+                if let Some(reason) = ending::session_end_of(machine, &event) {
+                    return reason;
+                }
+            }
+            Some(Err(broadcast::error::RecvError::Lagged(_))) => {}
+            Some(Err(broadcast::error::RecvError::Closed)) | None => break,
+        }
+    }
+    let exit = exited.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+    tracing::info!(?exit, "the machine's process has ended");
+    ending::end_of_process(machine)
+}

@@ -1,0 +1,183 @@
+//! From nothing to a machine that has a sandbox's identity: folder, overlay, clone, claim.
+//!
+//! Each step can be undone by removing the session's machine folder and killing what runs in it,
+//! which is also what a server does at its start with what an earlier one left half-done.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use machine::{BootFailure, CloneSpec, Machine, MachineId, Root, Start, Step, Template};
+use protocol::{Claim, Entropy, Phase, Request};
+use tokio::time::Instant;
+
+use crate::{
+    agent::{Agent, AgentError},
+    clock,
+    context::Context,
+    failpoint,
+    ids::{self, SessionId},
+    platform::PlatformError,
+    store::SandboxRecord,
+    templates::{BaseImage, MakeError},
+};
+
+/// One clone that does not come up is thrown away for another.
+const ATTEMPTS: u32 = 2;
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    #[error("no template could be made")]
+    Template(#[from] MakeError),
+    #[error("{path} cannot be made")]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("no clone came up")]
+    Clone(#[source] Box<BootFailure>),
+    #[error("the guest agent did not take the sandbox's identity")]
+    Claim(#[source] AgentError),
+}
+
+impl PrepareError {
+    /// Whether there was no room on the host's disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
+/// A machine that has an identity and an agent that answers.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) machine: Machine,
+    pub(crate) agent: Agent,
+}
+
+/// The folder of a session's machine.
+pub(crate) fn machine_folder(context: &Context, session: &SessionId) -> PathBuf {
+    context.paths.machines().join(session.as_str())
+}
+
+/// Makes a machine for the sandbox. On failure nothing is left running; the folder is the caller's
+/// to remove.
+pub(crate) async fn prepare(
+    context: &Context,
+    sandbox: &SandboxRecord,
+) -> Result<Prepared, PrepareError> {
+    let platform = context.platform().await?;
+    let image = context.image(&sandbox.image).await?;
+    let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
+    let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
+    let template = Box::pin(making).await?;
+    let folder = machine_folder(context, &sandbox.session);
+    let mut attempt = 1;
+    loop {
+        let made = make(context, &template, &image, &folder).await?;
+        let agent = agent_of(context, &made);
+        match claim(&agent, sandbox, &image).await {
+            Ok(()) => {
+                failpoint::pass("machine-claimed");
+                return Ok(Prepared { machine: made, agent });
+            }
+            Err(error) => {
+                agent.close().await;
+                let failure = made.fail(Step::Guest, error.to_string()).await;
+                record(context, &failure);
+                if attempt == ATTEMPTS {
+                    return Err(PrepareError::Claim(error));
+                }
+            }
+        }
+        attempt += 1;
+    }
+}
+
+async fn make(
+    context: &Context,
+    template: &Template,
+    image: &BaseImage,
+    folder: &Path,
+) -> Result<Machine, PrepareError> {
+    let file = folder.join("root.qcow2");
+    let made = async {
+        remove_if_there(folder).await?;
+        tokio::fs::create_dir_all(folder).await?;
+        machine::make_blank_overlay(&context.paths.pieces(), &file).await
+    };
+    made.await.map_err(|source| PrepareError::Disk { path: file.clone(), source })?;
+    failpoint::pass("disk-made");
+    let root = Root::Overlay { file, layers: vec![image.layer.clone()] };
+    let spec = CloneSpec {
+        id: MachineId::random(),
+        folder: folder.to_owned(),
+        root,
+        start: Start::Running,
+    };
+    let platform = context.platform().await?;
+    let cloned = Machine::clone_from(platform, template, spec).await;
+    failpoint::pass("machine-cloned");
+    cloned.map_err(|failure| {
+        record(context, &failure);
+        PrepareError::Clone(failure)
+    })
+}
+
+/// The agent of a machine, connected to again whenever the connection is lost.
+pub(crate) fn agent_of(context: &Context, machine: &Machine) -> Agent {
+    let port = machine.folder().join("agent.sock");
+    Agent::spawn(
+        move || {
+            let port = port.clone();
+            async move { tokio::net::UnixStream::connect(port).await }
+        },
+        context.instance,
+    )
+}
+
+async fn claim(
+    agent: &Agent,
+    sandbox: &SandboxRecord,
+    image: &BaseImage,
+) -> Result<(), AgentError> {
+    if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
+        return Err(AgentError::Confused);
+    }
+    let mut env = image.env.clone();
+    env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let claim = Claim {
+        hostname: hostname(sandbox),
+        machine_id: ids::random(),
+        entropy: Entropy(ids::random()),
+        unix_nanos: clock::now_ns(),
+        user: sandbox.user.clone(),
+        cwd: sandbox.cwd.clone(),
+        env,
+    };
+    agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
+}
+
+/// A host name has at most 64 bytes and no underscore.
+fn hostname(sandbox: &SandboxRecord) -> String {
+    let name = sandbox.name.as_str().replace('_', "-");
+    let name = name.trim_matches('-');
+    let cut = &name[..name.len().min(63)];
+    if cut.is_empty() { "sandbox".to_owned() } else { cut.to_owned() }
+}
+
+pub(crate) async fn remove_if_there(folder: &Path) -> io::Result<()> {
+    match tokio::fs::remove_dir_all(folder).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn record(context: &Context, failure: &BootFailure) {
+    if let Err(error) = machine::record_failure(&context.paths.failures(), failure) {
+        tracing::error!(%failure, %error, "a failed clone could not be recorded");
+    }
+}

@@ -1,0 +1,152 @@
+//! The lifecycle of one session, as a pure function.
+//!
+//! [`State::on`] takes the state by value and an event, and returns the next state with the effect
+//! to carry out. It does no I/O and reads no clock: the one task that owns the sandbox does that,
+//! and feeds what happened back in as the next event. The table of every event in every state is
+//! `docs/lifecycle.md`, and a test holds the two together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a session is in its life. Each state holds what is true only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Disk and machine are being made. `stop` is set once it was told to end: what is under way is
+    /// finished first, so that there is something whole to give back.
+    Preparing { stop: Option<EndReason> },
+    /// The agent answers; commands may run.
+    Running,
+    /// The machine is being killed and its disk removed.
+    Stopping { reason: EndReason },
+    /// Nothing is held. Terminal.
+    Stopped { reason: EndReason },
+}
+
+/// What can happen to a session: what a client asks, and what the host observes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Prepared,
+    PrepareFailed(EndReason),
+    StopRequested,
+    DeadlinePassed,
+    /// The machine is of no more use: its process is gone, or its guest is.
+    MachineEnded(EndReason),
+    Released,
+}
+
+/// What the owner must do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Record that it runs, and let commands in.
+    Open,
+    /// Kill the machine, if there is one, and remove what it left.
+    Release,
+    /// Record the end.
+    Close,
+}
+
+/// Why a session ended. The first reason stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EndReason {
+    Stopped,
+    TimedOut,
+    PoweredOff,
+    OutOfMemory,
+    KernelPanic,
+    DiskFull,
+    Crashed,
+    HostShutDown,
+    FailedToStart,
+}
+
+impl State {
+    /// Takes one step. An observation is never refused, since what has happened has happened.
+    pub(crate) fn on(self, event: Event) -> (Self, Option<Effect>) {
+        use Event::{
+            DeadlinePassed, MachineEnded, PrepareFailed, Prepared, Released, StopRequested,
+        };
+        match (self, event) {
+            // The way up.
+            (Self::Preparing { stop: None }, Prepared) => (Self::Running, Some(Effect::Open)),
+
+            // The way down.
+            (Self::Preparing { stop: Some(reason) }, Prepared) => releasing(reason),
+            (Self::Preparing { stop }, PrepareFailed(reason)) => releasing(stop.unwrap_or(reason)),
+            (state, StopRequested) => state.end(EndReason::Stopped),
+            (state, DeadlinePassed) => state.end(EndReason::TimedOut),
+            (Self::Running, MachineEnded(reason)) => releasing(reason),
+            (Self::Stopping { reason }, Released) => {
+                (Self::Stopped { reason }, Some(Effect::Close))
+            }
+
+            // Late news of something already left behind. The events are named one by one, so that
+            // a new one does not compile until it is given its place above.
+            (state, Prepared | PrepareFailed(_) | MachineEnded(_) | Released) => (state, None),
+        }
+    }
+
+    fn end(self, reason: EndReason) -> (Self, Option<Effect>) {
+        match self {
+            Self::Preparing { stop } => (Self::Preparing { stop: stop.or(Some(reason)) }, None),
+            Self::Running => releasing(reason),
+            Self::Stopping { .. } | Self::Stopped { .. } => (self, None),
+        }
+    }
+}
+
+fn releasing(reason: EndReason) -> (State, Option<Effect>) {
+    (State::Stopping { reason }, Some(Effect::Release))
+}
+
+impl EndReason {
+    /// The sentence that a user reads.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::Stopped => "the sandbox was stopped",
+            Self::TimedOut => "the sandbox reached its timeout",
+            Self::PoweredOff => "the guest switched itself off",
+            Self::OutOfMemory => "the guest ran out of memory",
+            Self::KernelPanic => "the guest's kernel panicked",
+            Self::DiskFull => "the host's disk is full",
+            Self::Crashed => "the machine crashed",
+            Self::HostShutDown => "the host was shut down",
+            Self::FailedToStart => "the machine did not start",
+        }
+    }
+
+    /// The code of the public contract.
+    pub(crate) fn code(self) -> api::EndCode {
+        match self {
+            Self::Stopped | Self::PoweredOff => api::EndCode::Stopped,
+            Self::TimedOut => api::EndCode::TimedOut,
+            Self::OutOfMemory => api::EndCode::OutOfMemory,
+            Self::KernelPanic => api::EndCode::KernelPanic,
+            Self::DiskFull => api::EndCode::DiskFull,
+            Self::Crashed => api::EndCode::Crashed,
+            Self::HostShutDown => api::EndCode::HostShutDown,
+            Self::FailedToStart => api::EndCode::FailedToStart,
+        }
+    }
+
+    /// Whether the session ended as somebody wished.
+    pub(crate) fn is_wished(self) -> bool {
+        matches!(self, Self::Stopped | Self::TimedOut | Self::PoweredOff)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preparing { stop: None } => "preparing",
+            Self::Preparing { stop: Some(_) } => "abandoning",
+            Self::Running => "running",
+            Self::Stopping { .. } => "stopping",
+            Self::Stopped { .. } => "stopped",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

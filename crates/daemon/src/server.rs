@@ -1,0 +1,237 @@
+//! A server from start to end: the state's lock, what an earlier one left, the listeners.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::Router;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{AgentProgram, Paths},
+    context::Context,
+    http::{self, Access, Token},
+    ids,
+    platform::hex,
+    reconcile::reconcile,
+    registry::Registry,
+    store::{Store, StoreError},
+    templates::Templates,
+};
+
+/// What a server is told.
+#[derive(Debug)]
+pub struct ServerConfig {
+    pub paths: Paths,
+    pub agent: AgentProgram,
+    pub version: api::Version,
+    /// TCP beside the Unix socket.
+    pub listen: Option<Listen>,
+}
+
+/// A TCP listener.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// Names by which clients may call it, beside its address.
+    pub names: Vec<String>,
+    pub beyond_loopback: BeyondLoopback,
+}
+
+/// Whether an address that others can reach may be listened on without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeyondLoopback {
+    Refused,
+    Insecure,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("another server of this state folder is running: {0}")]
+    Running(PathBuf),
+    #[error("{path} cannot be used")]
+    Path { path: PathBuf, source: io::Error },
+    #[error("the store {path} cannot be opened")]
+    Store { path: PathBuf, source: StoreError },
+    #[error("the templates cannot be opened")]
+    Templates(#[from] machine::TemplateError),
+    #[error("what an earlier server left cannot be read")]
+    Reconcile(#[source] io::Error),
+    #[error(
+        "{0} can be reached by others, and the connection would not be encrypted: listen on a loopback address, or say --insecure if something in front of it does TLS"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("cannot listen on {address}")]
+    Listen { address: String, source: io::Error },
+    #[error("the listener broke")]
+    Accept(#[source] io::Error),
+}
+
+/// Where a server listens, told once it does.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub socket: PathBuf,
+    pub tcp: Option<SocketAddr>,
+    pub token: Option<PathBuf>,
+}
+
+/// Serves until `stop` is cancelled or a newer server takes over. Machines run on afterwards.
+pub async fn serve(
+    config: ServerConfig,
+    stop: CancellationToken,
+    listening: impl FnOnce(&Listening),
+) -> Result<(), ServeError> {
+    let paths = &config.paths;
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServeError::Path { path, source }
+    };
+    paths.make().map_err(io(paths.state()))?;
+    let _lock = lock(&paths.lock())?;
+    let store_path = paths.store();
+    let opened = Store::open(&store_path);
+    let (store, stored) =
+        opened.map_err(|source| ServeError::Store { path: store_path, source })?;
+    let templates = Templates::open(paths)?;
+    let context = Arc::new(Context::new(paths.clone(), store, templates, config.agent));
+    let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
+    let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
+    let handover = stop.child_token();
+    let server =
+        http::Server { registry, version: config.version.clone(), handover: handover.clone() };
+    warm_up_in_background(&context);
+
+    let unix = bind_unix(&paths.socket())?;
+    let tcp = match &config.listen {
+        Some(listen) => Some(bind_tcp(listen).await?),
+        None => None,
+    };
+    let token_path = paths.token();
+    let mut told = Listening { socket: paths.socket(), tcp: None, token: None };
+    let mut tcp_service = None;
+    if let (Some((listener, address)), Some(listen)) = (tcp, config.listen) {
+        let token = token(&token_path).map_err(io(&token_path))?;
+        told.tcp = Some(address);
+        told.token = Some(token_path);
+        let access = Access::Bearer { token, address, names: listen.names };
+        tcp_service = Some((listener, http::router(server.clone(), access)));
+    }
+    listening(&told);
+    let result = run(unix, http::router(server, Access::Owner), tcp_service, &handover).await;
+    // Who connects from here on is to start another server.
+    drop(std::fs::remove_file(paths.socket()));
+    result
+}
+
+async fn run(
+    unix: UnixListener,
+    router: Router,
+    tcp: Option<(TcpListener, Router)>,
+    stop: &CancellationToken,
+) -> Result<(), ServeError> {
+    let on_unix = axum::serve(unix, router)
+        .with_graceful_shutdown(stop.clone().cancelled_owned())
+        .into_future();
+    let on_tcp = async {
+        match tcp {
+            Some((listener, router)) => {
+                axum::serve(listener, router)
+                    .with_graceful_shutdown(stop.clone().cancelled_owned())
+                    .await
+            }
+            None => Ok(()),
+        }
+    };
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = async { tokio::try_join!(on_unix, on_tcp) } => {
+            result.map(drop).map_err(ServeError::Accept)
+        }
+        () = drained => Ok(()),
+    }
+}
+
+/// How long requests under way may take once the server is told to stop. Those that are cut find
+/// everything as it was with the next server.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The first request finds QEMU, kernel and accelerator looked up.
+fn warm_up_in_background(context: &Arc<Context>) {
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        if let Err(error) = context.platform().await {
+            tracing::warn!(error = crate::causes(&error), "no sandbox can be made yet");
+        }
+    });
+}
+
+fn lock(path: &Path) -> Result<File, ServeError> {
+    let io = |source| ServeError::Path { path: path.to_owned(), source };
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::Running(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// The lock is held, so a socket that is there was left behind.
+fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
+    drop(std::fs::remove_file(path));
+    let listener = bind_short(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// A socket's address has at most 107 bytes, a path more: the folder is named by descriptor.
+fn bind_short(path: &Path) -> io::Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let folder = File::open(folder)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    UnixListener::bind(short)
+}
+
+async fn bind_tcp(listen: &Listen) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let address = listen.address;
+    if !address.ip().is_loopback() && listen.beyond_loopback == BeyondLoopback::Refused {
+        return Err(ServeError::NotLoopback(address));
+    }
+    let failed = |source| ServeError::Listen { address: address.to_string(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// The bearer token, made at the first start.
+fn token(path: &Path) -> io::Result<Token> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let bytes: [u8; 32] = ids::random();
+            io::Write::write_all(&mut file, format!("{}\n", hex(&bytes)).as_bytes())?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let text = std::fs::read_to_string(path)?;
+    let token = text.trim();
+    if token.len() < 32 {
+        return Err(io::Error::other(
+            "the token is shorter than 32 characters; remove the file to have one made",
+        ));
+    }
+    Ok(Token::new(token.to_owned()))
+}

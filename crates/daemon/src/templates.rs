@@ -1,0 +1,270 @@
+//! Templates: made on first use, one maker at a time, reused for good.
+//!
+//! A *bare* template is a machine whose agent is ready and that has mounted nothing: one serves
+//! every image of its shape. A *warm* one is made from a copy of it: it has mounted one image
+//! read-only and has touched the runtimes, so that a clone has them in its page cache.
+
+use std::{
+    future::ready,
+    io,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use machine::{
+    BootFailure, BootSpec, CloneSpec, Draft, Key, Layer, Machine, MachineId, Platform, Ram, Retry,
+    Root, SaveError, Shape, Start, Step, Template, TemplateError, Templates as Folder,
+};
+use protocol::{Request, Warm};
+use tokio::{net::UnixStream, time::Instant};
+
+use crate::{
+    agent::{Agent, AgentError},
+    config::Paths,
+    single_flight::SingleFlight,
+};
+
+/// What a warm template does before it is frozen; a change makes new templates.
+const WARM_VERSION: u32 = 1;
+const WARM_COMMANDS: [&[&str]; 5] = [
+    &["bash", "-c", "ls / >/dev/null; cat /etc/os-release"],
+    &["sudo", "-n", "true"],
+    &["git", "--version"],
+    &["python3", "-c", "import json, os, re, subprocess, sys"],
+    &["node", "-e", "require('fs'); require('path'); require('child_process')"],
+];
+const BOOT: Retry =
+    Retry { attempts: 3, attempt: Duration::from_secs(60), deadline: Duration::from_secs(120) };
+const RESTORE_DEADLINE: Duration = Duration::from_secs(20);
+const WARM_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The disk that a sandbox's overlay sits on.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseImage {
+    pub(crate) name: String,
+    pub(crate) digest: String,
+    pub(crate) layer: Layer,
+    pub(crate) user: String,
+    pub(crate) cwd: String,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// Why there is no template.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    #[error("the guest did not boot, in {} attempts", .0.len())]
+    Boot(Vec<BootFailure>),
+    #[error("a bare template could not be thawed")]
+    Thaw(#[source] Box<BootFailure>),
+    #[error("the guest did not get warm")]
+    WarmUp(#[from] WarmUpError),
+    #[error("the template could not be saved")]
+    Save(#[from] SaveError),
+    #[error("the templates' folder cannot be used")]
+    Folder(#[from] TemplateError),
+    #[error("{path} cannot be used")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WarmUpError {
+    #[error("the agent's port could not be reached")]
+    Connect(#[source] io::Error),
+    #[error("the agent did not do it")]
+    Agent(#[from] AgentError),
+}
+
+/// All templates of one server.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    paths: Paths,
+    folder: Folder,
+    made: SingleFlight<Key, Template>,
+}
+
+/// Told when a template has to be made first, and by whom a reader may know why it takes long.
+pub(crate) type Notice<'a> = &'a (dyn Fn(&str) + Sync);
+
+impl Templates {
+    pub(crate) fn open(paths: &Paths) -> Result<Self, TemplateError> {
+        let folder = Folder::open(&paths.templates())?;
+        Ok(Self { paths: paths.clone(), folder, made: SingleFlight::default() })
+    }
+
+    /// Whether a sandbox of this shape and image can be cloned at once.
+    pub(crate) fn is_made(&self, platform: &Platform, shape: Shape, image: &BaseImage) -> bool {
+        matches!(self.folder.find(&warm_key(platform, shape, image)), Ok(Some(_)))
+    }
+
+    /// The warm template, made if need be.
+    pub(crate) async fn warm(
+        &self,
+        platform: &Platform,
+        shape: Shape,
+        image: &BaseImage,
+        notice: Notice<'_>,
+    ) -> Result<Template, MakeError> {
+        let key = warm_key(platform, shape, image);
+        self.get(&key, async {
+            let bare = Box::pin(self.bare(platform, shape, notice)).await?;
+            notice(&format!("making the template of image {}", image.name));
+            let draft = self.folder.draft(&key, shape)?;
+            let machine = self.thaw(platform, &bare, &draft, image).await?;
+            let result = warm_up(&machine, image).await;
+            self.save(machine, draft, result).await
+        })
+        .await
+    }
+
+    /// The bare template, made if need be.
+    pub(crate) async fn bare(
+        &self,
+        platform: &Platform,
+        shape: Shape,
+        notice: Notice<'_>,
+    ) -> Result<Template, MakeError> {
+        let key = Key::of(platform, shape, None);
+        self.get(&key, async {
+            notice(&format!("booting a guest of {} MiB", shape.memory_mib));
+            let draft = self.folder.draft(&key, shape)?;
+            let scratch = self.scratch(&draft);
+            let spec = |_| BootSpec {
+                id: MachineId::random(),
+                folder: scratch.clone(),
+                shape,
+                root: Root::Blank,
+                ram: Ram::Shared(draft.ram()),
+            };
+            let booted = machine::boot_until_ready(platform, BOOT, spec, async |stream| {
+                let agent = agent_over(stream);
+                let phase = agent.ready(Instant::now() + BOOT.attempt).await;
+                agent.close().await;
+                phase.map(drop)
+            });
+            let (machine, ()) = booted.await.map_err(|failures| {
+                failures.iter().for_each(|failure| self.record(failure));
+                MakeError::Boot(failures)
+            })?;
+            self.save(machine, draft, Ok(())).await
+        })
+        .await
+    }
+
+    /// Finds the template, or makes it while nobody else does: here or in another process.
+    async fn get(
+        &self,
+        key: &Key,
+        make: impl Future<Output = Result<Template, MakeError>>,
+    ) -> Result<Template, MakeError> {
+        if let Some(template) = self.folder.find(key)? {
+            return Ok(template);
+        }
+        // One that was made and then removed is made again.
+        self.made.forget(key);
+        self.made
+            .get(key.clone(), async {
+                let _lock = self.lock(key).await?;
+                match self.folder.find(key)? {
+                    Some(template) => Ok(template),
+                    None => make.await,
+                }
+            })
+            .await
+    }
+
+    async fn lock(&self, key: &Key) -> Result<std::fs::File, MakeError> {
+        let path = self.paths.pieces().join(format!("{key}.lock"));
+        let opened = path.clone();
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::create(opened)?;
+            file.lock()?;
+            Ok(file)
+        });
+        let file = locked.await.map_err(io::Error::other).flatten();
+        file.map_err(|source| MakeError::Io { path, source })
+    }
+
+    async fn thaw(
+        &self,
+        platform: &Platform,
+        bare: &Template,
+        draft: &Draft,
+        image: &BaseImage,
+    ) -> Result<Machine, MakeError> {
+        let folder = self.scratch(draft);
+        let file = folder.join("root.qcow2");
+        let made = async {
+            tokio::fs::create_dir_all(&folder).await?;
+            machine::make_blank_overlay(&self.paths.pieces(), &file).await
+        };
+        made.await.map_err(|source| MakeError::Io { path: file.clone(), source })?;
+        let root = Root::Overlay { file, layers: vec![image.layer.clone()] };
+        let spec = CloneSpec { id: MachineId::random(), folder, root, start: Start::Running };
+        Machine::thaw(platform, bare, draft, spec).await.map_err(|failure| {
+            self.record(&failure);
+            MakeError::Thaw(failure)
+        })
+    }
+
+    async fn save(
+        &self,
+        machine: Machine,
+        draft: Draft,
+        ready: Result<(), WarmUpError>,
+    ) -> Result<Template, MakeError> {
+        let scratch = self.scratch(&draft);
+        let saved = match ready {
+            Ok(()) => machine.save_template(draft).await.map_err(MakeError::from),
+            Err(error) => {
+                let failure = machine.fail(Step::Guest, error.to_string()).await;
+                self.record(&failure);
+                Err(error.into())
+            }
+        };
+        if let Err(error) = tokio::fs::remove_dir_all(&scratch).await {
+            tracing::warn!(%error, path = %scratch.display(), "a folder was left behind");
+        }
+        saved
+    }
+
+    /// The folder of the machine that becomes a template: with the machines of the server, so that it
+    /// is found and ended if the server dies meanwhile.
+    fn scratch(&self, draft: &Draft) -> PathBuf {
+        let key = draft.key().as_str();
+        self.paths.machines().join(format!("template-{}", &key[..key.len().min(16)]))
+    }
+
+    fn record(&self, failure: &BootFailure) {
+        match machine::record_failure(&self.paths.failures(), failure) {
+            Ok(path) => tracing::error!(%failure, path = %path.display(), "a boot failed"),
+            Err(error) => tracing::error!(%failure, %error, "a boot failed and was not recorded"),
+        }
+    }
+}
+
+fn warm_key(platform: &Platform, shape: Shape, image: &BaseImage) -> Key {
+    Key::of(platform, shape, Some(&format!("{}+warm{WARM_VERSION}", image.digest)))
+}
+
+async fn warm_up(machine: &Machine, image: &BaseImage) -> Result<(), WarmUpError> {
+    let agent = agent_over(machine.agent().await.map_err(WarmUpError::Connect)?);
+    agent.ready(Instant::now() + RESTORE_DEADLINE).await?;
+    let commands =
+        WARM_COMMANDS.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).to_vec();
+    let warm = Warm { commands, user: image.user.clone() };
+    let warmed = agent.request(Request::Warm(warm), WARM_DEADLINE).await;
+    agent.close().await;
+    Ok(warmed.map(drop)?)
+}
+
+/// An agent that is spoken to over one connection: a template in the making is given up when it is
+/// lost.
+fn agent_over(stream: UnixStream) -> Agent {
+    let stream = Mutex::new(Some(stream));
+    let connect = move || {
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
+    };
+    Agent::spawn(connect, u64::from_le_bytes(crate::ids::random()))
+}
