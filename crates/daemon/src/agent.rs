@@ -1,21 +1,75 @@
 //! The host end of the guest protocol: one task owns the connection to one machine's agent.
+//!
+//! The agent is on the other side of the glass. What it says is checked, what it may make us keep
+//! is bounded, and whatever it does wrong costs it a stream or the connection and nobody else
+//! anything.
+//!
+//! Nothing is acknowledged before it is in safety: a command's output when it is in the command's
+//! log, so that a killed server loses none of it. A lost connection is made again, and then all
+//! goes on where it was; requests without an answer are asked again.
 
-use std::{io, sync::Arc, time::Duration};
+mod command;
+mod incoming;
+mod link;
+mod outgoing;
+mod requests;
+mod session;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod wake;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use protocol::{
-    CommandId, Exit, Owner, PAYLOAD_MAX, Phase, Refusal, Request, Response, StartCommand, Stat,
-    Stdin, VERSION,
+    CommandId, Owner, PAYLOAD_MAX, Phase, Refusal, Request, Response, StartCommand, Stat, Stdin,
+    StreamId, VERSION,
 };
-use tokio::{net::UnixStream, time::Instant};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
 
-use crate::command_log::{LogError, LogWriter};
+use self::{
+    command::Unread,
+    incoming::Incoming,
+    outgoing::Outgoing,
+    session::{Ask, Ends, Opening, Opens, Session, Status},
+    transfer::Upload,
+    wake::Wake,
+};
+pub use self::{
+    command::{Command, CommandLost, StdinClosed, StdinWriter},
+    transfer::{Download, Written},
+};
+use crate::command_log::LogWriter;
+
+/// What waits for the task.
+const MAILBOX: usize = 64;
 
 /// A machine's agent: a cheap handle of the task that talks to it. The task ends with
-/// [`Agent::close`], or when the last handle is dropped.
+/// [`Agent::close`], or when the last handle is dropped, those of its commands included.
 #[derive(Clone, Debug)]
-pub struct Agent;
+pub struct Agent {
+    mailbox: mpsc::Sender<Ask>,
+    status: watch::Receiver<Status>,
+    close: CancellationToken,
+    wake: Arc<Wake>,
+    /// Number of the next file transfer.
+    transfer: Arc<AtomicU32>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -37,190 +91,200 @@ pub enum AgentError {
     Body(#[source] io::Error),
 }
 
-/// A command that the agent has started.
-#[derive(Clone, Debug)]
-pub struct Command;
-
-/// Why a command's exit will not be known.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CommandLost {
-    #[error("the machine is gone")]
-    Gone,
-    /// It was never started, or the agent was started anew.
-    #[error("the agent does not know the command")]
-    Unknown,
-    /// The command waits with its output. It goes on if it is adopted again with a writer of the
-    /// log opened anew.
-    #[error("the command's output could not be kept")]
-    Log(#[source] Arc<LogError>),
-}
-
-/// The sending end of a command's standard input.
-#[derive(Clone, Debug)]
-pub struct StdinWriter;
-
-/// The command does not take input any more: it closed it, or it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("standard input is closed")]
-pub struct StdinClosed;
-
-/// Content on its way out of the guest. Dropped before its end, the agent stops sending.
-#[derive(Debug)]
-pub struct Download;
-
-/// What a tar stream left in the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    pub entries: u64,
-    pub bytes: u64,
-}
-
 impl Agent {
     /// Begins to connect, again whenever the connection is lost. `instance` is drawn at random by
     /// each server process.
-    pub fn spawn<C, F>(_connect: C, _instance: u64) -> Self
+    pub fn spawn<C, F>(connect: C, instance: u64) -> Self
     where
-        C: Fn() -> F + Send + 'static,
-        F: Future<Output = io::Result<UnixStream>> + Send,
+        C: FnMut() -> F + Send + 'static,
+        F: Future<Output = io::Result<UnixStream>> + Send + 'static,
     {
-        todo!()
+        let (mailbox, asked) = mpsc::channel(MAILBOX);
+        let (seen, status) = watch::channel(Status::Connecting);
+        let (close, wake) = (CancellationToken::new(), Arc::<Wake>::default());
+        let ends =
+            Ends { wake: Arc::clone(&wake), mailbox: asked, close: close.clone(), status: seen };
+        tokio::spawn(Session::new(instance, ends).run(connect));
+        Self { mailbox, status, close, wake, transfer: Arc::default() }
     }
 
-    /// Waits for the agent's first word; the phase is that of its latest.
-    pub async fn ready(&self, _deadline: Instant) -> Result<Phase, AgentError> {
-        todo!()
+    /// Waits for the agent's first word; the phase is that of its latest welcome.
+    pub async fn ready(&self, deadline: Instant) -> Result<Phase, AgentError> {
+        let mut status = self.status.clone();
+        let known = status.wait_for(|status| *status != Status::Connecting);
+        match timeout_at(deadline, known).await.as_ref().map(Result::as_deref) {
+            Ok(Ok(Status::Ready(phase))) => Ok(*phase),
+            Ok(Ok(over)) => Err(over.error()),
+            Ok(Err(_)) => Err(AgentError::Gone),
+            Err(_) => Err(AgentError::TimedOut),
+        }
     }
 
     /// Asks, again after a lost connection. For what has no method of its own; not for `Start`,
     /// `Read`, `ReadTar` and `WriteTar`.
     pub async fn request(
         &self,
-        _request: Request,
-        _within: Duration,
+        request: Request,
+        within: Duration,
     ) -> Result<Response, AgentError> {
-        todo!()
+        in_time(within, self.ask(request, Opens::Nothing)).await
+    }
+
+    /// A request that is answered by its being done.
+    async fn ask_done(&self, request: Request, within: Duration) -> Result<(), AgentError> {
+        let answer = self.request(request, within).await?;
+        if answer == Response::Done { Ok(()) } else { Err(AgentError::Confused) }
     }
 
     /// Starts a command, whose output goes to `log`. If this future is dropped or times out, the
     /// command is killed should it have been started.
     pub async fn start(
         &self,
-        _start: StartCommand,
-        _log: LogWriter,
-        _within: Duration,
+        start: StartCommand,
+        log: LogWriter,
+        within: Duration,
     ) -> Result<Command, AgentError> {
-        todo!()
+        let command = start.command;
+        let stdin = match start.stdin {
+            Stdin::Null => None,
+            Stdin::Stream => Some(Outgoing::new(self.wake(), StreamId::stdin(command))),
+        };
+        let incoming = Incoming::of_command(self.wake(), command, log.offsets());
+        let opening = Opening { command, incoming: Arc::clone(&incoming), stdin: stdin.clone() };
+        let unread = Unread::new(incoming, command, log);
+        let asked = self.ask(Request::Start(start), Opens::Command(opening));
+        let Response::Started { pid } = in_time(within, asked).await? else {
+            return Err(AgentError::Confused);
+        };
+        Ok(self.command(Some(pid), stdin, unread))
     }
 
     /// Takes over a command of an earlier process, or one that [`CommandLost::Log`] was said of:
     /// output goes on where `log` ends, input where the agent stands.
     pub async fn adopt(
         &self,
-        _command: CommandId,
-        _stdin: Stdin,
-        _log: LogWriter,
+        command: CommandId,
+        stdin: Stdin,
+        log: LogWriter,
     ) -> Result<Command, AgentError> {
-        todo!()
+        let stdin = match stdin {
+            Stdin::Null => None,
+            Stdin::Stream => Some(Outgoing::adopted(self.wake(), StreamId::stdin(command))),
+        };
+        let incoming = Incoming::of_command(self.wake(), command, log.offsets());
+        let opening = Opening { command, incoming: Arc::clone(&incoming), stdin: stdin.clone() };
+        let unread = Unread::new(incoming, command, log);
+        self.send(Ask::Adopt(opening)).await?;
+        Ok(self.command(None, stdin, unread))
+    }
+
+    fn command(&self, pid: Option<u32>, stdin: Option<Arc<Outgoing>>, unread: Unread) -> Command {
+        let (agent, id) = (self.clone(), unread.command());
+        Command { agent, id, pid, stdin: stdin.map(StdinWriter), end: unread.keep() }
     }
 
     /// A file's content.
     pub async fn read(
         &self,
-        _path: String,
-        _within: Duration,
+        path: String,
+        within: Duration,
     ) -> Result<(Stat, Download), AgentError> {
-        todo!()
+        let stream = self.next_transfer();
+        self.download(stream, Request::Read { stream, path }, within).await
     }
 
     /// A file or folder as a tar stream, with names relative to the parent of `path`.
     pub async fn read_tar(
         &self,
-        _path: String,
-        _within: Duration,
+        path: String,
+        within: Duration,
     ) -> Result<(Stat, Download), AgentError> {
-        todo!()
+        let stream = self.next_transfer();
+        self.download(stream, Request::ReadTar { stream, path }, within).await
     }
 
-    /// Unpacks a tar stream below `base`.
+    async fn download(
+        &self,
+        stream: StreamId,
+        request: Request,
+        within: Duration,
+    ) -> Result<(Stat, Download), AgentError> {
+        let incoming = Incoming::of_transfer(self.wake(), stream);
+        let download = Download { incoming: Arc::clone(&incoming) };
+        let asked = self.ask(request, Opens::Download(stream, incoming));
+        let Response::Reading(stat) = in_time(within, asked).await? else {
+            return Err(AgentError::Confused);
+        };
+        Ok((stat, download))
+    }
+
+    /// Unpacks a tar stream below `base`. Takes as long as `body` does.
     pub async fn write_tar<B>(
         &self,
-        _base: String,
-        _owner: Owner,
-        _body: B,
+        base: String,
+        owner: Owner,
+        body: B,
     ) -> Result<Written, AgentError>
     where
         B: Stream<Item = io::Result<Bytes>> + Send,
     {
-        todo!()
+        let stream = self.next_transfer();
+        let outgoing = Outgoing::new(self.wake(), stream);
+        let upload = Upload(Arc::clone(&outgoing));
+        let request = Request::WriteTar { stream, base, owner };
+        let mut answer = std::pin::pin!(self.ask(request, Opens::Upload(stream, outgoing)));
+        let answer = tokio::select! {
+            // An early answer is a refusal: the rest of the body is not wanted.
+            early = &mut answer => early,
+            sent = upload.send(body) => {
+                sent?;
+                answer.await
+            }
+        };
+        let Response::Written { entries, bytes } = answer? else {
+            return Err(AgentError::Confused);
+        };
+        Ok(Written { entries, bytes })
     }
 
-    /// The machine is gone, or let go of: everything under way ends as [`AgentError::Gone`]
-    /// once the output received so far is in the logs.
+    /// The machine is gone, or let go of: everything under way ends as [`AgentError::Gone`], and
+    /// the connection is closed when this returns. Commands end as [`CommandLost::Gone`] once the
+    /// output received so far is in their logs.
     pub async fn close(&self) {
-        todo!()
+        self.close.cancel();
+        self.mailbox.closed().await;
+    }
+
+    async fn ask(&self, request: Request, opens: Opens) -> Result<Response, AgentError> {
+        if !request.fits() {
+            return Err(AgentError::TooLong);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Ask::Request { request, opens, answer }).await?;
+        answered.await.unwrap_or_else(|_| Err(self.over()))
+    }
+
+    async fn send(&self, ask: Ask) -> Result<(), AgentError> {
+        self.mailbox.send(ask).await.map_err(|_closed| self.over())
+    }
+
+    /// Why the task is no more.
+    fn over(&self) -> AgentError {
+        self.status.borrow().error()
+    }
+
+    fn next_transfer(&self) -> StreamId {
+        StreamId::transfer(self.transfer.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn wake(&self) -> Arc<Wake> {
+        Arc::clone(&self.wake)
     }
 }
 
-impl Command {
-    pub fn id(&self) -> CommandId {
-        todo!()
-    }
-
-    /// In the guest; `None` for an adopted command.
-    pub fn pid(&self) -> Option<u32> {
-        todo!()
-    }
-
-    /// Waits until the command has ended and its output and exit are in the log.
-    pub async fn exit(&self) -> Result<Exit, CommandLost> {
-        todo!()
-    }
-
-    /// Standard input, if the command was started with one.
-    pub fn stdin(&self) -> Option<StdinWriter> {
-        todo!()
-    }
-
-    /// Sends a signal to the command's process group.
-    pub async fn signal(&self, _signal: u8, _within: Duration) -> Result<(), AgentError> {
-        todo!()
-    }
-
-    pub async fn resize(
-        &self,
-        _rows: u16,
-        _cols: u16,
-        _within: Duration,
-    ) -> Result<(), AgentError> {
-        todo!()
-    }
-}
-
-impl StdinWriter {
-    /// Waits for room. Once this returns, the bytes arrive as long as this server runs.
-    pub async fn write(&self, _bytes: Bytes) -> Result<(), StdinClosed> {
-        todo!()
-    }
-
-    /// No more input follows.
-    pub fn close(&self) {
-        todo!()
-    }
-
-    /// How many bytes the command has been given: a client that comes back after a restart of the
-    /// server goes on from there. For an adopted command this waits for the agent's word.
-    pub async fn acknowledged(&self) -> Result<u64, StdinClosed> {
-        todo!()
-    }
-}
-
-impl Stream for Download {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(
-        self: std::pin::Pin<&mut Self>,
-        _cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        todo!()
-    }
+async fn in_time<T>(
+    within: Duration,
+    work: impl Future<Output = Result<T, AgentError>>,
+) -> Result<T, AgentError> {
+    timeout(within, work).await.unwrap_or(Err(AgentError::TimedOut))
 }

@@ -23,14 +23,12 @@ pub struct LogWriter {
     file: Option<Arc<File>>,
 }
 
-/// Records to be written in one go.
+/// Records of one segment, to be written in one go.
 struct Draft {
     records: Vec<u8>,
     /// Where the log stands after them.
     totals: Offsets,
     exit: Option<Exit>,
-    /// How many more bytes the segment takes.
-    room: usize,
 }
 
 impl LogWriter {
@@ -45,48 +43,60 @@ impl LogWriter {
 
     /// Appends runs of bytes; once this returns, they outlive the process. Waits while the log is
     /// full and a reader holds its oldest segment. To be awaited to its end.
-    pub async fn append<'a>(
+    pub fn append<'a>(
         &mut self,
         runs: impl IntoIterator<Item = (Output, &'a [u8])>,
-    ) -> Result<(), LogError> {
-        let longest = self.segment_room() - record::HEADER_LEN;
-        let mut draft = self.draft();
-        for (output, run) in runs {
-            for piece in run.chunks(longest.min(record::PAYLOAD_MAX)) {
-                let needed = record::HEADER_LEN + piece.len();
-                if draft.room < needed {
-                    self.write(draft).await?;
+    ) -> impl Future<Output = Result<(), LogError>> {
+        let drafts = self.draft(runs);
+        async move {
+            let last = drafts.len() - 1;
+            for (n, draft) in drafts.into_iter().enumerate() {
+                self.write(draft).await?;
+                if n < last {
                     self.file = None;
-                    draft = self.draft();
                 }
-                record::put_output(&mut draft.records, output, piece);
-                *draft.totals.get_mut(output) += piece.len() as u64;
-                draft.room -= needed;
             }
+            Ok(())
         }
-        self.write(draft).await
     }
 
     /// The command has ended, and all of its output was appended.
     pub async fn end(mut self, exit: Exit) -> Result<(), LogError> {
-        let mut draft = self.draft();
+        let mut draft = Draft { records: Vec::new(), totals: self.offsets(), exit: Some(exit) };
         record::put_end(&mut draft.records, &exit);
-        draft.exit = Some(exit);
         self.write(draft).await
     }
 
-    /// What a segment has room for behind its header.
-    fn segment_room(&self) -> usize {
-        self.shared.bounds.segment_bytes - segment::HEADER_LEN
+    /// Makes records of the runs: of the segment that is open, and of those that follow it.
+    fn draft<'a>(&self, runs: impl IntoIterator<Item = (Output, &'a [u8])>) -> Vec<Draft> {
+        let (used, totals) = self.stand();
+        let limit = self.shared.bounds.segment_bytes;
+        let longest = limit - segment::HEADER_LEN - record::HEADER_LEN;
+        let (mut room, mut totals) = (limit.saturating_sub(used), totals);
+        let (mut drafts, mut records) = (Vec::new(), Vec::new());
+        for (output, run) in runs {
+            for piece in run.chunks(longest.min(record::PAYLOAD_MAX)) {
+                let needed = record::HEADER_LEN + piece.len();
+                if room < needed {
+                    let records = std::mem::take(&mut records);
+                    drafts.push(Draft { records, totals, exit: None });
+                    room = limit - segment::HEADER_LEN;
+                }
+                record::put_output(&mut records, output, piece);
+                *totals.get_mut(output) += piece.len() as u64;
+                room -= needed;
+            }
+        }
+        drafts.push(Draft { records, totals, exit: None });
+        drafts
     }
 
-    fn draft(&self) -> Draft {
+    /// How long the open segment is, or the one to be opened, and where the log stands.
+    fn stand(&self) -> (usize, Offsets) {
         let state = self.shared.state();
         let newest = state.segments.back().filter(|_| self.file.is_some());
         let used = newest.map_or(segment::HEADER_LEN as u64, |newest| newest.len);
-        let used = usize::try_from(used).unwrap_or(usize::MAX);
-        let room = self.shared.bounds.segment_bytes.saturating_sub(used);
-        Draft { records: Vec::new(), totals: state.totals, exit: None, room }
+        (usize::try_from(used).unwrap_or(usize::MAX), state.totals)
     }
 
     async fn write(&mut self, draft: Draft) -> Result<(), LogError> {
@@ -104,7 +114,7 @@ impl LogWriter {
     async fn extend(&self, file: Arc<File>, draft: Draft) -> Result<(), LogError> {
         let newest = self.shared.state().segments.back().copied();
         let Segment { index, len: at, .. } = newest.expect("its file is open");
-        let Draft { records, totals, exit, .. } = draft;
+        let Draft { records, totals, exit } = draft;
         let len = at + records.len() as u64;
         let written = blocking(move || segment::append(&file, at, &records)).await;
         written.map_err(|source| LogError::write(&self.path(index), source))?;
