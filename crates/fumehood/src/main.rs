@@ -1,5 +1,7 @@
 //! `fumehood`: the command line, and the server behind it.
 
+mod agent_program;
+mod archive;
 mod attached;
 mod cli;
 mod commands;

@@ -52,7 +52,7 @@ pub(crate) async fn ensure(client: &Client, state: &Path) -> Result<(), Failure>
     match standing(client).await? {
         Standing::Fit => return Ok(()),
         Standing::Absent => {}
-        Standing::Older => hand_over(client).await?,
+        Standing::Older => hand_over(client, state).await?,
         Standing::Foreign(server) => {
             return Err(Failure::new(
                 Exit::Unreachable,
@@ -131,7 +131,7 @@ async fn lock(path: &Path) -> Result<File, Failure> {
     }
 }
 
-async fn hand_over(client: &Client) -> Result<(), Failure> {
+async fn hand_over(client: &Client, state: &Path) -> Result<(), Failure> {
     match client.handover().await {
         // It may close before its answer is out.
         Ok(()) | Err(ClientError::Broken { .. } | ClientError::Unreachable { .. }) => {}
@@ -140,7 +140,7 @@ async fn hand_over(client: &Client) -> Result<(), Failure> {
         }
     }
     let deadline = Instant::now() + HANDOVER_TIMEOUT;
-    while standing(client).await? != Standing::Absent {
+    while standing(client).await? != Standing::Absent || is_held(&state.join("server.lock")) {
         if Instant::now() > deadline {
             let message = "the older server was asked to give way and does not close";
             return Err(Failure::new(Exit::Unreachable, message));
@@ -148,6 +148,11 @@ async fn hand_over(client: &Client) -> Result<(), Failure> {
         sleep(POLL).await;
     }
     Ok(())
+}
+
+/// A server holds its lock until the last of its requests is over.
+fn is_held(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 async fn start(client: &Client, state: &Path) -> Result<(), Failure> {

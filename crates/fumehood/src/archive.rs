@@ -1,0 +1,10 @@
+//! Tar streams between this computer and a guest.
+
+mod pack;
+mod unpack;
+
+pub(crate) use pack::{Content, pack};
+pub(crate) use unpack::{Rename, unpack};
+
+#[cfg(test)]
+mod tests;
