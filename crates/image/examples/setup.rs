@@ -1,5 +1,6 @@
 //! Fetches the kernel and makes the default image in the cache folder given, and says how long
-//! each step took: `cargo run -p image --example setup -- FOLDER`.
+//! each step took: `cargo run -p image --example setup -- FOLDER [AGENT]`. With an agent it writes
+//! an initramfs beside them.
 #![expect(clippy::print_stdout, reason = "this is what it is for")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 
@@ -31,6 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kernel = Kernel::fetch(&cache, &progress)?;
     let image = image::recipe::build(&cache, &progress)?;
     println!("{:?} in all", began.elapsed());
+    if let Some(agent) = std::env::args_os().nth(2) {
+        let initramfs = image::initramfs::build(&std::fs::read(agent)?, &kernel)?;
+        std::fs::write(folder.join("initramfs.cpio"), initramfs)?;
+    }
     println!("kernel {} {}", kernel.release(), kernel.digest());
     println!("boot modules {:?}", kernel.boot_modules().collect::<Vec<_>>());
     println!("vmlinux {}", kernel.vmlinux().display());

@@ -221,3 +221,6 @@ fn sync_tree(folder: &Path) -> io::Result<()> {
 fn fault(action: &'static str, path: &Path, source: io::Error) -> CacheError {
     CacheError::Io { action, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

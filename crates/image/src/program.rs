@@ -69,7 +69,13 @@ impl Program {
         said: impl Fn(&str) + Sync,
         consume: impl FnOnce(ChildStdout) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut command = Command::new(self.name);
+        // Away from root the search path may not have this folder.
+        let privileged = Path::new("/usr/sbin").join(self.name);
+        let mut command = Command::new(if privileged.exists() {
+            privileged.as_os_str()
+        } else {
+            self.name.as_ref()
+        });
         prepare(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // What they say is read by us and must not depend on who runs us.
@@ -126,3 +132,6 @@ fn relay(stderr: impl Read, said: &impl Fn(&str)) -> VecDeque<String> {
         kept.push_back(text);
     }
 }
+
+#[cfg(test)]
+mod tests;
