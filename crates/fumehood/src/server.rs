@@ -33,12 +33,17 @@ impl Server {
         if let Some(url) = &options.server {
             let endpoint = Endpoint::from_url(url, token(options)?)
                 .map_err(|fault| Failure::new(Exit::Usage, format!("--server: {fault}")))?;
-            return Ok(Self { client: Client::new(endpoint), place: Place::Elsewhere });
+            return Ok(Self::elsewhere(Client::new(endpoint)));
         }
         let state = folders::state()?;
         let client = Client::new(Endpoint::Unix(folders::socket(&state)));
         launch::ensure(&client, &state).await?;
         Ok(Self { client, place: Place::Own { state } })
+    }
+
+    /// One that is not ours to start.
+    pub(crate) fn elsewhere(client: Client) -> Self {
+        Self { client, place: Place::Elsewhere }
     }
 
     pub(crate) fn client(&self) -> &Client {
