@@ -9,7 +9,9 @@ use protocol::{
 use rustix::fd::OwnedFd;
 
 use crate::{
+    answers::{Answers, Known},
     commands::{Commands, warm},
+    files::Files,
     identity::Identity,
     link::{Incoming, Link},
     outgoing::Outgoing,
@@ -31,6 +33,8 @@ pub(crate) struct Agent {
     link: Link,
     outgoing: Outgoing,
     commands: Commands,
+    files: Files,
+    answers: Answers,
     place: Place,
     phase: Phase,
     identity: Option<Identity>,
@@ -46,6 +50,8 @@ impl Agent {
         link.watch(&poll)?;
         Ok(Self {
             commands: Commands::new(Rc::clone(&poll)),
+            files: Files::new(&poll)?,
+            answers: Answers::default(),
             poll,
             children,
             link,
@@ -83,7 +89,12 @@ impl Agent {
                 while matches!(rustix::io::read(&self.children, &mut signals), Ok(1..)) {}
                 self.commands.reap(&mut self.outgoing);
             }
-            Source::Wake => {}
+            Source::Wake => {
+                for (id, answer) in self.files.answers() {
+                    self.reply(id, answer);
+                }
+                self.files.pump(&mut self.outgoing);
+            }
             Source::Stream(stream) => self.commands.on_ready(stream, ready, &mut self.outgoing),
         }
         Ok(())
@@ -130,14 +141,40 @@ impl Agent {
             self.outgoing.begin(epoch);
         }
         self.outgoing.say(Body::Welcome(Welcome { version: VERSION, phase: self.phase }));
-        if is_new {
-            self.instance = Some(hello.instance);
-            self.commands.tell_inputs(&mut self.outgoing);
+        if !is_new {
+            return;
         }
+        if self.instance.replace(hello.instance) != Some(hello.instance) {
+            self.answers.clear();
+            self.files.drop_all(&mut self.outgoing);
+        }
+        self.commands.tell_inputs(&mut self.outgoing);
+        self.files.tell_states(&mut self.outgoing);
     }
 
     fn on_request(&mut self, id: u64, request: Request) {
-        let reply = self.answer(request);
+        match self.answers.ask(id) {
+            Known::New => {}
+            Known::Begun => return,
+            Known::Answered(reply) => return self.outgoing.say(Body::Reply { id, reply }),
+        }
+        if is_about_files(&request) {
+            if let Err(refusal) = self.begin_files(id, request) {
+                self.reply(id, Err(refusal));
+            }
+        } else {
+            let reply = self.answer(request);
+            self.reply(id, reply);
+        }
+    }
+
+    fn begin_files(&mut self, id: u64, request: Request) -> Result<(), Refusal> {
+        let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
+        self.files.begin(id, request, (identity, &self.place), &mut self.outgoing)
+    }
+
+    fn reply(&mut self, id: u64, reply: Result<Response, Refusal>) {
+        self.answers.answer(id, &reply);
         self.outgoing.say(Body::Reply { id, reply });
     }
 
@@ -162,7 +199,14 @@ impl Agent {
             Request::Forget { command } => {
                 self.commands.forget(command, &mut self.outgoing).map(done)
             }
-            _ => Err(refuse(RefusalCode::Invalid, "not known yet")),
+            Request::Read { .. }
+            | Request::ReadTar { .. }
+            | Request::WriteTar { .. }
+            | Request::Mkdir { .. }
+            | Request::Stat { .. }
+            | Request::List { .. }
+            | Request::Remove { .. }
+            | Request::Sync => Err(refuse(RefusalCode::Invalid, "files are begun, not answered")),
         }
     }
 
@@ -199,12 +243,19 @@ impl Agent {
     }
 
     fn on_data(&mut self, data: &Data) {
-        self.commands.on_data(data, &mut self.outgoing);
+        if data.stream.is_transfer() {
+            self.files.on_data(data, &mut self.outgoing);
+        } else {
+            self.commands.on_data(data, &mut self.outgoing);
+        }
     }
 
     fn on_ack(&mut self, ack: &Ack) {
         match self.outgoing.on_ack(ack) {
             Ok(true) => self.outgoing.close(ack.stream),
+            Ok(false) if ack.stream.is_transfer() => {
+                self.files.on_room(ack.stream, &mut self.outgoing);
+            }
             Ok(false) => self.commands.on_room(ack.stream, &mut self.outgoing),
             // The host breaks the rules: the stream is over.
             Err(_violation) => {
@@ -216,6 +267,32 @@ impl Agent {
     }
 
     fn on_reset(&mut self, reset: Reset) {
-        self.commands.on_reset(reset.stream, &mut self.outgoing);
+        if reset.stream.is_transfer() {
+            self.files.on_reset(reset.stream, &mut self.outgoing);
+        } else {
+            self.commands.on_reset(reset.stream, &mut self.outgoing);
+        }
+    }
+}
+
+fn is_about_files(request: &Request) -> bool {
+    match request {
+        Request::Read { .. }
+        | Request::ReadTar { .. }
+        | Request::WriteTar { .. }
+        | Request::Mkdir { .. }
+        | Request::Stat { .. }
+        | Request::List { .. }
+        | Request::Remove { .. }
+        | Request::Sync => true,
+        Request::Ping
+        | Request::Warm(_)
+        | Request::Claim(_)
+        | Request::SetClock { .. }
+        | Request::Start(_)
+        | Request::Signal { .. }
+        | Request::Resize { .. }
+        | Request::Commands
+        | Request::Forget { .. } => false,
     }
 }

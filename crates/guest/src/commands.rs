@@ -14,7 +14,7 @@ use std::{
 };
 
 use protocol::{
-    Body, CommandId, CommandState, Data, Event, ExitCause, Refusal, RefusalCode, Reset,
+    Body, CommandId, CommandState, Data, Event, Refusal, RefusalCode, Reset,
     StartCommand, StreamId,
 };
 use rustix::{

@@ -3,9 +3,11 @@
 
 mod accounts;
 mod agent;
+mod answers;
 mod boot;
 mod clock;
 mod commands;
+mod files;
 mod identity;
 mod link;
 mod outgoing;

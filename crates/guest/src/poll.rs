@@ -61,7 +61,6 @@ impl Source {
 pub(crate) struct Ready(EventFlags);
 
 impl Ready {
-    pub(crate) const NOTHING: Self = Self(EventFlags::empty());
     /// Of a descriptor that was not tried yet.
     pub(crate) const UNTRIED: Self = Self(EventFlags::IN.union(EventFlags::OUT));
 

@@ -3,8 +3,13 @@
 use protocol::{Refusal, RefusalCode};
 use rustix::io::Errno;
 
+/// A message names what the host asked for, which may be long.
+const MESSAGE_MAX: usize = 1000;
+
 pub(crate) fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
-    Refusal { code, message: message.into() }
+    let mut message = message.into();
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    Refusal { code, message }
 }
 
 /// What the kernel said about `what`.

@@ -178,7 +178,7 @@ impl Client {
         self.flush();
     }
 
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let mut frames = Vec::new();
         for outbox in self.outs.values_mut() {
             frames.extend(std::iter::from_fn(|| outbox.next_data()));

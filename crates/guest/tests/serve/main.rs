@@ -3,4 +3,5 @@
 mod channel;
 mod client;
 mod commands;
+mod files;
 mod guest;

@@ -1,0 +1,59 @@
+//! Sending one file.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    path::Path,
+};
+
+use protocol::{Refusal, RefusalCode, Response};
+use rustix::{
+    fs::{FileType, Mode, OFlags, fstat, open},
+    io::Errno,
+};
+
+use super::{Over, paths, pipe::Pipe};
+use crate::refusal::{refuse, refuse_errno};
+
+const CHUNK: usize = 64 << 10;
+
+/// Answers with what the file is, then sends it to its end, whatever its size is said to be.
+pub(super) fn read(path: &Path, pipe: &Pipe, over: &Over) {
+    let file = match open_file(path) {
+        Ok((file, stat)) => {
+            over.answer(Ok(Response::Reading(stat)));
+            file
+        }
+        Err(refusal) => return over.answer(Err(refusal)),
+    };
+    if copy(file, pipe).is_ok() {
+        pipe.end();
+    }
+}
+
+fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
+    let what = path.display().to_string();
+    let refused = |errno| refuse_errno(errno, &what);
+    // A FIFO without a writer is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = open(path, flags, Mode::empty()).map_err(refused)?;
+    let stat = fstat(&fd).map_err(refused)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((fd.into(), paths::stat_of(&stat))),
+        FileType::Directory => Err(refused(Errno::ISDIR)),
+        _ => Err(refuse(RefusalCode::Invalid, format!("{what}: not a regular file"))),
+    }
+}
+
+/// Not `io::copy`, whose buffer is small.
+fn copy(mut file: File, mut pipe: &Pipe) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => pipe.write_all(&chunk[..count])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Sending a file or folder as a tar stream.
+
+use std::{
+    collections::VecDeque,
+    ffi::CString,
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use protocol::{Refusal, RefusalCode, Response};
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat},
+    io::Errno,
+};
+use tar::{Builder, EntryType, Header};
+
+use super::{Over, paths, pipe::Pipe};
+use crate::refusal::{refuse, refuse_errno};
+
+const BUFFER: usize = 64 << 10;
+/// Folders open at a time. A path of the kernel's greatest length has no more that matter.
+const DEPTH_MAX: usize = 1024;
+/// Names of one folder, in bytes, since they are sorted.
+const NAMES_MAX: usize = 32 << 20;
+
+/// A folder that is being sent.
+struct Level {
+    folder: OwnedFd,
+    /// Its name in the archive.
+    name: PathBuf,
+    names: VecDeque<CString>,
+}
+
+/// Answers with what `path` is, then sends it. Names begin with the last name of `path`; a link is
+/// sent as a link, but `path` itself is followed.
+pub(super) fn read_tar(path: &Path, pipe: &Pipe, over: &Over) {
+    let start = match Start::new(path) {
+        Ok(start) => start,
+        Err(refusal) => return over.answer(Err(refusal)),
+    };
+    over.answer(Ok(Response::Reading(paths::stat_of(&start.stat))));
+    let sink = BufWriter::with_capacity(BUFFER, pipe);
+    let sent = send(start, Builder::new(sink)).and_then(|mut sink| sink.flush());
+    if sent.is_ok() {
+        pipe.end();
+    }
+}
+
+struct Start {
+    node: OwnedFd,
+    stat: Stat,
+    name: PathBuf,
+}
+
+impl Start {
+    fn new(path: &Path) -> Result<Self, Refusal> {
+        let what = path.display().to_string();
+        let refused = |errno| refuse_errno(errno, &what);
+        let node = openat(CWD, path, READ, Mode::empty()).map_err(refused)?;
+        let stat = fstat(&node).map_err(refused)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Directory => {
+                let name = path.file_name().map(PathBuf::from).unwrap_or_default();
+                Ok(Self { node, stat, name })
+            }
+            _ => Err(refuse(RefusalCode::Invalid, format!("{what}: neither file nor folder"))),
+        }
+    }
+}
+
+/// A FIFO without a writer is not waited for.
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+fn send<W: Write>(start: Start, mut tar: Builder<W>) -> io::Result<W> {
+    let mut levels = Vec::new();
+    if FileType::from_raw_mode(start.stat.st_mode) == FileType::Directory {
+        levels.push(enter(start.node, start.name, &start.stat, &mut tar)?);
+    } else {
+        send_file(start.node.into(), &start.name, &start.stat, &mut tar)?;
+    }
+    while let Some(level) = levels.last_mut() {
+        let Some(name) = level.names.pop_front() else {
+            levels.pop();
+            continue;
+        };
+        let below = send_node(level, &name, start.stat.st_dev, &mut tar)?;
+        if below.is_some() && levels.len() >= DEPTH_MAX {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        levels.extend(below);
+    }
+    tar.into_inner()
+}
+
+/// Sends what has this name. Gives a folder whose content is to be sent.
+fn send_node<W: Write>(
+    level: &Level,
+    name: &CString,
+    device: u64,
+    tar: &mut Builder<W>,
+) -> io::Result<Option<Level>> {
+    let folder = &level.folder;
+    let path = level.name.join(std::ffi::OsStr::from_bytes(name.as_bytes()));
+    let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        // Gone meanwhile.
+        Err(Errno::NOENT) => return Ok(None),
+        stat => stat?,
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            let target = readlinkat(folder, name, Vec::new())?.into_bytes();
+            let mut header = header(&stat, EntryType::Symlink);
+            let target = std::ffi::OsString::from_vec(target);
+            tar.append_link(&mut header, path, target)?;
+            Ok(None)
+        }
+        FileType::RegularFile | FileType::Directory => {
+            let node = match openat(folder, name, READ | OFlags::NOFOLLOW, Mode::empty()) {
+                Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+                node => node?,
+            };
+            let stat = fstat(&node)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => send_file(node.into(), &path, &stat, tar).map(|()| None),
+                FileType::Directory => {
+                    let mut below = enter(node, path, &stat, tar)?;
+                    if stat.st_dev != device {
+                        // Other file systems, `/proc` among them, are sent empty.
+                        below.names.clear();
+                    }
+                    Ok(Some(below))
+                }
+                _ => Ok(None),
+            }
+        }
+        // Sockets, FIFOs and devices mean nothing elsewhere.
+        _ => Ok(None),
+    }
+}
+
+fn enter<W: Write>(
+    folder: OwnedFd,
+    name: PathBuf,
+    stat: &Stat,
+    tar: &mut Builder<W>,
+) -> io::Result<Level> {
+    if !name.as_os_str().is_empty() {
+        tar.append_data(&mut header(stat, EntryType::Directory), &name, io::empty())?;
+    }
+    let mut names = Vec::new();
+    let mut size = 0;
+    let mut entries = Dir::read_from(&folder)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let entry = entry.file_name();
+        if entry == c"." || entry == c".." {
+            continue;
+        }
+        size += size_of::<CString>() + entry.count_bytes();
+        if size > NAMES_MAX {
+            return Err(Errno::NOMEM.into());
+        }
+        names.push(entry.to_owned());
+    }
+    names.sort_unstable();
+    Ok(Level { folder, name, names: names.into() })
+}
+
+fn send_file<W: Write>(
+    file: File,
+    name: &Path,
+    stat: &Stat,
+    tar: &mut Builder<W>,
+) -> io::Result<()> {
+    let mut header = header(stat, EntryType::Regular);
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    header.set_size(size);
+    tar.append_data(&mut header, name, Exactly { file, left: size })
+}
+
+fn header(stat: &Stat, kind: EntryType) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header
+}
+
+/// As many bytes as the header said: a file that shrinks meanwhile is filled up with zeros.
+struct Exactly {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = match self.file.read(&mut buffer[..room])? {
+            0 => {
+                buffer[..room].fill(0);
+                room
+            }
+            count => count,
+        };
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
