@@ -53,12 +53,9 @@ pub(crate) async fn find(
     };
     let pieces = paths.pieces();
     let kvm = probe_kvm(&platform, &pieces.join("kvm.json"), &paths.machines().join("kvm")).await;
-    match &kvm {
-        KvmState::Works => platform.accel = Accel::Kvm,
-        state => tracing::warn!(
-            ?state,
-            "KVM does not work here: guests are emulated, some ten times slower"
-        ),
+    match crate::setup::kvm_warning(&kvm) {
+        None => platform.accel = Accel::Kvm,
+        Some(warning) => tracing::warn!("{warning}"),
     }
     Ok((platform, kvm))
 }

@@ -368,6 +368,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
 
+    /// A name that clients call this server by, beside its address; may be given more than once
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    pub(crate) host: Vec<String>,
+
     /// Listen beyond this computer without TLS: the token can be read on the way
     #[arg(long, requires = "listen", conflicts_with = "tls_cert")]
     pub(crate) insecure: bool,

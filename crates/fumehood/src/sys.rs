@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// Gives up everything inherited that could hold another process back: the terminal and session of
 /// whoever started us, and descriptors beyond stdin, stdout and stderr, such as the pipe of a
@@ -10,14 +11,17 @@ use std::io;
 ///
 /// Call it first, with one thread and nothing opened.
 pub(crate) fn detach() -> io::Result<()> {
-    let inherited: Vec<i32> = fs::read_dir("/proc/self/fd")?
+    let descriptors = Path::new("/proc/self/fd");
+    let listed: Vec<i32> = fs::read_dir(descriptors)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|descriptor| *descriptor > 2)
         .collect();
-    for descriptor in inherited {
-        // SAFETY: nothing in this process owns it: we opened nothing yet, and the folder that was
-        // read above is closed, which makes its own number an unused one here.
-        unsafe { rustix::io::close(descriptor) };
+    for descriptor in listed {
+        // The listing's own is closed by now.
+        let is_open = descriptors.join(descriptor.to_string()).symlink_metadata().is_ok();
+        if descriptor > 2 && is_open {
+            // SAFETY: it was inherited, since we opened nothing, so nothing in this process owns it.
+            unsafe { rustix::io::close(descriptor) };
+        }
     }
     rustix::process::setsid()?;
     Ok(())

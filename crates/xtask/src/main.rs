@@ -1,1 +1,31 @@
-fn main() {}
+//! Chores: `cargo xtask tidy`, `cargo xtask bench start`.
+
+mod bench;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask tidy           checks that neither compiler nor clippy makes
+       cargo xtask bench start    time from nothing to a command's result, beside runc";
+
+#[expect(clippy::print_stderr, reason = "it talks to a developer")]
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy::run(),
+        ["bench", "start", rest @ ..] => bench::start::run(rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

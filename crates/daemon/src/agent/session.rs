@@ -36,7 +36,7 @@ const HELLOS_BEFORE_PADDING: u32 = 2;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// For an agent that was hung up on.
-const PENANCE: Duration = Duration::from_secs(5);
+const PENANCE: Duration = Duration::from_secs(2);
 /// So many pieces of garbage are looked at before other tasks have their turn.
 const GARBAGE_A_TURN: u32 = 64;
 const SIGKILL: u8 = 9;

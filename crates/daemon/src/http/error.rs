@@ -92,11 +92,11 @@ impl PlatformError {
     fn code(&self) -> Code {
         match self {
             Self::Image(_) => Code::ImageNotFound,
-            PlatformError::Qemu(_) | PlatformError::Kernel(_) => Code::SetupNeeded,
-            PlatformError::Cache(_)
-            | PlatformError::Initramfs(_)
-            | PlatformError::Write { .. }
-            | PlatformError::Closing => Code::Internal,
+            Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
+            Self::Cache(_)
+            | Self::Initramfs(_)
+            | Self::Write { .. }
+            | Self::Closing => Code::Internal,
         }
     }
 }

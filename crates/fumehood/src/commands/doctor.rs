@@ -1,8 +1,33 @@
 //! `fumehood doctor`.
 
-use crate::cli::Doctor;
-use crate::failure::{Exit, Failure};
+use daemon::{Health, Paths};
+use serde_json::json;
 
-pub(crate) async fn run(_args: &Doctor) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::Internal, "not built yet"))
+use crate::{
+    agent_program::AGENT,
+    cli::Doctor,
+    failure::{Exit, Failure},
+    folders, say,
+};
+
+pub(crate) async fn run(args: &Doctor) -> Result<Exit, Failure> {
+    let paths = Paths::new(folders::state()?, folders::cache()?);
+    let findings = daemon::doctor(&paths, AGENT).await;
+    let worst = findings.iter().any(|finding| finding.health == Health::Bad);
+    if args.json {
+        say::out(&format!("{}\n", json!({ "findings": findings })))?;
+    } else {
+        for finding in &findings {
+            let mark = match finding.health {
+                Health::Good => "ok     ",
+                Health::Warning => "warning",
+                Health::Bad => "bad    ",
+            };
+            say::out(&format!("{mark}  {:<9} {}\n", finding.name, finding.found))?;
+            if let Some(advice) = &finding.advice {
+                say::out(&format!("                   {advice}\n"))?;
+            }
+        }
+    }
+    Ok(if worst { Exit::Usage } else { Exit::Command(0) })
 }

@@ -157,7 +157,7 @@ fn is_held(lock: &Path) -> bool {
 
 async fn start(client: &Client, state: &Path) -> Result<(), Failure> {
     let log = state.join("server.log");
-    let mut server = spawn(state, &log)?;
+    let (mut server, log_start) = spawn(state, &log)?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if standing(client).await? == Standing::Fit {
@@ -175,19 +175,20 @@ async fn start(client: &Client, state: &Path) -> Result<(), Failure> {
                 continue;
             }
         };
-        let message = format!("{what}; the end of {}:\n{}", log.display(), tail(&log));
+        let message = format!("{what}; the end of {}:\n{}", log.display(), tail(&log, log_start));
         return Err(Failure::new(Exit::Unreachable, message));
     }
 }
 
-fn spawn(state: &Path, log: &Path) -> Result<Child, Failure> {
+/// Starts a server and says where in the log its own lines start.
+fn spawn(state: &Path, log: &Path) -> Result<(Child, u64), Failure> {
     if fs::metadata(log).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
         fs::rename(log, log.with_extension("log.old"))
             .map_err(|fault| Failure::host(format!("moving {}", log.display()), fault))?;
     }
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
-    let both = opened.and_then(|out| Ok((out.try_clone()?, out)));
-    let (out, err) =
+    let both = opened.and_then(|out| Ok((out.metadata()?.len(), out.try_clone()?, out)));
+    let (log_start, out, err) =
         both.map_err(|fault| Failure::host(format!("opening {}", log.display()), fault))?;
     Command::new(own::EXECUTABLE)
         .arg0("fumehood")
@@ -197,15 +198,16 @@ fn spawn(state: &Path, log: &Path) -> Result<Child, Failure> {
         .stdout(out)
         .stderr(err)
         .spawn()
+        .map(|server| (server, log_start))
         .map_err(|fault| Failure::host("starting the server", fault))
 }
 
-/// The last lines of the log.
-fn tail(log: &Path) -> String {
+/// The last lines of the log, none from before its start.
+fn tail(log: &Path, start: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+        file.seek(SeekFrom::Start(start.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
         let mut end = Vec::new();
         file.take(LOG_TAIL_BYTES).read_to_end(&mut end)?;
         Ok(end)

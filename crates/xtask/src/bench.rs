@@ -1,0 +1,4 @@
+//! Benchmarks: like beside like, in one run.
+
+pub(crate) mod start;
+mod table;

@@ -1,0 +1,208 @@
+//! `cargo xtask bench start`: from nothing to a command's result, beside a native container.
+//!
+//! Cold boot: a template is made first each time, in a cache of its own that shares the images. Clone: `fumehood run` as
+//! it is used. Peers, in the same run and in turn: `runc run` and `runc exec` of busybox.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
+#![expect(clippy::print_stdout, reason = "it talks to a developer")]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::table::{Row, markdown, milliseconds};
+
+const RUNS: usize = 30;
+const COLD_RUNS: usize = 3;
+
+/// Runs the benchmark; `--runs N` for more or fewer.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let runs = match words {
+        [] => RUNS,
+        ["--runs", count] => count.parse().context("--runs takes a number")?,
+        _ => bail!("usage: cargo xtask bench start [--runs N]"),
+    };
+    let place = Place::new()?;
+    let result = measure(&place, runs);
+    place.clean();
+    let rows = result?;
+    println!("{}", markdown(&rows, "runc run"));
+    for row in &rows {
+        println!(
+            "{}: p50 {:.1} ms over {} runs",
+            row.name,
+            milliseconds(row.percentile(50)),
+            row.count()
+        );
+    }
+    Ok(())
+}
+
+/// Folders of this run.
+struct Place {
+    folder: PathBuf,
+    fumehood: PathBuf,
+    cache: PathBuf,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        let folder = env::temp_dir().join(format!("fumehood-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        let fumehood = fs::canonicalize(target.join("release/fumehood"))
+            .context("build the release binary first: cargo build --release -p fumehood")?;
+        let cache = match (env::var_os("FUMEHOOD_CACHE_DIR"), env::var_os("HOME")) {
+            (Some(cache), _) => PathBuf::from(cache),
+            (None, Some(home)) => PathBuf::from(home).join(".cache/fumehood"),
+            (None, None) => bail!("set HOME or FUMEHOOD_CACHE_DIR"),
+        };
+        Ok(Self { folder, fumehood, cache })
+    }
+
+    fn fumehood(&self, cache: &Path, state: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.fumehood);
+        command
+            .args(words)
+            .env("FUMEHOOD_STATE_DIR", self.folder.join(state))
+            .env("FUMEHOOD_CACHE_DIR", cache);
+        command
+    }
+
+    /// Ends the servers of this run and removes what they left.
+    fn clean(&self) {
+        for state in ["warm", "cold"] {
+            drop(handover(&self.folder.join(state)));
+        }
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn handover(state: &Path) -> Result<()> {
+    let socket = state.join("api.sock");
+    if socket.exists() {
+        let url = "http://localhost/v1/fumehood/handover";
+        timed(
+            Command::new("curl").args(["-s", "-X", "POST", "--unix-socket"]).arg(socket).arg(url),
+        )?;
+    }
+    Ok(())
+}
+
+fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
+    let container = Container::new(place)?;
+    let run = || timed(&mut place.fumehood(&place.cache, "warm", &["run", "--", "true"]));
+    run().context("`fumehood run` works; `fumehood setup` was done")?;
+    let exec = ["exec", "bench", "--", "true"];
+    timed(&mut place.fumehood(
+        &place.cache,
+        "warm",
+        &["create", "--name", "bench", "--timeout", "1h"],
+    ))?;
+    let (mut clones, mut execs, mut runc_runs, mut runc_execs) = (vec![], vec![], vec![], vec![]);
+    for turn in 0..runs {
+        clones.push(run()?);
+        runc_runs.push(container.run(turn)?);
+        execs.push(timed(&mut place.fumehood(&place.cache, "warm", &exec))?);
+        runc_execs.push(container.exec()?);
+    }
+    timed(&mut place.fumehood(&place.cache, "warm", &["rm", "-f", "bench"]))?;
+    container.end()?;
+    let cold = (0..COLD_RUNS).map(|_| cold_boot(place)).collect::<Result<_>>()?;
+    Ok(vec![
+        Row::new("fumehood run, no template yet (boots, warms, clones)", cold),
+        Row::new("fumehood run (clone)", clones),
+        Row::new("runc run", runc_runs),
+        Row::new("fumehood exec", execs),
+        Row::new("runc exec", runc_execs),
+    ])
+}
+
+/// The first `run` with kernel and image at hand and no template.
+fn cold_boot(place: &Place) -> Result<Duration> {
+    let cache = place.folder.join("cache");
+    drop(fs::remove_dir_all(&cache));
+    fs::create_dir_all(&cache)?;
+    for entry in fs::read_dir(&place.cache)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != "templates" {
+            std::os::unix::fs::symlink(entry.path(), cache.join(name))?;
+        }
+    }
+    let time = timed(&mut place.fumehood(&cache, "cold", &["run", "--", "true"]))?;
+    handover(&place.folder.join("cold"))?;
+    Ok(time)
+}
+
+/// Busybox in a container, as `runc spec` makes it.
+struct Container {
+    bundle: PathBuf,
+    root: PathBuf,
+}
+
+impl Container {
+    fn new(place: &Place) -> Result<Self> {
+        let (bundle, root) = (place.folder.join("bundle"), place.folder.join("runc"));
+        fs::create_dir_all(bundle.join("rootfs/bin"))?;
+        let busybox =
+            fs::read("/bin/busybox").context("busybox is missing: apt install busybox-static")?;
+        let path = bundle.join("rootfs/bin/busybox");
+        fs::write(&path, busybox)?;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        timed(Command::new("runc").arg("spec").current_dir(&bundle))
+            .context("runc is missing: apt install runc")?;
+        let container = Self { bundle, root };
+        container.configure(&["/bin/busybox", "sleep", "100000"])?;
+        let status = container
+            .runc(&["run", "-d", "bench"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "runc run does not work here");
+        container.configure(&["/bin/busybox", "true"])?;
+        Ok(container)
+    }
+
+    fn configure(&self, argv: &[&str]) -> Result<()> {
+        let path = self.bundle.join("config.json");
+        let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+        spec["process"]["args"] = argv.into();
+        spec["process"]["terminal"] = false.into();
+        fs::write(path, serde_json::to_vec(&spec)?)?;
+        Ok(())
+    }
+
+    fn runc(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(&self.root).args(words).current_dir(&self.bundle);
+        command
+    }
+
+    fn run(&self, turn: usize) -> Result<Duration> {
+        timed(&mut self.runc(&["run", &format!("turn-{turn}")]))
+    }
+
+    fn exec(&self) -> Result<Duration> {
+        timed(&mut self.runc(&["exec", "bench", "/bin/busybox", "true"]))
+    }
+
+    fn end(&self) -> Result<()> {
+        timed(&mut self.runc(&["delete", "-f", "bench"])).map(drop)
+    }
+}
+
+/// How long a program takes that has to succeed.
+fn timed(command: &mut Command) -> Result<Duration> {
+    let began = Instant::now();
+    let output = command.stdin(Stdio::null()).output()?;
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {said}");
+    Ok(took)
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all. --full adds the long ones.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. scripts/packages.sh
+
+case "${1:-}" in
+  "") ;;
+  --full) export FUMEHOOD_TEST_FULL=1 ;;
+  *) die "usage: ./test.sh [--full]" ;;
+esac
+
+# shellcheck disable=SC2046
+step "installing what is missing" install mmdebstrap kmod gcc libc6-dev e2fsprogs runc tmux $(npm_package)
+step "checking the format" cargo fmt --all --check
+step "checking the shape" cargo xtask tidy
+step "linting" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+step "building the release binary" cargo build --quiet --release --locked -p fumehood
+
+fumehood=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fumehood
+step "preparing kernel, image and templates" "$fumehood" setup
+cache=${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}
+FUMEHOOD_TEST_KERNEL=$(find "$cache" -name vmlinux -path '*kernels*' | sort | tail -n 1)
+export FUMEHOOD_TEST_KERNEL FUMEHOOD_TEST_BINARY=$fumehood FUMEHOOD_TEST_CACHE=$cache
+
+step "unit and integration tests" cargo test --quiet --locked --workspace --exclude tests
+step "end-to-end tests on real guests" cargo test --quiet --locked -p tests -- --test-threads=2

@@ -1,0 +1,209 @@
+//! A fumehood of a test's own: state folder, server, and nothing left behind.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Generous: two cores, an emulator, other tests beside.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Hood {
+    state: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What a command of the binary did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Hood {
+    pub(crate) fn new() -> Self {
+        let state = tempfile::Builder::new().prefix("fh-").tempdir().unwrap();
+        Self { state, variables: Vec::new() }
+    }
+
+    /// With a variable in the environment of everything it runs.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.unset(name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .env("FUMEHOOD_STATE_DIR", self.state())
+            .env("FUMEHOOD_CACHE_DIR", cache())
+            .env_remove("FUMEHOOD_SERVER")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().unwrap()
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(self.spawn(args).wait_with_output().unwrap())
+    }
+
+    /// Runs what has to succeed, and gives its standard output without the last line feed.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+        ran.stdout.strip_suffix('\n').unwrap_or(&ran.stdout).to_owned()
+    }
+
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ran {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        ran(output)
+    }
+
+    /// Makes a sandbox and gives its name.
+    #[track_caller]
+    pub(crate) fn create(&self, options: &[&str]) -> String {
+        self.ok(&[&["create"], options].concat())
+    }
+
+    /// The reason why a sandbox ended, as a user reads it.
+    pub(crate) fn end_reason(&self, name: &str) -> Option<String> {
+        let listed: serde_json::Value =
+            serde_json::from_str(&self.ok(&["ls", "-a", "--json"])).unwrap();
+        let one = listed.as_array()?.iter().find(|one| one["name"] == name)?;
+        one["endReason"].as_str().map(str::to_owned)
+    }
+
+    /// The processes whose command line names this state folder: server and machines.
+    pub(crate) fn processes(&self, program: &str) -> Vec<i32> {
+        let place = self.state().to_str().unwrap().to_owned();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+            let comm = String::from_utf8_lossy(&read("comm")).into_owned();
+            let mine = [read("cmdline"), read("environ")]
+                .iter()
+                .any(|text| String::from_utf8_lossy(text).contains(&place));
+            let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            if comm.trim().starts_with(program) && (mine || folder.starts_with(&place)) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    pub(crate) fn servers(&self) -> Vec<i32> {
+        let serves = |pid: &i32| {
+            let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&text).split('\0').any(|word| word == "serve")
+        };
+        self.processes("fumehood").into_iter().filter(serves).collect()
+    }
+
+    pub(crate) fn machines(&self) -> Vec<i32> {
+        self.processes("qemu-system")
+    }
+
+    /// Kills the server as the kernel's out-of-memory killer would.
+    pub(crate) fn kill_server(&self) {
+        for pid in self.servers() {
+            kill(pid, rustix::process::Signal::KILL);
+            wait_until("the server is gone", || !self.servers().contains(&pid));
+        }
+    }
+
+    /// Nothing runs and no folder of a machine or session is left.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        wait_until("no machine runs", || self.machines().is_empty());
+        for folder in ["machines", "sessions"] {
+            let left = || entries(&self.state().join(folder));
+            wait_until("nothing is left", || left().is_empty());
+        }
+    }
+}
+
+impl Drop for Hood {
+    fn drop(&mut self) {
+        for pid in self.servers().into_iter().chain(self.machines()) {
+            kill(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It may have gone by itself.
+        drop(rustix::process::kill_process(pid, signal).ok());
+    }
+}
+
+pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
+    let read = fs::read_dir(folder).into_iter().flatten().flatten();
+    read.map(|entry| entry.path()).collect()
+}
+
+pub(crate) fn binary() -> PathBuf {
+    let named = env::var_os("FUMEHOOD_TEST_BINARY");
+    PathBuf::from(named.expect("FUMEHOOD_TEST_BINARY names the binary; ./test.sh sets it"))
+}
+
+pub(crate) fn cache() -> PathBuf {
+    let named = env::var_os("FUMEHOOD_TEST_CACHE");
+    PathBuf::from(named.expect("FUMEHOOD_TEST_CACHE names the cache; ./test.sh sets it"))
+}
+
+/// Whether the long tests run too.
+pub(crate) fn is_full() -> bool {
+    env::var_os("FUMEHOOD_TEST_FULL").is_some()
+}
+
+/// Waits for a condition, with a bound.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,139 @@
+//! Every clone is somebody of its own, and none can change its template.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::hood::{Hood, cache};
+
+const CLONES: usize = 100;
+const AT_ONCE: usize = 10;
+
+/// machine-id, boot-id, kernel randomness, a generator seeded from it, host name, clock.
+const WHO: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id; \
+    head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; \
+    cat /proc/sys/kernel/random/uuid; hostname; date +%s";
+
+#[test]
+fn a_hundred_clones_differ_and_know_the_time() {
+    let hood = Hood::new();
+    let mut seen: Vec<BTreeSet<String>> = vec![BTreeSet::new(); 5];
+    for _ in 0..CLONES / AT_ONCE {
+        let told = thread::scope(|scope| {
+            let runs: Vec<_> = (0..AT_ONCE)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let before = now();
+                        (before, hood.ok(&["run", "--", "sh", "-c", WHO]), now())
+                    })
+                })
+                .collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
+        });
+        for (before, text, after) in told {
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.len(), 6, "{text}");
+            for (seen, line) in seen.iter_mut().zip(&lines) {
+                assert!(line.len() > 8, "{text}");
+                assert!(seen.insert((*line).to_owned()), "two clones share {line}");
+            }
+            let clock: u64 = lines[5].parse().unwrap();
+            assert!(
+                (before.saturating_sub(1)..=after + 1).contains(&clock),
+                "{clock} not in {before}..{after}"
+            );
+        }
+    }
+    hood.assert_nothing_left();
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Memory, every block of the disk, the modules disk, raw devices, discard: with all that root in a
+/// guest can write to, nothing of what clones share changes.
+const VANDAL: &str = r#"
+    set -u
+    python3 -c 'b = bytearray(b"\xee" * (300 << 20)); print(len(b))'
+    dd if=/dev/zero of=/dev/vdb bs=1M count=4 conv=notrunc 2>/dev/null
+    blockdev --setrw /dev/vdb 2>/dev/null; dd if=/dev/urandom of=/dev/vdb bs=64k count=16 2>/dev/null
+    rm -rf /usr/share/perl* /usr/lib/python3 /usr/local/lib/node_modules /etc/apt
+    dd if=/dev/urandom of=/big bs=1M count=200 2>/dev/null; sync
+    fstrim -v / 2>/dev/null; blkdiscard -f /dev/vdb 2>/dev/null
+    echo 3 > /proc/sys/vm/drop_caches
+    dd if=/dev/urandom of=/dev/mem bs=4k count=1 seek=100 2>/dev/null
+    dd if=/dev/urandom of=/dev/vda bs=1M count=64 2>/dev/null; blkdiscard -f /dev/vda 2>/dev/null
+    echo done
+"#;
+
+#[test]
+fn no_guest_can_change_what_it_was_cloned_from() {
+    let hood = Hood::new();
+    hood.ok(&["run", "--", "true"]);
+    let before = digests();
+    assert!(before.len() >= 4, "kernel, image, modules and templates are there: {before:?}");
+    let name = hood.create(&[]);
+    let ran = hood.run(&["exec", "--sudo", &name, "--", "sh", "-c", VANDAL]);
+    assert!(ran.stdout.contains("314572800"), "it did dirty its memory: {ran:?}");
+    hood.ok(&["rm", "-f", &name]);
+    assert_eq!(digests(), before);
+    assert_eq!(hood.ok(&["run", "--", "python3", "-c", "print(1)"]), "1");
+}
+
+/// What all clones share, by content.
+fn digests() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![cache()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.retain(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let shared = name == "ram" || name == "state" || name == "vmlinux";
+        shared || name.ends_with(".ext4") || name.starts_with("initramfs")
+    });
+    found.sort();
+    found.into_iter().map(|path| (path.clone(), digest(&path))).collect()
+}
+
+/// Of the data in a sparse file; its holes are passed over, their places are not.
+fn digest(path: &std::path::Path) -> String {
+    use rustix::fs::{SeekFrom, seek};
+    let file = File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let (mut hash, mut at) = (Sha256::new(), 0);
+    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
+        let end = seek(&file, SeekFrom::Hole(start)).unwrap();
+        seek(&file, SeekFrom::Start(start)).unwrap();
+        hash.update(start.to_le_bytes());
+        let mut part = (&file).take(end - start);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let count = part.read(&mut buffer).unwrap();
+            if count == 0 {
+                break;
+            }
+            hash.update(&buffer[..count]);
+        }
+        at = end;
+        if at >= length {
+            break;
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

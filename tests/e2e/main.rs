@@ -1,0 +1,19 @@
+//! The whole through its binary, on real guests.
+//!
+//! `test.sh` builds the binary, prepares kernel, image and templates, and says where they are:
+//! `FUMEHOOD_TEST_BINARY`, `FUMEHOOD_TEST_CACHE`. `FUMEHOOD_TEST_FULL` adds the long ones.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "these tests wait for real things"
+)]
+
+mod hood;
+
+mod basics;
+mod ends;
+mod files;
+mod identity;
+mod lifecycle;
+mod recovery;
+mod remote;

@@ -1,0 +1,148 @@
+//! The server may be killed at any moment: the next one finds everything.
+
+use std::{io::Read, thread};
+
+use crate::hood::{Hood, wait_until};
+
+/// As in the server's `failpoint` module.
+const POINTS: [&str; 10] = [
+    "create-recorded",
+    "disk-made",
+    "machine-cloned",
+    "machine-claimed",
+    "running-recorded",
+    "command-recorded",
+    "command-started",
+    "stop-recorded",
+    "machine-killed",
+    "released",
+];
+
+/// At each named point the server dies once; the next one leaves nothing behind that should not be
+/// there, and works.
+#[test]
+fn killed_at_every_point_of_a_life() {
+    for point in POINTS {
+        let mut hood = Hood::new();
+        hood.set("FUMEHOOD_DIE_AT", point);
+        let server = hood.spawn(&["serve"]);
+        let socket = hood.state().join("api.sock");
+        wait_until("the server listens", || socket.exists());
+        hood.unset("FUMEHOOD_DIE_AT");
+        // The command line finds its server gone in the middle of it, starts another and goes on
+        // or gives up; it never hangs.
+        let ran = hood.run(&["run", "--name", "victim", "--timeout", "1m", "--", "echo", "alive"]);
+        let died = server.wait_with_output().unwrap();
+        assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
+        println!("{point}: {ran:?}");
+
+        // What the interrupted client left is what the next server finds and can be asked about.
+        hood.ok(&["rm", "-f", "victim"]);
+        assert_eq!(hood.ok(&["run", "--", "echo", "next"]), "next", "{point}");
+        hood.assert_nothing_left();
+        assert_eq!(hood.ok(&["ls", "-a", "--json"]), "[]", "{point}");
+    }
+}
+
+#[test]
+fn machines_and_followed_logs_outlive_the_server() {
+    let hood = Hood::new();
+    let name = hood.create(&["--timeout", "10m"]);
+    let machine = hood.machines();
+    let script = "for n in $(seq 1 100); do echo $n; sleep 0.05; done; exit 9";
+    let mut follower = hood.spawn(&["exec", &name, "--", "sh", "-c", script]);
+    let mut first = [0; 4];
+    follower.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    for _ in 0..2 {
+        hood.kill_server();
+        wait_until("the follower has had another server started", || !hood.servers().is_empty());
+    }
+    let output = follower.wait_with_output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&first), String::from_utf8_lossy(&output.stdout));
+    let expected: String = (1..=100).map(|n| format!("{n}\n")).collect();
+    assert_eq!(text, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(9));
+    assert_eq!(hood.machines(), machine, "the machine is the same");
+    assert_eq!(hood.ok(&["logs", &name]), expected.trim_end());
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn stdin_outlives_the_server_too() {
+    use std::io::Write;
+    let hood = Hood::new();
+    let name = hood.create(&[]);
+    let mut child = hood
+        .command(["exec", "-i", &name, "--", "cat"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdin.write_all(b"before\n").unwrap();
+    let mut seen = [0; 7];
+    stdout.read_exact(&mut seen).unwrap();
+    hood.kill_server();
+    stdin.write_all(b"after\n").unwrap();
+    drop(stdin);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!((&seen[..], rest.as_str()), (&b"before\n"[..], "after\n"));
+    assert!(child.wait().unwrap().success());
+    hood.ok(&["rm", "-f", &name]);
+}
+
+/// What should have ended while no server ran is ended by the next one.
+#[test]
+fn a_timeout_passes_while_no_server_runs() {
+    let hood = Hood::new();
+    let name = hood.create(&["--timeout", "4s"]);
+    hood.kill_server();
+    assert_eq!(hood.machines().len(), 1, "the machine runs on alone");
+    thread::sleep(std::time::Duration::from_secs(5));
+    wait_until("the next server has ended it", || {
+        hood.end_reason(&name).as_deref() == Some("the sandbox reached its timeout")
+    });
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn a_machine_that_died_while_no_server_ran_is_told_as_crashed() {
+    let hood = Hood::new();
+    let name = hood.create(&[]);
+    hood.kill_server();
+    for pid in hood.machines() {
+        crate::hood::kill(pid, rustix::process::Signal::KILL);
+    }
+    wait_until("it is gone", || hood.machines().is_empty());
+    assert_eq!(hood.end_reason(&name).as_deref(), Some("the machine crashed"));
+    hood.ok(&["rm", &name]);
+    hood.assert_nothing_left();
+}
+
+/// An older server gives way to a newer command line; its machines run on.
+#[test]
+fn an_older_server_is_replaced() {
+    let hood = Hood::new();
+    let name = hood.create(&[]);
+    let (server, machines) = (hood.servers(), hood.machines());
+    // The same program, written later.
+    let newer = hood.state().join("newer-fumehood");
+    std::fs::copy(crate::hood::binary(), &newer).unwrap();
+    let output = std::process::Command::new(&newer)
+        .args(["exec", &name, "--", "echo", "on"])
+        .env("FUMEHOOD_STATE_DIR", hood.state())
+        .env("FUMEHOOD_CACHE_DIR", crate::hood::cache())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "on\n", "{output:?}");
+    assert_eq!(hood.machines(), machines);
+    wait_until("the older one has gone", || !hood.servers().contains(&server[0]));
+    // The older command line goes on with the newer server.
+    assert_eq!(hood.ok(&["exec", &name, "--", "echo", "still"]), "still");
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
