@@ -5,8 +5,9 @@
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "these tests wait for real things"
+    reason = "they wait for real things"
 )]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod hood;
 
