@@ -14,8 +14,7 @@ use std::{
 };
 
 use protocol::{
-    Body, CommandId, CommandState, Data, Event, Refusal, RefusalCode, Reset,
-    StartCommand, StreamId,
+    Body, CommandId, CommandState, Data, Event, Refusal, RefusalCode, Reset, StartCommand, StreamId,
 };
 use rustix::{
     fd::OwnedFd,

@@ -43,6 +43,7 @@ impl Child {
         let (cwd, terminal) = (self.cwd, self.terminal);
         let become_child = move || {
             unblock_signals()?;
+            close_on_exec()?;
             rustix::process::setsid()?;
             if terminal == Terminal::Stdin {
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -108,6 +109,14 @@ fn unblock_signals() -> io::Result<()> {
     let set = child_signal();
     // SAFETY: `set` is a valid signal set; the old one is not asked for.
     check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) })?;
+    Ok(())
+}
+
+/// Whatever is open beyond the standard streams does not outlive the exec.
+fn close_on_exec() -> io::Result<()> {
+    let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
+    // SAFETY: no descriptor is closed, they are only marked.
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, flags) })?;
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Input {
     inbox: Inbox,
     /// Received and not yet taken by the command; at most a window.
     pending: BytesMut,
+    /// The last byte that the command took.
+    last: u8,
     end: End,
     ready: Ready,
 }
@@ -44,7 +46,13 @@ pub(crate) enum Answer {
 impl Input {
     pub(crate) fn new(stream: StreamId, fd: OwnedFd) -> Self {
         let end = if rustix::termios::isatty(&fd) { End::Terminal(fd) } else { End::Pipe(fd) };
-        Self { inbox: Inbox::new(stream), pending: BytesMut::new(), end, ready: Ready::UNTRIED }
+        Self {
+            inbox: Inbox::new(stream),
+            pending: BytesMut::new(),
+            last: b'\n',
+            end,
+            ready: Ready::UNTRIED,
+        }
     }
 
     pub(crate) fn fd(&self) -> Option<&OwnedFd> {
@@ -94,6 +102,7 @@ impl Input {
         {
             match rustix::io::write(fd, &self.pending) {
                 Ok(count) => {
+                    self.last = self.pending[..count].last().copied().unwrap_or(self.last);
                     self.pending.advance(count);
                     self.inbox.handle(count);
                 }
@@ -117,9 +126,11 @@ impl Input {
             End::Terminal(fd) => {
                 let code = tcgetattr(fd)
                     .map_or(END_OF_FILE, |state| state.special_codes[SpecialCodeIndex::VEOF]);
-                match rustix::io::write(fd, &[code]) {
-                    Err(Errno::AGAIN) => return self.ready.no_write(),
-                    Ok(_) | Err(_) => {}
+                // Within a line, the first one only hands over what is there.
+                let codes = [code, code];
+                let codes = if self.last == b'\n' { &codes[..1] } else { &codes[..] };
+                if rustix::io::write(fd, codes) == Err(Errno::AGAIN) {
+                    return self.ready.no_write();
                 }
             }
             End::Closed | End::Broken => return,

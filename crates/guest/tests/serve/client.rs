@@ -201,6 +201,11 @@ impl Client {
         self.take(&buffer[..count]);
     }
 
+    /// Takes bytes from the channel and drops them, as a restore does.
+    pub(crate) fn lose_bytes(&mut self, count: usize) {
+        self.stream.read_exact(&mut vec![0; count]).unwrap();
+    }
+
     /// Handles what comes within `time`.
     pub(crate) fn turns_for(&mut self, time: Duration) {
         self.stream.set_read_timeout(Some(time)).unwrap();

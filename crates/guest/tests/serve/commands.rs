@@ -99,3 +99,237 @@ fn an_executable_that_is_not_there_is_refused() {
     assert_eq!(refused(nobody).0, RefusalCode::UnknownUser);
     assert_eq!(client.ask(Request::Commands), Ok(Response::Commands(Vec::new())));
 }
+
+#[test]
+fn the_environment_is_made_of_account_claim_and_command() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let env = vec![("OWN".into(), "1".into()), ("CLAIMED".into(), "over".into())];
+    let (_, out, _) = client.run(StartCommand { env, ..command(1, &["env"]) });
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.sort_unstable();
+    let names: Vec<&str> = lines.iter().filter_map(|line| line.split('=').next()).collect();
+    assert_eq!(names, ["CLAIMED", "HOME", "LOGNAME", "OWN", "PATH", "SHELL", "USER"]);
+    assert!(lines.contains(&"CLAIMED=over") && lines.contains(&"USER=root"), "{out}");
+    let sudo = StartCommand { user: User::Sudo, ..shell(2, "echo $HOME $SUDO_USER $CLAIMED") };
+    assert_eq!(client.run(sudo).1, "/root root yes\n");
+    std::fs::create_dir_all(guest.path("sub/bin")).unwrap();
+    let relative = StartCommand { cwd: Some("sub".into()), ..shell(3, "pwd") };
+    assert!(client.run(relative).1.ends_with("/home/sub\n"));
+    // A relative folder in PATH is relative to the command's folder.
+    let script = guest.path("sub/bin/hello");
+    std::fs::write(&script, "#!/bin/sh\necho hello").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let env = vec![("PATH".into(), "bin".into())];
+    let own_path = StartCommand { cwd: Some("sub".into()), env, ..command(4, &["hello"]) };
+    assert_eq!(client.run(own_path).1, "hello\n");
+}
+
+#[test]
+fn nothing_of_the_agent_is_left_to_a_command() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let script = "ls /proc/self/fd; grep -E 'SigBlk|SigIgn' /proc/self/status; \
+                  ps -o pid=,pgid=,sid= -p $$ | tr -s ' ' '\\n' | grep . | sort -u | wc -l";
+    let (_, out, err) = client.run(shell(1, script));
+    let lines: Vec<&str> = out.lines().collect();
+    // The standard streams, and the folder that `ls` reads.
+    assert_eq!((&lines[..4], err.as_str()), (&["0", "1", "2", "3"][..], ""), "{out}");
+    assert_eq!(lines[4], "SigBlk:\t0000000000000000");
+    // Those that our own parent ignores are not the agent's doing.
+    let ignored = u64::from_str_radix(lines[5].trim_start_matches("SigIgn:\t"), 16).unwrap();
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{out}");
+    // Process, group and session have one number.
+    assert_eq!(lines[6], "1", "{out}");
+}
+
+#[test]
+fn a_terminal_has_a_size_and_an_end() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let id = CommandId(1);
+    let (stdin, stdout) = (StreamId::stdin(id), StreamId::stdout(id));
+    let terminal = StartCommand {
+        stdin: Stdin::Stream,
+        io: Io::Pty { rows: 33, cols: 111 },
+        ..shell(1, "test -t 0 && test -t 2 && stty size; read line; stty size; cat; echo $TERM")
+    };
+    client.start(terminal).unwrap();
+    client.until(|client| client.text(stdout).contains("33 111\r\n"));
+    client.ask(Request::Resize { command: id, rows: 44, cols: 99 }).unwrap();
+    client.feed(stdin, b"go\n");
+    client.until(|client| client.text(stdout).contains("44 99\r\n"));
+    // Not at the beginning of a line: ^D once would only hand over what is there.
+    client.feed(stdin, b"half a line");
+    client.end(stdin);
+    let (exit, out, err) = client.finish(id);
+    assert_eq!((exit.code, err.as_str()), (0, ""));
+    assert!(out.ends_with("half a linehalf a linexterm-256color\r\n"), "{out:?}");
+    client.until(|client| client.outs[&stdin].is_done());
+    let pipes = client.start(shell(2, "exec sleep 1000"));
+    assert!(pipes.is_ok());
+    let resize = Request::Resize { command: CommandId(2), rows: 1, cols: 1 };
+    assert_eq!(client.ask(resize).unwrap_err().code, RefusalCode::Invalid);
+}
+
+#[test]
+fn control_c_ends_what_runs_in_a_terminal() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let id = CommandId(1);
+    let terminal = StartCommand {
+        stdin: Stdin::Stream,
+        io: Io::Pty { rows: 24, cols: 80 },
+        ..shell(1, "echo ready; exec sleep 1000")
+    };
+    client.start(terminal).unwrap();
+    client.until(|client| client.text(StreamId::stdout(id)).contains("ready"));
+    client.feed(StreamId::stdin(id), b"\x03");
+    assert_eq!(code(client.finish(id).0), (130, Some(2), None));
+}
+
+/// What the main process has left in the background neither holds the end up nor dies of it.
+#[test]
+fn a_child_in_the_background_lives_on() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let marker = guest.path("survived");
+    let fifo = guest.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let script = "(read go < fifo; echo late; echo late; echo yes > survived) & echo main; exit 4";
+    let (exit, out, _) = client.run(shell(1, script));
+    assert_eq!((exit.code, out.as_str()), (4, "main\n"));
+    client.ask(Request::Forget { command: CommandId(1) }).unwrap();
+    std::fs::write(fifo, "go\n").unwrap();
+    // It ends as its own end of the pipe closes; by then it must have said so.
+    while !std::fs::read_to_string(&marker).is_ok_and(|content| content == "yes\n") {
+        client.ask(Request::Ping).unwrap();
+    }
+}
+
+#[test]
+fn input_that_nobody_reads_is_given_up() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let stdin = StreamId::stdin(CommandId(1));
+    let closes =
+        StartCommand { stdin: Stdin::Stream, ..shell(1, "exec <&-; echo closed; sleep 1000") };
+    client.start(closes).unwrap();
+    client.until(|client| client.text(StreamId::stdout(CommandId(1))) == "closed\n");
+    client.outs.get_mut(&stdin).unwrap().push(b"nobody wants this");
+    client.flush();
+    client.until(|client| client.resets.contains(&stdin));
+}
+
+#[test]
+fn a_reader_that_stalls_holds_up_its_own_command_alone() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let stalled = StreamId::stdout(CommandId(1));
+    client.expect(stalled);
+    client.stall(stalled);
+    let before = guest.memory_kib().0;
+    client.expect(StreamId::stderr(CommandId(1)));
+    let flood = shell(1, "seq 1 1000000; echo done >&2");
+    client.ask(Request::Start(flood)).unwrap();
+    client.until(|client| client.ins[&stalled].count == WINDOW);
+    // Meanwhile everything else goes on.
+    for number in 2..20 {
+        assert_eq!(client.run(shell(number, "echo fine")).1, "fine\n");
+    }
+    assert_eq!(client.ins[&stalled].count, WINDOW);
+    assert_eq!(client.text(StreamId::stderr(CommandId(1))), "", "it waits");
+    let peak = guest.memory_kib().1;
+    assert!(peak < before + 4096, "resident memory rose from {before} to {peak} KiB");
+    client.unstall(stalled);
+    let (_, out, err) = client.finish(CommandId(1));
+    let expected: String = (1..=1_000_000).map(|number| format!("{number}\n")).collect();
+    assert!(out == expected, "output is lost or doubled");
+    assert_eq!(err, "done\n");
+}
+
+/// The end of a command whose reader stalls: the exit is known, the output is kept for later.
+#[test]
+fn output_waits_for_its_reader_after_the_end() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let id = CommandId(1);
+    let stdout = StreamId::stdout(id);
+    client.expect(stdout);
+    client.expect(StreamId::stderr(id));
+    client.stall(stdout);
+    // More than a window, and what is over it fits into the pipe.
+    let count = usize::try_from(WINDOW).unwrap() + 40_000;
+    client.ask(Request::Start(shell(1, &format!("head -c {count} /dev/zero")))).unwrap();
+    client.until(|client| client.exits.contains_key(&id));
+    assert!(!client.ins[&stdout].ended);
+    client.unstall(stdout);
+    client.finish(id);
+    assert_eq!(client.ins[&stdout].bytes.len(), count);
+}
+
+#[test]
+fn a_flood_does_not_delay_another_commands_first_byte() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    for number in 1..=4 {
+        client.start(command(number, &["yes"])).unwrap();
+        client.ins.get_mut(&StreamId::stdout(CommandId(number))).unwrap().keep = false;
+    }
+    let ready = StartCommand { stdin: Stdin::Stream, ..command(9, &["cat"]) };
+    client.start(ready).unwrap();
+    let (stdin, stdout) = (StreamId::stdin(CommandId(9)), StreamId::stdout(CommandId(9)));
+    let mut delays = Vec::new();
+    for round in 1..=50 {
+        let flooded: u64 = client.ins[&StreamId::stdout(CommandId(1))].count;
+        client.until(|client| client.ins[&StreamId::stdout(CommandId(1))].count > flooded);
+        let asked = std::time::Instant::now();
+        client.feed(stdin, b"x");
+        client.until(|client| client.ins[&stdout].count == round);
+        delays.push(asked.elapsed());
+    }
+    delays.sort_unstable();
+    assert!(delays[45].as_millis() < 50, "{delays:?}");
+}
+
+#[test]
+fn ended_commands_are_remembered_until_forgotten() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let (exit, ..) = client.run(shell(3, "exit 5"));
+    client.start(shell(4, "sleep 1000")).unwrap();
+    let Ok(Response::Commands(states)) = client.ask(Request::Commands) else { panic!() };
+    assert_eq!(states[0], CommandState { command: CommandId(3), progress: Progress::Exited(exit) });
+    assert!(matches!(states[1].progress, Progress::Running { pid: 1.. }));
+    assert_eq!(states.len(), 2);
+    // Started again, it is not started twice.
+    let again = client.ask(Request::Start(shell(3, "exit 5")));
+    assert!(matches!(again, Ok(Response::Started { pid: 1.. })));
+    let forget = |number| Request::Forget { command: CommandId(number) };
+    assert_eq!(client.ask(forget(4)).unwrap_err().code, RefusalCode::Invalid);
+    assert_eq!(client.ask(forget(3)), Ok(Response::Done));
+    assert_eq!(client.ask(forget(3)), Ok(Response::Done));
+    let Ok(Response::Commands(states)) = client.ask(Request::Commands) else { panic!() };
+    assert_eq!(states.len(), 1);
+}
+
+#[test]
+fn there_is_a_limit_to_what_runs() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let mut refused = None;
+    for number in 1..=520 {
+        if let Err(refusal) = client.ask(Request::Start(command(number, &["sleep", "1000"]))) {
+            refused = Some((number, refusal.code));
+            break;
+        }
+    }
+    assert_eq!(refused, Some((513, RefusalCode::TooManyCommands)));
+    client.ask(Request::Signal { command: CommandId(1), signal: 9 }).unwrap();
+    client.until(|client| client.exits.contains_key(&CommandId(1)));
+    assert!(client.ask(Request::Start(command(600, &["true"]))).is_ok());
+    for number in 2..=512 {
+        client.request(Request::Signal { command: CommandId(number), signal: 9 });
+    }
+    client.until(|client| client.exits.len() == 513);
+}

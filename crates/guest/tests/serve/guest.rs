@@ -70,6 +70,14 @@ impl Guest {
         home.join(name)
     }
 
+    /// Processor time used, in hundredths of a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let mut fields = fields.split(' ').skip(11).map(|field| field.parse::<u64>().unwrap());
+        fields.next().unwrap() + fields.next().unwrap()
+    }
+
     /// Resident memory now and at its peak, in KiB.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
