@@ -100,12 +100,12 @@ impl<'a> Attached<'a> {
         target: Target,
         output: Output,
     ) -> Self {
-        let wants_stdin = matches!(&target, Target::New(start) if start.stdin);
+        let stdin = matches!(&target, Target::New(start) if start.stdin).then(input::read);
         Self {
             server,
             session,
             target,
-            stdin: wants_stdin.then(input::read),
+            stdin,
             output,
             stdout_offset: 0,
             stderr_offset: 0,
@@ -121,7 +121,11 @@ impl<'a> Attached<'a> {
         }
     }
 
-    fn has_pty(&self) -> bool {
+    pub(crate) fn has_stdin(&self) -> bool {
+        matches!(&self.target, Target::New(start) if start.stdin)
+    }
+
+    pub(crate) fn has_pty(&self) -> bool {
         matches!(&self.target, Target::New(start) if start.pty.is_some())
     }
 
@@ -180,13 +184,12 @@ impl<'a> Attached<'a> {
             // It may have changed while nobody was told.
             outbox.control(ClientMessage::Resize(terminal::size()));
         }
-        let wants_stdin = matches!(&self.target, Target::New(start) if start.stdin);
         let stdin_offset = outbox.rewind();
         ClientMessage::Follow(Follow {
             cmd_id: self.cmd_id(),
             stdout_offset: self.stdout_offset,
             stderr_offset: self.stderr_offset,
-            stdin_offset: wants_stdin.then_some(stdin_offset),
+            stdin_offset: self.has_stdin().then_some(stdin_offset),
         })
     }
 

@@ -151,8 +151,9 @@ Examples:
   echo hi | fumehood run -i -- cat              stdin goes in with -i
   fumehood run -it -- bash                      a shell in a terminal of its own
   fumehood run -e TOKEN --timeout 1h -- ./job   TOKEN as it is set here, one hour
-  fumehood run --json -- node -v                one JSON object: name, exitCode, stdout, stderr,
-                                                durationMs (each stream's first 16 MiB, as text)
+  fumehood run --json -- node -v                one JSON object, also when it fails: name,
+                                                exitCode, stdout, stderr (the first 16 MiB of
+                                                each, as text), startMs, durationMs, error
 "))]
 pub(crate) struct Run {
     #[command(flatten)]

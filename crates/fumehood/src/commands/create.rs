@@ -36,7 +36,10 @@ pub(crate) async fn make(
     let making = async {
         match server.client().create(request).await {
             // A server that is just giving way has not touched it.
-            Err(ClientError::Refused { code: Code::Unavailable, .. }) => {
+            Err(
+                ClientError::Refused { code: Code::Unavailable, .. }
+                | ClientError::Unreachable { .. },
+            ) => {
                 server.reach_again().await?;
                 Ok(server.client().create(request).await?)
             }

@@ -46,10 +46,10 @@ fn detached(start: Start) -> StartCommand {
 pub(crate) async fn attach(server: &Server, session: &str, start: Start) -> Result<Exit, Failure> {
     let mut signals =
         Signals::listen().map_err(|fault| Failure::host("listening for signals", fault))?;
-    let raw_mode = enter_raw_mode(&start)?;
     let cmd_id = start.cmd_id.clone().unwrap_or_default();
     let mut attached =
         Attached::new(server, session, Target::New(Box::new(start)), Output::passed());
+    let raw_mode = enter_raw_mode(&attached)?;
     let result = attached.run(&mut signals, OnSignal::ForwardOnce).await;
     drop(raw_mode);
     match result {

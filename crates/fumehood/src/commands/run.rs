@@ -1,8 +1,11 @@
 //! `fumehood run`: a sandbox for one command.
 
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::AsFd;
 use std::pin::pin;
 
-use api::attach::{Exit as Ended, ExitReason, Start};
+use api::attach::{Exit as Ended, ExitReason};
 use api::client::ClientError;
 use api::{Code, CreateSandbox, SandboxReply};
 use serde::Serialize;
@@ -21,62 +24,71 @@ use crate::terminal::RawMode;
 use crate::{ids, say};
 
 pub(crate) async fn run(args: Run, context: &Context) -> Result<Exit, Failure> {
-    let tty = if args.tty { Tty::Yes } else { Tty::No };
-    let start = args.command.request(args.argv, tty)?;
+    let wants_json = args.json;
     // A name of ours, so that what an interrupt catches half-made can be removed.
     let name = args.sandbox.name.clone().map_or_else(ids::sandbox_name, Ok)?;
+    let mut report = Report::default();
+    let result = execute(args, &name, context, &mut report).await;
+    let exit = match &result {
+        Ok(Ending::Exited(ended)) => explain(ended),
+        Ok(Ending::Left(signal)) => Exit::Signal(*signal),
+        Err(failure) => failure.exit(),
+    };
+    if wants_json {
+        say::out(&format!("{}\n", report.json(&name, exit, &result)?))?;
+    }
+    result.map(|_| exit)
+}
+
+async fn execute(
+    args: Run,
+    name: &str,
+    context: &Context,
+    report: &mut Report,
+) -> Result<Ending, Failure> {
+    let tty = if args.tty { Tty::Yes } else { Tty::No };
+    let start = args.command.request(args.argv, tty)?;
     let mut request = args.sandbox.request();
-    request.name = Some(name.clone());
+    request.name = Some(name.to_owned());
 
     let server = Server::reach(&context.server).await?;
     let mut signals =
         Signals::listen().map_err(|fault| Failure::host("listening for signals", fault))?;
-    let job = Job { server: &server, name: &name, context };
+    let job = Job { server: &server, name, context };
     let began = Instant::now();
     let made = job.make(&request, &mut signals).await?;
-    let start_time = began.elapsed();
+    report.start_ms = millis(began.elapsed());
 
-    let raw_mode = enter_raw_mode(&start)?;
     let output = if args.json { Output::captured() } else { Output::passed() };
     let target = Target::New(Box::new(start));
     let mut attached = Attached::new(&server, &made.session.id, target, output);
     let began = Instant::now();
-    let result = attached.run(&mut signals, OnSignal::Leave).await;
-    let run_time = began.elapsed();
-    drop(raw_mode);
+    // Whatever comes of it, the sandbox is removed.
+    let result = match enter_raw_mode(&attached) {
+        Ok(_raw_mode) => attached.run(&mut signals, OnSignal::Leave).await,
+        Err(failure) => Err(failure),
+    };
+    report.duration_ms = millis(began.elapsed());
+    if let Output::Captured { stdout, stderr } = attached.output {
+        report.stdout = stdout;
+        report.stderr = stderr;
+    }
 
     if args.keep {
         say::note(&format!("sandbox {name} is kept"));
     } else {
         job.remove(&mut signals).await;
     }
-    let (exit, failure) = match &result {
-        Ok(Ending::Exited(ended)) => (explain(ended), None),
-        Ok(Ending::Left(signal)) => (Exit::Signal(*signal), None),
-        Err(failure) => (failure.exit(), failure.message()),
-    };
-    if let Output::Captured { stdout, stderr } = &attached.output {
-        let summary = Summary {
-            name: &name,
-            exit_code: exit.code(),
-            ended: result.as_ref().ok(),
-            stdout,
-            stderr,
-            start_ms: millis(start_time),
-            duration_ms: millis(run_time),
-            error: failure,
-        };
-        say::out(&format!("{}\n", summary.json()?))?;
-    }
-    result.map(|_| exit)
+    result
 }
 
 /// Keys go to the guest as they are pressed, if it has a terminal and we feed it.
-pub(crate) fn enter_raw_mode(start: &Start) -> Result<Option<RawMode>, Failure> {
-    if start.pty.is_none() || !start.stdin {
+pub(crate) fn enter_raw_mode(attached: &Attached<'_>) -> Result<Option<RawMode>, Failure> {
+    if !attached.has_pty() || !attached.has_stdin() {
         return Ok(None);
     }
-    RawMode::enter().map_err(|fault| Failure::host("switching the terminal to raw mode", fault))
+    RawMode::enter(io::stdin().as_fd())
+        .map_err(|fault| Failure::host("switching the terminal to raw mode", fault))
 }
 
 /// The exit code of a command that ended, and a word if it did not end by itself.
@@ -148,22 +160,19 @@ impl Job<'_> {
     }
 }
 
-/// What `--json` tells.
-struct Summary<'a> {
-    name: &'a str,
-    exit_code: u8,
-    ended: Option<&'a Ending>,
-    stdout: &'a Captured,
-    stderr: &'a Captured,
+/// What `--json` tells beside how it ended.
+#[derive(Debug, Default)]
+struct Report {
+    stdout: Captured,
+    stderr: Captured,
     start_ms: u64,
     duration_ms: u64,
-    error: Option<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "JSON has no better word")]
-struct SummaryJson<'a> {
+struct ReportJson<'a> {
     name: &'a str,
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,27 +180,33 @@ struct SummaryJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<ExitReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    stdout: std::borrow::Cow<'a, str>,
-    stderr: std::borrow::Cow<'a, str>,
+    error: Option<String>,
+    stdout: Cow<'a, str>,
+    stderr: Cow<'a, str>,
     stdout_truncated: bool,
     stderr_truncated: bool,
     start_ms: u64,
     duration_ms: u64,
 }
 
-impl Summary<'_> {
-    fn json(&self) -> Result<String, Failure> {
-        let ended = match self.ended {
-            Some(Ending::Exited(ended)) => Some(ended),
-            Some(Ending::Left(_)) | None => None,
+impl Report {
+    fn json(
+        &self,
+        name: &str,
+        exit: Exit,
+        result: &Result<Ending, Failure>,
+    ) -> Result<String, Failure> {
+        let (ended, error) = match result {
+            Ok(Ending::Exited(ended)) => (Some(ended), None),
+            Ok(Ending::Left(_)) => (None, None),
+            Err(failure) => (None, failure.message()),
         };
-        super::ls::json(&SummaryJson {
-            name: self.name,
-            exit_code: self.exit_code,
+        super::ls::json(&ReportJson {
+            name,
+            exit_code: exit.code(),
             signal: ended.and_then(|ended| ended.signal),
             reason: ended.and_then(|ended| ended.reason),
-            error: self.error.as_deref(),
+            error,
             stdout: String::from_utf8_lossy(&self.stdout.bytes),
             stderr: String::from_utf8_lossy(&self.stderr.bytes),
             stdout_truncated: self.stdout.truncated,

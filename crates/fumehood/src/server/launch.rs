@@ -86,7 +86,8 @@ async fn standing(client: &Client) -> Result<Standing, Failure> {
 
 /// Nobody listens, as opposed to not being let in.
 fn is_absence(fault: &io::Error) -> bool {
-    matches!(fault.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    matches!(fault.kind(), NotFound | ConnectionRefused | ConnectionReset)
 }
 
 fn judge(server: Version, own: &Version) -> Standing {
