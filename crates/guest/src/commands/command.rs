@@ -25,7 +25,7 @@ pub(crate) struct Command {
     id: CommandId,
     pid: Pid,
     time: Time,
-    killed: Killed,
+    killer: Killer,
     exit: Option<Exit>,
     input: Option<Input>,
     outputs: Vec<Output>,
@@ -49,10 +49,10 @@ impl Time {
 
 /// Who sent the command a SIGKILL, as far as the agent knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Killed {
-    ByNobody,
-    ByHost,
-    ByTimeout,
+enum Killer {
+    Nobody,
+    Host,
+    Timeout,
 }
 
 impl Command {
@@ -64,7 +64,7 @@ impl Command {
             id,
             pid: spawned.pid,
             time,
-            killed: Killed::ByNobody,
+            killer: Killer::Nobody,
             exit: None,
             input: ends.stdin.map(|fd| Input::new(StreamId::stdin(id), fd)),
             outputs,
@@ -116,8 +116,8 @@ impl Command {
         if !self.is_running() {
             return Ok(());
         }
-        if signal == SIGKILL && self.killed == Killed::ByNobody {
-            self.killed = Killed::ByHost;
+        if signal == SIGKILL && self.killer == Killer::Nobody {
+            self.killer = Killer::Host;
         }
         sys::kill_group(self.pid, signal).map_err(|error| refuse_io(&error, "signal"))
     }
@@ -137,19 +137,19 @@ impl Command {
     pub(crate) fn expire(&mut self, now_ms: u64) {
         if self.time.deadline_ms.is_some_and(|deadline| deadline <= now_ms) {
             self.time.deadline_ms = None;
-            self.killed = Killed::ByTimeout;
+            self.killer = Killer::Timeout;
             // It fails only if the process is gone, and then it is reaped next.
             drop(sys::kill_group(self.pid, SIGKILL));
         }
     }
 
     pub(crate) fn was_killed_by_nobody(&self) -> bool {
-        self.killed == Killed::ByNobody
+        self.killer == Killer::Nobody
     }
 
     /// The process has ended. What it wrote is still to be read.
     pub(crate) fn end(&mut self, code: u8, signal: Option<u8>, outgoing: &mut Outgoing) -> Exit {
-        let timed_out = self.killed == Killed::ByTimeout && signal == Some(SIGKILL);
+        let timed_out = self.killer == Killer::Timeout && signal == Some(SIGKILL);
         let exit = Exit {
             code,
             signal,

@@ -35,7 +35,7 @@ enum End {
 }
 
 /// What the host must hear.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Nothing,
     Ack(Ack),

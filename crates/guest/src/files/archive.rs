@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use tar::{EntryType, Header};
+use tar::Header;
 
 const BLOCK: usize = 512;
 /// Longest long name or set of PAX records.
@@ -71,23 +71,31 @@ impl<R: Read> Archive<R> {
     /// source is read to its end.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, ArchiveError> {
         let mut extensions = Extensions::default();
+        let mut is_extended = false;
         loop {
             self.skip(self.left + self.padding)?;
             (self.left, self.padding) = (0, 0);
             let Some(header) = self.header()? else {
+                if is_extended {
+                    return Err(ArchiveError::Damaged("it ends before an entry"));
+                }
                 io::copy(&mut self.source, &mut io::sink())?;
                 return Ok(None);
             };
             let old = header.as_old();
             let size = number(&old.size).and_then(|size| u64::try_from(size).ok());
             self.begin_content(size.ok_or(ArchiveError::Damaged("a size that is no number"))?);
-            match header.entry_type() {
-                EntryType::GNULongName => extensions.name = Some(self.long_name()?),
-                EntryType::GNULongLink => extensions.link = Some(self.long_name()?),
-                EntryType::XHeader => extensions.read(&self.extension()?)?,
-                EntryType::XGlobalHeader => {}
-                _ => return self.entry(&header, extensions).map(Some),
+            let kind = header.entry_type();
+            if kind.is_gnu_longname() {
+                extensions.name = Some(self.long_name()?);
+            } else if kind.is_gnu_longlink() {
+                extensions.link = Some(self.long_name()?);
+            } else if kind.is_pax_local_extensions() {
+                extensions.read(&self.extension()?)?;
+            } else if !kind.is_pax_global_extensions() {
+                return self.entry(&header, extensions).map(Some);
             }
+            is_extended |= !kind.is_pax_global_extensions();
         }
     }
 
@@ -166,15 +174,15 @@ impl<R: Read> Archive<R> {
         if name.contains(&0) || link.contains(&0) {
             return Err(ArchiveError::Damaged("a name holds a zero byte"));
         }
-        let kind = match header.entry_type() {
+        let kind = match header.entry_type().as_byte() {
             // Before there was a type for folders.
-            EntryType::Regular if name.ends_with(b"/") => Kind::Folder,
-            EntryType::Regular | EntryType::Continuous => Kind::File,
-            EntryType::Directory => Kind::Folder,
-            EntryType::Symlink => Kind::Link(link),
-            EntryType::Link => Kind::HardLink(link),
+            0 | b'0' if name.ends_with(b"/") => Kind::Folder,
+            0 | b'0' | b'7' => Kind::File,
+            b'1' => Kind::HardLink(link),
+            b'2' => Kind::Link(link),
+            b'5' => Kind::Folder,
             other => {
-                let name = String::from_utf8_lossy(&name);
+                let (name, other) = (String::from_utf8_lossy(&name), char::from(other));
                 let what = format!("an entry of a kind that is not taken ({other:?}): {name}");
                 return Err(ArchiveError::NotSupported(what));
             }

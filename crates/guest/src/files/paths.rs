@@ -74,11 +74,16 @@ pub(super) fn stat_of(stat: &rustix::fs::Stat) -> Stat {
     }
 }
 
-fn kind(mode: u32) -> EntryKind {
+/// Of what kind a file of this mode is.
+pub(super) fn kind(mode: u32) -> EntryKind {
     match FileType::from_raw_mode(mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Folder,
         FileType::Symlink => EntryKind::Link,
-        _ => EntryKind::Other,
+        FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => EntryKind::Other,
     }
 }

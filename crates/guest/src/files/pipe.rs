@@ -12,7 +12,8 @@ use rustix::{
     fd::{AsFd, OwnedFd},
 };
 
-const CAPACITY: usize = WINDOW as usize;
+const CAPACITY: usize = 256 << 10;
+const _: () = assert!(CAPACITY as u64 == WINDOW, "what a stream may have under way fits");
 
 /// Rings in the loop.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use protocol::{Refusal, RefusalCode, Response};
+use protocol::{EntryKind, Refusal, RefusalCode, Response};
 use rustix::{
-    fs::{FileType, Mode, OFlags, fstat, open},
+    fs::{Mode, OFlags, fstat, open},
     io::Errno,
 };
 
@@ -38,10 +38,12 @@ fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = open(path, flags, Mode::empty()).map_err(refused)?;
     let stat = fstat(&fd).map_err(refused)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok((fd.into(), paths::stat_of(&stat))),
-        FileType::Directory => Err(refused(Errno::ISDIR)),
-        _ => Err(refuse(RefusalCode::Invalid, format!("{what}: not a regular file"))),
+    match paths::kind(stat.st_mode) {
+        EntryKind::File => Ok((fd.into(), paths::stat_of(&stat))),
+        EntryKind::Folder => Err(refused(Errno::ISDIR)),
+        EntryKind::Link | EntryKind::Other => {
+            Err(refuse(RefusalCode::Invalid, format!("{what}: not a regular file")))
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::{Refusal, RefusalCode, Response};
+use protocol::{EntryKind, Refusal, RefusalCode, Response};
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fstat, openat, readlinkat, statat},
     io::Errno,
 };
 use tar::{Builder, EntryType, Header};
@@ -61,12 +61,14 @@ impl Start {
         let refused = |errno| refuse_errno(errno, &what);
         let node = openat(CWD, path, READ, Mode::empty()).map_err(refused)?;
         let stat = fstat(&node).map_err(refused)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile | FileType::Directory => {
+        match paths::kind(stat.st_mode) {
+            EntryKind::File | EntryKind::Folder => {
                 let name = path.file_name().map(PathBuf::from).unwrap_or_default();
                 Ok(Self { node, stat, name })
             }
-            _ => Err(refuse(RefusalCode::Invalid, format!("{what}: neither file nor folder"))),
+            EntryKind::Link | EntryKind::Other => {
+                Err(refuse(RefusalCode::Invalid, format!("{what}: neither file nor folder")))
+            }
         }
     }
 }
@@ -77,7 +79,7 @@ const READ: OFlags =
 
 fn send<W: Write>(start: Start, mut tar: Builder<W>) -> io::Result<W> {
     let mut levels = Vec::new();
-    if FileType::from_raw_mode(start.stat.st_mode) == FileType::Directory {
+    if paths::kind(start.stat.st_mode) == EntryKind::Folder {
         levels.push(enter(start.node, start.name, &start.stat, &mut tar)?);
     } else {
         send_file(start.node.into(), &start.name, &start.stat, &mut tar)?;
@@ -110,23 +112,23 @@ fn send_node<W: Write>(
         Err(Errno::NOENT) => return Ok(None),
         stat => stat?,
     };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => {
+    match paths::kind(stat.st_mode) {
+        EntryKind::Link => {
             let target = readlinkat(folder, name, Vec::new())?.into_bytes();
             let mut header = header(&stat, EntryType::Symlink);
             let target = std::ffi::OsString::from_vec(target);
             tar.append_link(&mut header, path, target)?;
             Ok(None)
         }
-        FileType::RegularFile | FileType::Directory => {
+        EntryKind::File | EntryKind::Folder => {
             let node = match openat(folder, name, READ | OFlags::NOFOLLOW, Mode::empty()) {
                 Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
                 node => node?,
             };
             let stat = fstat(&node)?;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => send_file(node.into(), &path, &stat, tar).map(|()| None),
-                FileType::Directory => {
+            match paths::kind(stat.st_mode) {
+                EntryKind::File => send_file(node.into(), &path, &stat, tar).map(|()| None),
+                EntryKind::Folder => {
                     let mut below = enter(node, path, &stat, tar)?;
                     if stat.st_dev != device {
                         // Other file systems, `/proc` among them, are sent empty.
@@ -134,11 +136,11 @@ fn send_node<W: Write>(
                     }
                     Ok(Some(below))
                 }
-                _ => Ok(None),
+                EntryKind::Link | EntryKind::Other => Ok(None),
             }
         }
         // Sockets, FIFOs and devices mean nothing elsewhere.
-        _ => Ok(None),
+        EntryKind::Other => Ok(None),
     }
 }
 

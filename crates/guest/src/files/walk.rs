@@ -7,15 +7,14 @@ use std::{
     path::Path,
 };
 
+use protocol::EntryKind;
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{
-        AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat, openat, readlinkat,
-    },
+    fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat, openat, readlinkat},
     io::Errno,
 };
 
-use super::MadeBy;
+use super::{MadeBy, paths};
 
 /// As many links may be on a path as the kernel allows.
 const LINKS_MAX: usize = 40;
@@ -91,11 +90,11 @@ impl Walk {
                 Err(errno) => return Err(errno.into()),
             };
             let stat = fstat(&next)?;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => folder = next,
-                FileType::Symlink if self.is_own_link(&stat) => return Err(WalkError::OwnLink),
-                FileType::Symlink if links == LINKS_MAX => return Err(Errno::LOOP.into()),
-                FileType::Symlink => {
+            match paths::kind(stat.st_mode) {
+                EntryKind::Folder => folder = next,
+                EntryKind::Link if self.is_own_link(&stat) => return Err(WalkError::OwnLink),
+                EntryKind::Link if links == LINKS_MAX => return Err(Errno::LOOP.into()),
+                EntryKind::Link => {
                     links += 1;
                     let target = readlinkat(&next, c"", Vec::new())?;
                     if target.as_bytes().starts_with(b"/") {
@@ -106,7 +105,7 @@ impl Walk {
                         names.push_front(c_name(part)?);
                     }
                 }
-                _ => return Err(Errno::NOTDIR.into()),
+                EntryKind::File | EntryKind::Other => return Err(Errno::NOTDIR.into()),
             }
         }
         Ok(folder)

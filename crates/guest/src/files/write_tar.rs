@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-use protocol::{Owner, Parents, Refusal, RefusalCode, Response};
+use protocol::{EntryKind, Owner, Parents, Refusal, RefusalCode, Response};
 use rustix::{
     fd::OwnedFd,
     fs::{
-        AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens,
-        linkat, mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
+        AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat, mkdirat,
+        openat, statat, symlinkat, unlinkat, utimensat,
     },
     io::Errno,
 };
@@ -116,15 +116,15 @@ impl Writer {
             Ok(()) => {}
             Err(Errno::EXIST) => {
                 let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => return Ok(()),
-                    FileType::Symlink if !self.walk.is_own_link(&stat) => {
+                match paths::kind(stat.st_mode) {
+                    EntryKind::Folder => return Ok(()),
+                    EntryKind::Link if !self.walk.is_own_link(&stat) => {
                         let target = statat(folder, name, AtFlags::empty())?;
-                        let kind = FileType::from_raw_mode(target.st_mode);
-                        let is_folder = kind == FileType::Directory;
+                        let kind = paths::kind(target.st_mode);
+                        let is_folder = kind == EntryKind::Folder;
                         return if is_folder { Ok(()) } else { Err(Errno::NOTDIR.into()) };
                     }
-                    _ => {
+                    EntryKind::File | EntryKind::Link | EntryKind::Other => {
                         unlinkat(folder, name, AtFlags::empty())?;
                         mkdirat(folder, name, Mode::from_raw_mode(0o700))?;
                     }

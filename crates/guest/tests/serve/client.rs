@@ -20,8 +20,16 @@ pub(crate) struct In {
     /// How many bytes came, whether kept or not.
     pub(crate) count: u64,
     pub(crate) ended: bool,
-    pub(crate) stalled: bool,
-    pub(crate) keep: bool,
+    reader: Reader,
+}
+
+/// What is done with bytes that come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Keeps,
+    Counts,
+    /// Keeps, and says nothing to the sender.
+    Stalls,
 }
 
 pub(crate) struct Client {
@@ -110,8 +118,7 @@ impl Client {
             bytes: Vec::new(),
             count: 0,
             ended: false,
-            stalled: false,
-            keep: true,
+            reader: Reader::Keeps,
         };
         self.ins.insert(stream, input);
     }
@@ -150,12 +157,17 @@ impl Client {
 
     /// Reads no more of a stream until told otherwise.
     pub(crate) fn stall(&mut self, stream: StreamId) {
-        self.ins.get_mut(&stream).unwrap().stalled = true;
+        self.ins.get_mut(&stream).unwrap().reader = Reader::Stalls;
+    }
+
+    /// Only counts what comes.
+    pub(crate) fn count_only(&mut self, stream: StreamId) {
+        self.ins.get_mut(&stream).unwrap().reader = Reader::Counts;
     }
 
     pub(crate) fn unstall(&mut self, stream: StreamId) {
         let input = self.ins.get_mut(&stream).unwrap();
-        input.stalled = false;
+        input.reader = Reader::Keeps;
         input.settle();
         let ack = input.inbox.ack();
         self.send(Body::Ack(ack));
@@ -259,10 +271,10 @@ impl Client {
         };
         let fresh = input.inbox.on_data(data).unwrap();
         input.count += fresh.len() as u64;
-        if input.keep {
+        if input.reader != Reader::Counts {
             input.bytes.extend_from_slice(&fresh);
         }
-        if !input.stalled {
+        if input.reader != Reader::Stalls {
             input.settle();
             if let Some(ack) = input.inbox.due_ack() {
                 self.send(Body::Ack(ack));
