@@ -24,6 +24,7 @@ pub(crate) const APT_GET: Program = Program { name: "apt-get", package: "apt" };
 pub(crate) const DEPMOD: Program = Program { name: "depmod", package: "kmod" };
 pub(crate) const DPKG_DEB: Program = Program { name: "dpkg-deb", package: "dpkg" };
 pub(crate) const MMDEBSTRAP: Program = Program { name: "mmdebstrap", package: "mmdebstrap" };
+pub(crate) const NEWUIDMAP: Program = Program { name: "newuidmap", package: "uidmap" };
 pub(crate) const NPM: Program = Program { name: "npm", package: "npm" };
 pub(crate) const TAR: Program = Program { name: "tar", package: "tar" };
 
@@ -40,6 +41,16 @@ pub enum ProgramError {
 }
 
 impl Program {
+    /// Fails where another program would look for this one in vain.
+    pub(crate) fn require(self) -> Result<(), ProgramError> {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&folders).map(|folder| folder.join(self.name));
+        if places.any(|place| place.exists()) {
+            return Ok(());
+        }
+        Err(ProgramError::Missing { name: self.name, package: self.package })
+    }
+
     /// Runs to the end and gives what it wrote to its standard output.
     pub(crate) fn run<A: AsRef<OsStr>>(
         self,

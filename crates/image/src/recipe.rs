@@ -17,7 +17,7 @@ use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
 use crate::disk::tar::{self, TarError};
 use crate::disk::tree::{Limits, Time, Tree};
-use crate::program::{MMDEBSTRAP, ProgramError};
+use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
 use crate::progress::{Event, Progress, Step};
 
 mod node;
@@ -49,8 +49,11 @@ const PACKAGES: [&str; 13] = [
     "tar",
 ];
 
-/// Settings for dpkg: documentation is of no use to programs, licences have to stay.
-const DPKG_SETTINGS: [&str; 5] = [
+/// Settings for dpkg, which stay in the image: a sandbox that dies in the middle of an installation
+/// is thrown away, so there is no need to wait for the disk; documentation is of no use to
+/// programs, but licences have to be there.
+const DPKG_SETTINGS: [&str; 6] = [
+    "force-unsafe-io",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/info/*",
@@ -162,7 +165,12 @@ fn config() -> Config {
 fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), RecipeError> {
     progress(Event::Began(Step::InstallPackages));
     let sources = Sources::of_host()?.list();
-    let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
+    let mode = if rustix::process::geteuid().is_root() {
+        "root"
+    } else {
+        NEWUIDMAP.require()?;
+        "unshare"
+    };
     let prepare = |command: &mut std::process::Command| {
         // Somewhere that the user of a namespace can be too.
         command.current_dir("/");

@@ -107,7 +107,15 @@ impl<'a> Modules<'a> {
     pub(super) fn write_disk(&self, target: &Path) -> Result<ContentDigest, ModulesError> {
         let spool = tempfile::tempfile_in(target).map_err(fault("make a file in", target))?;
         let mut tree = Tree::new(spool, Limits::default());
-        let flags = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=pax"];
+        // Nothing of who unpacked it, and how careful they are with their files, may show.
+        let flags = [
+            "--sort=name",
+            "--mode=u=rwX,go=rX",
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--format=pax",
+        ];
         let prepare = |command: &mut std::process::Command| {
             command.current_dir(&self.folder).args(flags).args(["-c", "-f", "-", "."]);
         };

@@ -13,6 +13,8 @@ fn what_is_missing_names_its_package() {
     let missing = Program { name: "no-such-program", package: "the-package" };
     let error = missing.run(Path::new("/"), ["x"]).unwrap_err();
     assert!(error.to_string().contains("the-package"), "{error}");
+    assert_eq!(missing.require().unwrap_err().to_string(), error.to_string());
+    SHELL.require().unwrap();
 }
 
 #[test]

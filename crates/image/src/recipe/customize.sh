@@ -37,12 +37,11 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
 echo 'Acquire::Languages "none";' >"$root/etc/apt/apt.conf.d/90fumehood"
-# A sandbox that dies in the middle of an installation is thrown away: no need to wait for the disk.
-echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fumehood"
 
-# What differs from build to build and is of no use.
-find "$root/var/log" "$root/var/cache" "$root/tmp" "$root/run" -type f -delete
-find "$root/var/lib/apt/lists" -type f -delete
+# What differs from build to build and is of no use. Never what is in $root/tmp: mmdebstrap keeps
+# its settings for apt there, and without them its last apt run works on the host's lists. It clears
+# that folder, the lists and the packages itself.
+find "$root/var/log" "$root/var/cache/ldconfig" "$root/var/cache/debconf" -type f -delete
 rm -f "$root"/etc/*- "$root"/var/lib/dpkg/*-old "$root/etc/.pwd.lock"
 # The day of the last change of each password.
 sed -i -E 's/^([^:]*:[^:]*):[0-9]+:/\1:20000:/' "$root/etc/shadow"
