@@ -1,9 +1,208 @@
 //! QEMU's arguments, as a pure function.
+
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Accel, Root,
+    disk::{Format, Mode, root_nodes, single_node},
+};
 
 /// How large a machine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
     pub vcpus: u32,
     pub memory_mib: u32,
+}
+
+/// More than this and the firmware's ACPI tables outgrow the page that the initramfs leaves them.
+pub(crate) const VCPUS_MAX: u32 = 8;
+
+/// Empty slots for drives that are plugged in later: `rp0` and on.
+pub(crate) const SLOTS: u32 = 4;
+
+/// What the guest writes to its console and nobody has read yet; a power of two.
+pub(crate) const CONSOLE_BYTES: u32 = 64 * 1024;
+
+/// Where a machine's memory is, as QEMU is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Memory<'a> {
+    Private,
+    /// The file becomes what the guest writes.
+    Shared(&'a Path),
+    /// Read from the file, never written to it.
+    CopyOnWrite(&'a Path),
+}
+
+/// All that the arguments are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) accel: Accel,
+    pub(crate) shape: Shape,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) modules: Option<&'a Path>,
+    pub(crate) root: &'a Root,
+    pub(crate) memory: Memory<'a>,
+    /// Listening sockets, by descriptor.
+    pub(crate) control: i32,
+    pub(crate) agent: i32,
+    pub(crate) tsc_khz: u64,
+    pub(crate) begin: Begin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    Boot,
+    Restore,
+}
+
+/// The prefix of `-name`, by which a process is known to be one of ours.
+pub(crate) const NAME: &str = "fumehood-";
+
+pub(crate) fn arguments(parts: &Parts<'_>) -> Vec<String> {
+    let mut arguments = Arguments(Vec::new());
+    machine(&mut arguments, parts);
+    channels(&mut arguments, parts);
+    disks(&mut arguments, parts);
+    arguments.0
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    fn pair(&mut self, name: &str, value: impl Into<String>) {
+        self.flag(name);
+        self.0.push(value.into());
+    }
+
+    /// As JSON, so that no character of a path has a meaning.
+    fn json(&mut self, name: &str, value: &Value) {
+        self.pair(name, value.to_string());
+    }
+}
+
+fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
+    arguments.pair("-name", format!("{NAME}{}", parts.id));
+    arguments.pair("-uuid", parts.id);
+    for flag in ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"] {
+        arguments.flag(flag);
+    }
+    arguments.pair("-display", "none");
+    arguments.pair(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    );
+    // Without pic=off a PIC that nobody has set up delivers the PIT's tick as vector 0, which the
+    // guest's kernel takes for a division by zero and panics.
+    arguments.pair(
+        "-machine",
+        "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on,memory-backend=ram0",
+    );
+    match parts.accel {
+        Accel::Kvm => {
+            arguments.pair("-accel", "kvm");
+            arguments.pair("-cpu", "host");
+        }
+        Accel::Tcg => {
+            arguments.pair("-accel", "tcg,thread=multi,tb-size=256");
+            arguments.pair("-cpu", "max,la57=off");
+        }
+    }
+    arguments.pair("-smp", parts.shape.vcpus.to_string());
+    arguments.pair("-m", format!("{}M", parts.shape.memory_mib));
+    arguments.json("-object", &memory(parts));
+    arguments.pair("-kernel", parts.kernel.to_string_lossy());
+    arguments.pair("-initrd", parts.initramfs.to_string_lossy());
+    arguments.pair("-append", command_line(parts));
+    if parts.begin == Begin::Restore {
+        arguments.pair("-incoming", "defer");
+    }
+}
+
+fn memory(parts: &Parts<'_>) -> Value {
+    let size = u64::from(parts.shape.memory_mib) << 20;
+    match parts.memory {
+        Memory::Private => json!({
+            "qom-type": "memory-backend-ram", "id": "ram0", "size": size, "reserve": false,
+        }),
+        Memory::Shared(file) => json!({
+            "qom-type": "memory-backend-file", "id": "ram0", "size": size,
+            "mem-path": file.to_string_lossy(), "share": true,
+        }),
+        Memory::CopyOnWrite(file) => json!({
+            "qom-type": "memory-backend-file", "id": "ram0", "size": size,
+            "mem-path": file.to_string_lossy(), "share": false,
+            "readonly": true, "rom": "off", "reserve": false,
+        }),
+    }
+}
+
+fn command_line(parts: &Parts<'_>) -> String {
+    let mut line = "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests \
+                    8250.nr_uarts=1 raid=noautodetect"
+        .to_owned();
+    if parts.accel == Accel::Tcg {
+        line.push_str(&format!(
+            " tsc_early_khz={} tsc=reliable no_timer_check mitigations=off",
+            parts.tsc_khz
+        ));
+    }
+    line
+}
+
+fn channels(arguments: &mut Arguments, parts: &Parts<'_>) {
+    // A ring buffer and not a socket: a socket that nobody reads is full after 278 bytes, since
+    // each byte is a packet of its own, and then the guest stands still at its next printk.
+    arguments.pair("-chardev", format!("ringbuf,id=console,size={CONSOLE_BYTES}"));
+    arguments.pair("-serial", "chardev:console");
+    arguments
+        .pair("-chardev", format!("socket,id=control,fd={},server=on,wait=off", parts.control));
+    arguments.pair("-mon", "chardev=control,mode=control");
+    arguments.pair("-chardev", format!("socket,id=agent,fd={},server=on,wait=off", parts.agent));
+    arguments.json(
+        "-device",
+        &json!({
+            "driver": "virtio-serial-pci", "id": "serial", "addr": "01.0",
+            "disable-legacy": "on", "max_ports": 2,
+        }),
+    );
+    arguments.json(
+        "-device",
+        &json!({
+            "driver": "virtserialport", "id": "agentport", "bus": "serial.0", "nr": 1,
+            "chardev": "agent", "name": "fumehood.agent",
+        }),
+    );
+}
+
+fn disks(arguments: &mut Arguments, parts: &Parts<'_>) {
+    arguments.json("-blockdev", &root_nodes(parts.root));
+    arguments.json("-device", &disk_device("root", "root", "pcie.0", "02.0"));
+    if let Some(path) = parts.modules {
+        arguments.json("-blockdev", &single_node("modules", Format::Raw, path, Mode::ReadOnly));
+        arguments.json("-device", &disk_device("modules", "modules", "pcie.0", "03.0"));
+    }
+    for slot in 0..SLOTS {
+        let port = json!({
+            "driver": "pcie-root-port", "id": format!("rp{slot}"), "bus": "pcie.0",
+            "addr": format!("{:02x}.0", 8 + slot), "chassis": slot + 1, "slot": slot + 1,
+        });
+        arguments.json("-device", &port);
+    }
+}
+
+/// A disk's device; the machine stops when the host has no space left for what it writes.
+pub(crate) fn disk_device(id: &str, serial: &str, bus: &str, addr: &str) -> Value {
+    json!({
+        "driver": "virtio-blk-pci", "id": id, "drive": id, "serial": serial, "bus": bus,
+        "addr": addr, "disable-legacy": "on", "werror": "enospc", "rerror": "report",
+    })
 }

@@ -1,4 +1,5 @@
 //! A boot that did not come to be: everything known about it, and trying again.
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -6,7 +7,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    time::{Instant, timeout_at},
+};
 
 use crate::{BootSpec, Exit, Machine, MachineId, Platform, RunState};
 
@@ -53,21 +57,81 @@ pub struct Retry {
     pub deadline: Duration,
 }
 
-/// Boots until `ready` is content with the agent's stream, or gives back every failure.
-/// `spec` is asked anew for each attempt (a failed one's folder is emptied by the caller).
+/// Boots until `ready` is content with the agent's stream, or gives back every failure. `spec` is
+/// asked anew for each attempt; what a failed one left in its memory's file is removed.
 pub async fn boot_until_ready<T, E: std::error::Error>(
     platform: &Platform,
     retry: Retry,
     mut spec: impl FnMut(u32) -> BootSpec,
     mut ready: impl AsyncFnMut(UnixStream) -> Result<T, E>,
 ) -> Result<(Machine, T), Vec<BootFailure>> {
-    let _ = (platform, retry, spec(0));
-    let _ = &mut ready;
-    todo!()
+    let deadline = Instant::now() + retry.deadline;
+    let mut failures = Vec::new();
+    for attempt in 1..=retry.attempts.max(1) {
+        let until = deadline.min(Instant::now() + retry.attempt);
+        match boot_once(platform, spec(attempt), until, &mut ready).await {
+            Ok(booted) => return Ok(booted),
+            Err(mut failure) => {
+                failure.attempt = attempt;
+                tracing::warn!(%failure, attempt, "a boot failed");
+                failures.push(*failure);
+            }
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Err(failures)
+}
+
+async fn boot_once<T, E: std::error::Error>(
+    platform: &Platform,
+    spec: BootSpec,
+    until: Instant,
+    ready: &mut impl AsyncFnMut(UnixStream) -> Result<T, E>,
+) -> Result<(Machine, T), Box<BootFailure>> {
+    let machine = Machine::boot(platform, spec).await?;
+    match agent_ready(&machine, until, ready).await {
+        Ok(told) => Ok((machine, told)),
+        Err(why) => Err(machine.fail(Step::Guest, why).await),
+    }
+}
+
+async fn agent_ready<T, E: std::error::Error>(
+    machine: &Machine,
+    until: Instant,
+    ready: &mut impl AsyncFnMut(UnixStream) -> Result<T, E>,
+) -> Result<T, String> {
+    let mut events = machine.events();
+    let mut exited = machine.exited();
+    let told = async {
+        let stream = machine.agent().await.map_err(|error| format!("no agent port: {error}"))?;
+        ready(stream).await.map_err(|error| chain(&error))
+    };
+    tokio::select! {
+        told = timeout_at(until, told) => {
+            told.unwrap_or_else(|_| Err("the agent was not ready in time".to_owned()))
+        }
+        end = crate::machine::guest_end(&mut events) => Err(format!("the guest ended: {end:?}")),
+        _ = exited.wait_for(Option::is_some) => Err("QEMU exited".to_owned()),
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
 }
 
 /// Writes a failure as JSON into `folder` and gives the file's path.
 pub fn record_failure(folder: &Path, failure: &BootFailure) -> io::Result<PathBuf> {
-    let _ = (folder, failure);
-    todo!()
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(format!("{}-{}.json", failure.id, failure.attempt));
+    std::fs::write(&path, serde_json::to_vec_pretty(failure)?)?;
+    Ok(path)
 }

@@ -1,27 +1,66 @@
 //! Which process is which machine: pid and start time and uuid, never the pid alone.
+
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
 
+use crate::{arguments::NAME, process::Process};
+
 /// A machine's own name, the `-uuid` of its QEMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct MachineId([u8; 16]);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a uuid")]
+pub struct InvalidMachineId {
+    pub text: String,
+}
 
 impl MachineId {
     /// A new random one (a version 4 uuid).
     #[must_use]
     pub fn random() -> Self {
-        todo!()
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
     }
 }
 
 impl fmt::Display for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x?}", self.0)
+        for (index, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for MachineId {
+    type Err = InvalidMachineId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMachineId> {
+        let invalid = || InvalidMachineId { text: text.to_owned() };
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+        let mut bytes = [0; 16];
+        if digits.len() != 32 {
+            return Err(invalid());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            let (high, low) = (digit(pair[0]), digit(pair[1]));
+            *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+        }
+        let id = Self(bytes);
+        // Only the one spelling, as it is compared with what a process was started with.
+        if id.to_string() == text { Ok(id) } else { Err(invalid()) }
     }
 }
 
@@ -32,10 +71,10 @@ impl From<MachineId> for String {
 }
 
 impl TryFrom<String> for MachineId {
-    type Error = String;
+    type Error = InvalidMachineId;
 
-    fn try_from(_text: String) -> Result<Self, String> {
-        todo!()
+    fn try_from(text: String) -> Result<Self, InvalidMachineId> {
+        text.parse()
     }
 }
 
@@ -45,18 +84,91 @@ pub struct Stray {
     pub pid: u32,
     pub id: Option<MachineId>,
     pub folder: PathBuf,
+    start_time: u64,
 }
 
 /// All QEMU processes on this host whose machine folder lies under `root`.
 #[must_use]
 pub fn strays(root: &Path) -> Vec<Stray> {
-    let _ = root;
-    todo!()
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(stray)
+        .filter(|stray| stray.folder.starts_with(&root))
+        .collect()
+}
+
+/// The process, if it is a machine of ours, whoever's it is.
+fn stray(pid: u32) -> Option<Stray> {
+    let start_time = start_time(pid).ok()?;
+    let id = id_of(pid)?;
+    let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    // What the kernel says of a folder that has been removed under the process.
+    let folder = folder
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"))
+        .map_or_else(|| folder.clone(), PathBuf::from);
+    Some(Stray { pid, id: Some(id), folder, start_time })
 }
 
 impl Stray {
     /// Kills it and waits until it is gone.
-    pub async fn kill(self) -> std::io::Result<()> {
-        todo!()
+    pub async fn kill(self) -> io::Result<()> {
+        if let Some(process) = Process::find(self.pid, self.start_time)? {
+            process.kill().await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn start_time(&self) -> u64 {
+        self.start_time
+    }
+}
+
+/// The machine that the process was started as, by what follows `-uuid` and `-name`.
+pub(crate) fn id_of(pid: u32) -> Option<MachineId> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let after = |flag: &[u8]| {
+        let value = words.windows(2).find(|pair| pair[0] == flag)?[1];
+        std::str::from_utf8(value).ok()
+    };
+    let id: MachineId = after(b"-uuid")?.parse().ok()?;
+    (after(b"-name")?.strip_prefix(NAME)? == id.to_string()).then_some(id)
+}
+
+/// When the process was started, in the kernel's ticks since boot.
+pub(crate) fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is a name in parentheses that may hold anything; the 22nd is the time.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+    fields
+        .and_then(|mut fields| fields.nth(19)?.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_id_is_written_and_read_in_one_way() {
+        let id = MachineId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), 36);
+        assert_ne!(id, MachineId::random());
+        for text in
+            ["", "x", "00000000-0000-4000-8000-00000000000", "00000000000040008000000000000000"]
+        {
+            assert!(text.parse::<MachineId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_start_time_tells_processes_apart() {
+        let mine = start_time(std::process::id()).unwrap();
+        assert_eq!(start_time(std::process::id()).unwrap(), mine);
+        assert!(start_time(1).unwrap() < mine);
     }
 }

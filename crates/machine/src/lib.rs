@@ -14,6 +14,8 @@
 
 mod accel;
 mod arguments;
+mod confine;
+mod console;
 mod disk;
 mod event;
 mod failure;
@@ -21,15 +23,20 @@ mod identity;
 mod key;
 mod machine;
 mod platform;
+mod process;
 mod qemu;
+mod qmp;
+mod ram;
+mod sys;
 mod template;
+mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
 pub use arguments::Shape;
 pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
 pub use event::{Event, Exit, RunState};
 pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};
-pub use identity::{MachineId, Stray, strays};
+pub use identity::{InvalidMachineId, MachineId, Stray, strays};
 pub use key::Key;
 pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,

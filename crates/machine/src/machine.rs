@@ -1,22 +1,51 @@
 //! A machine: one QEMU process and the guest in it.
-use std::path::{Path, PathBuf};
 
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::json;
 use tokio::{
     net::UnixStream,
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
+    time::Instant,
 };
 
 use crate::{
-    BootFailure, Draft, Drive, Event, Exit, MachineId, Platform, Root, RunState, Shape, Step,
-    Template,
+    BootFailure, Event, Exit, MachineId, Root, RunState, Shape, Step,
+    arguments::Parts,
+    console::Console,
+    process::Process,
+    qmp::{Qmp, RawEvent, WeakQmp},
+    sys,
 };
+
+mod adopt;
+mod drive;
+mod launch;
+mod record;
+mod restore;
+
+pub use adopt::{AdoptError, Adoption};
+pub use restore::SaveError;
+
+/// The names of the sockets in a machine's folder.
+const CONTROL: &str = "control.sock";
+const AGENT: &str = "agent.sock";
+const QEMU_LOG: &str = "qemu.log";
+
+/// Events that are kept for a reader who is slow.
+const EVENTS_KEPT: usize = 64;
 
 /// Where a machine's memory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ram {
     /// In the process; gone with it.
     Private,
-    /// In this file: the machine can become a template ([`Draft::ram`]).
+    /// In this file: the machine can become a template ([`crate::Draft::ram`]).
     Shared(PathBuf),
 }
 
@@ -43,33 +72,10 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub struct CloneSpec {
     pub id: MachineId,
+    /// The machine's own folder; made if it is not there.
     pub folder: PathBuf,
     pub root: Root,
     pub start: Start,
-}
-
-/// A running machine. Dropping it does not end it: machines outlive the server.
-#[derive(Debug)]
-#[must_use = "a machine goes on running when it is dropped"]
-pub struct Machine {
-    id: MachineId,
-    folder: PathBuf,
-}
-
-/// What looking for a recorded machine showed.
-#[derive(Debug)]
-pub enum Adoption {
-    Adopted(Box<Machine>),
-    /// No such process any more (or never, or the host was restarted).
-    Gone,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AdoptError {
-    #[error("the machine's record cannot be read")]
-    Record(#[source] std::io::Error),
-    #[error("the machine's process {pid} runs but its control socket does not answer")]
-    Control { pid: u32, source: ControlError },
 }
 
 /// A word to QEMU that did not do what it should.
@@ -83,57 +89,27 @@ pub enum ControlError {
     Refused { command: String, why: String },
     #[error("all drive slots of this machine are taken")]
     NoFreeSlot,
-    #[error("the machine's folder cannot be used")]
-    Io(#[from] std::io::Error),
+    #[error("the machine cannot be reached")]
+    Io(#[from] io::Error),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    #[error("QEMU could not save the machine")]
-    Control(#[from] ControlError),
-    #[error("saving ended as {status}: {why}")]
-    Failed { status: String, why: String },
-    #[error("the template cannot be put in place")]
-    Io(#[from] std::io::Error),
+/// A running machine. Dropping it does not end it: machines outlive the server.
+#[derive(Debug)]
+#[must_use = "a machine goes on running when it is dropped"]
+pub struct Machine {
+    id: MachineId,
+    folder: PathBuf,
+    /// The folder, opened, so that its sockets have short names.
+    dir: OwnedFd,
+    process: Process,
+    qmp: Qmp,
+    console: Arc<Console>,
+    events: broadcast::Sender<Event>,
+    arguments: Vec<String>,
+    started: Instant,
 }
 
 impl Machine {
-    /// Starts QEMU and lets the guest go. Whether the guest is well is for the caller to find out
-    /// over [`Machine::agent`]; see [`crate::boot_until_ready`].
-    pub async fn boot(_platform: &Platform, _spec: BootSpec) -> Result<Self, Box<BootFailure>> {
-        todo!()
-    }
-
-    /// Starts a machine on the memory of a template, which it reads and can never change.
-    pub async fn clone_from(
-        _platform: &Platform,
-        _template: &Template,
-        _spec: CloneSpec,
-    ) -> Result<Self, Box<BootFailure>> {
-        todo!()
-    }
-
-    /// Starts a machine on a *copy* of a template's memory, in `draft`, so that it can be changed
-    /// and saved as another template.
-    pub async fn thaw(
-        _platform: &Platform,
-        _template: &Template,
-        _draft: &Draft,
-        _spec: CloneSpec,
-    ) -> Result<Self, Box<BootFailure>> {
-        todo!()
-    }
-
-    /// Finds the machine that is recorded in `folder`.
-    pub async fn adopt(_folder: &Path) -> Result<Adoption, AdoptError> {
-        todo!()
-    }
-
-    /// Freezes the machine into a template and ends it. Its RAM must be the draft's.
-    pub async fn save_template(self, _draft: Draft) -> Result<Template, SaveError> {
-        todo!()
-    }
-
     #[must_use]
     pub fn id(&self) -> MachineId {
         self.id
@@ -146,71 +122,125 @@ impl Machine {
 
     #[must_use]
     pub fn pid(&self) -> u32 {
-        todo!()
+        self.process.pid()
     }
 
     /// A new connection to the agent's port. One is served at a time: the next one is served when
     /// the one before is closed.
-    pub async fn agent(&self) -> std::io::Result<UnixStream> {
-        todo!()
+    pub async fn agent(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(sys::proc_path(self.dir.as_fd(), AGENT)).await
     }
 
-    /// The guest's console: what it wrote is kept, bounded, in this file (and `console.log.1`).
+    /// The file that keeps what the guest wrote to its console, as far as it was fetched; older
+    /// parts are in a file beside it whose name has `.1` added.
     #[must_use]
     pub fn console_log(&self) -> PathBuf {
-        self.folder.join("console.log")
+        self.console.log()
     }
 
-    /// The last of what the guest wrote to its console.
+    /// Fetches what the guest has written to its console since the last time. What is more than 64
+    /// KiB in between is lost.
+    pub async fn fetch_console(&self) -> Result<(), ControlError> {
+        self.console.fetch(&self.qmp).await
+    }
+
+    /// The last of what has been fetched of the guest's console; when the guest ends, the rest is
+    /// fetched before the event is told.
     #[must_use]
-    pub fn console_tail(&self, _bytes: usize) -> Vec<u8> {
-        todo!()
+    pub fn console_tail(&self, bytes: usize) -> Vec<u8> {
+        self.console.tail(bytes)
     }
 
-    /// How many bytes the guest has written to its console since this process watches it; changes
-    /// are news for who follows the log.
+    /// How many bytes have been fetched since this process watches the machine; changes are news
+    /// for who follows the log.
     #[must_use]
     pub fn console_written(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.console.fetched()
     }
 
     /// None while the process lives.
     #[must_use]
     pub fn exited(&self) -> watch::Receiver<Option<Exit>> {
-        todo!()
+        self.process.exit()
     }
 
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        todo!()
+        self.events.subscribe()
     }
 
     pub async fn run_state(&self) -> Result<RunState, ControlError> {
-        todo!()
+        let status = self.qmp.ask("query-status", json!({})).await?;
+        Ok(RunState::from_word(status["status"].as_str().unwrap_or_default()))
     }
 
     /// Holds the guest's processors.
     pub async fn stop(&self) -> Result<(), ControlError> {
-        todo!()
+        self.qmp.ask("stop", json!({})).await.map(drop)
     }
 
     /// Lets the guest's processors go on.
     pub async fn cont(&self) -> Result<(), ControlError> {
-        todo!()
-    }
-
-    /// Plugs a drive into a free slot. The guest needs some time to see it.
-    pub async fn plug_drive(&self, _drive: &Drive) -> Result<(), ControlError> {
-        todo!()
+        self.qmp.ask("cont", json!({})).await.map(drop)
     }
 
     /// Ends the process at once and waits until it is gone.
     pub async fn kill(self) -> Exit {
-        todo!()
+        self.process.kill().await
     }
 
     /// Ends the process and tells all that is known of it.
-    pub async fn fail(self, _step: Step, _why: String) -> Box<BootFailure> {
-        todo!()
+    pub async fn fail(self, step: Step, why: String) -> Box<BootFailure> {
+        let exit = *self.exited().borrow();
+        let run_state = self.run_state().await.ok();
+        if let Err(error) = self.fetch_console().await {
+            tracing::debug!(%error, "the console of a failed machine cannot be fetched");
+        }
+        self.process.kill().await;
+        let console = self.console_tail(launch::TAIL_BYTES);
+        let about = launch::About {
+            id: self.id,
+            folder: &self.folder,
+            arguments: &self.arguments,
+            started: self.started,
+        };
+        Box::new(BootFailure {
+            exit,
+            run_state,
+            console: String::from_utf8_lossy(&console).into_owned(),
+            ..about.failure(step, why)
+        })
+    }
+}
+
+/// Hands QEMU's events on, with the guest's last words fetched before its end is told.
+async fn tell_events(
+    mut raw: mpsc::Receiver<RawEvent>,
+    told: broadcast::Sender<Event>,
+    qmp: WeakQmp,
+    console: Arc<Console>,
+) {
+    while let Some(event) = raw.recv().await.as_ref().map(Event::from_raw) {
+        let Some(event) = event else { continue };
+        if event.is_end()
+            && let Some(qmp) = qmp.upgrade()
+            && let Err(error) = console.fetch(&qmp).await
+        {
+            tracing::debug!(%error, "the guest's last words cannot be fetched");
+        }
+        // Nobody may be listening.
+        drop(told.send(event));
+    }
+}
+
+/// Waits until the guest has ended by itself.
+pub(crate) async fn guest_end(events: &mut broadcast::Receiver<Event>) -> Event {
+    loop {
+        match events.recv().await {
+            Ok(event) if event.is_end() => return event,
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            // The process is gone, which is told elsewhere.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
     }
 }

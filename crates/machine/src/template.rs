@@ -1,7 +1,21 @@
 //! Templates on disk: `<dir>/<key>/{ram,state,template.json}`, complete only under their key's name.
-use std::path::{Path, PathBuf};
 
-use crate::{Key, Shape};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::{Key, MachineId, Shape, ram};
+
+const RAM: &str = "ram";
+const STATE: &str = "state";
+const RECORD: &str = "template.json";
+const DRAFT: &str = ".draft-";
+const LOCK: &str = "lock";
 
 /// A machine frozen before first use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +25,23 @@ pub struct Template {
     shape: Shape,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    key: Key,
+    shape: Shape,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     #[error("{path} cannot be used")]
-    Io { path: PathBuf, source: std::io::Error },
+    Io { path: PathBuf, source: io::Error },
     #[error("{path} is not a template")]
     Malformed { path: PathBuf, source: serde_json::Error },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> TemplateError {
+    let path = path.to_owned();
+    move |source| TemplateError::Io { path, source }
 }
 
 impl Template {
@@ -34,6 +59,22 @@ impl Template {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+
+    pub(crate) fn ram(&self) -> PathBuf {
+        self.folder.join(RAM)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join(STATE)
+    }
+
+    fn read(folder: &Path) -> Result<Self, TemplateError> {
+        let path = folder.join(RECORD);
+        let text = std::fs::read(&path).map_err(at(&path))?;
+        let record: Record = serde_json::from_slice(&text)
+            .map_err(|source| TemplateError::Malformed { path, source })?;
+        Ok(Self { key: record.key, folder: folder.to_owned(), shape: record.shape })
+    }
 }
 
 /// The folder that holds the templates.
@@ -45,26 +86,73 @@ pub struct Templates {
 impl Templates {
     /// Opens (and makes) the folder and removes drafts that were left behind.
     pub fn open(dir: &Path) -> Result<Self, TemplateError> {
-        Ok(Self { dir: dir.to_owned() })
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+        let dir = dir.canonicalize().map_err(at(dir))?;
+        let templates = Self { dir };
+        for name in templates.names()?.iter().filter(|name| name.starts_with(DRAFT)) {
+            remove_abandoned(&templates.dir.join(name))?;
+        }
+        Ok(templates)
     }
 
-    pub fn find(&self, _key: &Key) -> Result<Option<Template>, TemplateError> {
-        let _ = &self.dir;
-        todo!()
+    pub fn find(&self, key: &Key) -> Result<Option<Template>, TemplateError> {
+        match Template::read(&self.dir.join(key.as_str())) {
+            Ok(template) => Ok((template.key == *key).then_some(template)),
+            Err(TemplateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub fn list(&self) -> Result<Vec<Template>, TemplateError> {
-        todo!()
+        let names = self.names()?;
+        let finished = names.iter().filter(|name| !name.starts_with('.'));
+        finished.map(|name| Template::read(&self.dir.join(name))).collect()
     }
 
     /// Machines that run on it are not disturbed.
-    pub fn remove(&self, _key: &Key) -> Result<(), TemplateError> {
-        todo!()
+    pub fn remove(&self, key: &Key) -> Result<(), TemplateError> {
+        // Out of sight first, so that half a template is never found.
+        let aside = self.dir.join(format!("{DRAFT}{}", MachineId::random()));
+        let folder = self.dir.join(key.as_str());
+        match std::fs::rename(&folder, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(at(&folder)(error)),
+            Ok(()) => std::fs::remove_dir_all(&aside).map_err(at(&aside)),
+        }
     }
 
     /// A place for a template in the making.
-    pub fn draft(&self, _key: &Key, _shape: Shape) -> Result<Draft, TemplateError> {
-        todo!()
+    pub fn draft(&self, key: &Key, shape: Shape) -> Result<Draft, TemplateError> {
+        let folder = self.dir.join(format!("{DRAFT}{}", MachineId::random()));
+        std::fs::create_dir(&folder).map_err(at(&folder))?;
+        let lock = lock(&folder).map_err(at(&folder))?;
+        Ok(Draft { key: key.clone(), folder, shape, lock: Some(lock) })
+    }
+
+    fn names(&self) -> Result<Vec<String>, TemplateError> {
+        let entries = std::fs::read_dir(&self.dir).map_err(at(&self.dir))?;
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::create(folder.join(LOCK))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Removes a draft unless somebody is at work on it.
+fn remove_abandoned(folder: &Path) -> Result<(), TemplateError> {
+    match lock(folder) {
+        Ok(_lock) => std::fs::remove_dir_all(folder).map_err(at(folder)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(at(folder)(error)),
     }
 }
 
@@ -74,13 +162,15 @@ pub struct Draft {
     key: Key,
     folder: PathBuf,
     shape: Shape,
+    /// Held while it is worked on; none once it is in place.
+    lock: Option<File>,
 }
 
 impl Draft {
     /// The file for the machine's memory, see [`crate::Ram::Shared`].
     #[must_use]
     pub fn ram(&self) -> PathBuf {
-        self.folder.join("ram")
+        self.folder.join(RAM)
     }
 
     #[must_use]
@@ -91,5 +181,112 @@ impl Draft {
     #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Copies a template's memory here.
+    pub(crate) fn copy_ram(&self, template: &Template) -> io::Result<()> {
+        ram::copy(&template.ram(), &self.ram())
+    }
+
+    /// Puts the template in its place with this saved state. If one with the same key is there
+    /// already, that one is it.
+    pub(crate) fn finish(mut self, state: &Path) -> io::Result<Template> {
+        std::fs::copy(state, self.folder.join(STATE))?;
+        let record = Record { key: self.key.clone(), shape: self.shape };
+        std::fs::write(self.folder.join(RECORD), serde_json::to_vec_pretty(&record)?)?;
+        for name in [RAM, STATE, RECORD] {
+            // On disk before it has its name: what is found is complete, after a power cut too.
+            let file = File::open(self.folder.join(name))?;
+            let mut permissions = file.metadata()?.permissions();
+            permissions.set_readonly(true);
+            file.set_permissions(permissions)?;
+            file.sync_all()?;
+        }
+        std::fs::remove_file(self.folder.join(LOCK))?;
+        let dir = self.folder.parent().unwrap_or(Path::new("/")).to_owned();
+        let place = dir.join(self.key.as_str());
+        match std::fs::rename(&self.folder, &place) {
+            Ok(()) => self.lock = None,
+            // Dropped, this one is removed.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(error),
+        }
+        File::open(&dir)?.sync_all()?;
+        Template::read(&place).map_err(io::Error::other)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.lock.is_some()
+            && let Err(error) = std::fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "a draft is left behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 64 };
+
+    fn key(text: &str) -> Key {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    fn finished(templates: &Templates, name: &str, ram: &str) -> Template {
+        let draft = templates.draft(&key(name), SHAPE).unwrap();
+        std::fs::write(draft.ram(), ram).unwrap();
+        let state = templates.dir.join("../state");
+        std::fs::write(&state, "state").unwrap();
+        draft.finish(&state).unwrap()
+    }
+
+    #[test]
+    fn a_template_is_there_when_it_is_complete() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("templates");
+        let templates = Templates::open(&dir).unwrap();
+        assert_eq!(templates.find(&key("a")).unwrap(), None);
+        let draft = templates.draft(&key("a"), SHAPE).unwrap();
+        std::fs::write(draft.ram(), "half").unwrap();
+        assert_eq!(templates.find(&key("a")).unwrap(), None);
+        drop(draft);
+        let made = finished(&templates, "a", "ram");
+        assert_eq!(templates.find(&key("a")).unwrap(), Some(made.clone()));
+        assert_eq!(std::fs::read(made.ram()).unwrap(), b"ram");
+        assert_eq!(made.shape(), SHAPE);
+        let other = finished(&templates, "b", "ram");
+        assert_eq!(templates.list().unwrap(), [made, other]);
+        templates.remove(&key("a")).unwrap();
+        templates.remove(&key("a")).unwrap();
+        assert_eq!(templates.find(&key("a")).unwrap(), None);
+        assert_eq!(templates.list().unwrap().len(), 1);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "a draft is left behind");
+    }
+
+    #[test]
+    fn of_two_that_make_the_same_the_first_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let templates = Templates::open(&root.path().join("templates")).unwrap();
+        finished(&templates, "a", "first");
+        let second = finished(&templates, "a", "second");
+        assert_eq!(std::fs::read(second.ram()).unwrap(), b"first");
+        assert_eq!(templates.names().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn drafts_left_behind_are_removed_and_those_in_the_making_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("templates");
+        let templates = Templates::open(&dir).unwrap();
+        let working = templates.draft(&key("a"), SHAPE).unwrap();
+        std::fs::create_dir_all(dir.join(".draft-left")).unwrap();
+        std::fs::write(dir.join(".draft-left/ram"), "x").unwrap();
+        let again = Templates::open(&dir).unwrap();
+        assert!(working.folder.exists());
+        assert_eq!(again.names().unwrap().len(), 1);
     }
 }

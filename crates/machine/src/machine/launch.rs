@@ -1,0 +1,271 @@
+//! Starting a QEMU process and getting hold of its control socket.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{
+            fs::DirBuilderExt,
+            net::{UnixListener, UnixStream as StdUnixStream},
+        },
+    },
+};
+
+use rustix::fs::{Mode, OFlags, open};
+use tokio::time::{Duration, timeout};
+
+use super::*;
+use crate::{
+    Platform, Ram,
+    arguments::{Begin, Memory, VCPUS_MAX, arguments},
+    confine::{self, Reach},
+    failure::chain,
+    machine::record::{ProcessRecord, Record},
+    ram, tsc,
+};
+
+/// From the start of the process to QEMU's greeting. Milliseconds, but for a host in distress.
+const GREETING: Duration = Duration::from_secs(30);
+
+/// How much of console and log goes into a failure's record.
+pub(super) const TAIL_BYTES: usize = 16 * 1024;
+
+/// The initramfs is loaded to the end of memory, rounded down to a page.
+const PAGE: u64 = 4096;
+
+/// A machine to be started.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    pub(super) platform: &'a Platform,
+    pub(super) id: MachineId,
+    pub(super) folder: &'a Path,
+    pub(super) shape: Shape,
+    pub(super) root: &'a Root,
+    pub(super) memory: Memory<'a>,
+    pub(super) begin: Begin,
+    /// Further files to be read: a template's state.
+    pub(super) state: Option<&'a Path>,
+}
+
+/// What a failure's record says of any machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) id: MachineId,
+    pub(super) folder: &'a Path,
+    pub(super) arguments: &'a [String],
+    pub(super) started: Instant,
+}
+
+impl About<'_> {
+    pub(super) fn failure(&self, step: Step, why: String) -> BootFailure {
+        BootFailure {
+            id: self.id,
+            folder: self.folder.to_owned(),
+            step,
+            why,
+            elapsed_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            attempt: 1,
+            exit: None,
+            run_state: None,
+            console: String::new(),
+            qemu_log: file_tail(&self.folder.join(QEMU_LOG)).unwrap_or_default(),
+            arguments: self.arguments.to_vec(),
+        }
+    }
+}
+
+impl Machine {
+    /// Starts QEMU and lets the guest go. Whether the guest is well is for the caller to find out
+    /// over [`Machine::agent`]; see [`crate::boot_until_ready`].
+    pub async fn boot(platform: &Platform, spec: BootSpec) -> Result<Self, Box<BootFailure>> {
+        let memory = match &spec.ram {
+            Ram::Private => Memory::Private,
+            Ram::Shared(file) => Memory::Shared(file),
+        };
+        let launch = Launch {
+            platform,
+            id: spec.id,
+            folder: &spec.folder,
+            shape: spec.shape,
+            root: &spec.root,
+            memory,
+            begin: Begin::Boot,
+            state: None,
+        };
+        let machine = start(&launch).await?;
+        match machine.cont().await {
+            Ok(()) => Ok(machine),
+            Err(error) => Err(machine.fail(Step::Control, chain(&error)).await),
+        }
+    }
+}
+
+/// Starts the process, its guest held, and connects to it.
+pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailure>> {
+    let started = Instant::now();
+    let mut about = About { id: launch.id, folder: launch.folder, arguments: &[], started };
+    let spawned = match spawn(launch) {
+        Ok(spawned) => spawned,
+        Err(error) => return Err(Box::new(about.failure(Step::Spawn, chain(&error)))),
+    };
+    let Spawned { folder, dir, process, arguments } = spawned;
+    about.arguments = &arguments;
+    match connect(&dir, &process, &folder).await {
+        Ok(Connected { qmp, console, events }) => Ok(Machine {
+            id: launch.id,
+            folder,
+            dir,
+            process,
+            qmp,
+            console,
+            events,
+            arguments,
+            started,
+        }),
+        Err(error) => {
+            let exit = *process.exit().borrow();
+            process.kill().await;
+            Err(Box::new(BootFailure { exit, ..about.failure(Step::Control, chain(&error)) }))
+        }
+    }
+}
+
+struct Spawned {
+    folder: PathBuf,
+    dir: OwnedFd,
+    process: Process,
+    arguments: Vec<String>,
+}
+
+fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
+    if !(1..=VCPUS_MAX).contains(&launch.shape.vcpus) {
+        let why = format!("a machine has 1 to {VCPUS_MAX} processors");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(launch.folder)?;
+    let folder = launch.folder.canonicalize()?;
+    let dir = open(&folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut record = Record { id: launch.id, process: None };
+    record.write(&folder)?;
+    if launch.begin == Begin::Boot
+        && let Memory::Shared(file) = launch.memory
+    {
+        // What an attempt before this one left.
+        remove_if_there(file)?;
+        ram::make(file, launch.shape.memory_mib)?;
+    }
+    let initramfs = initramfs(launch, &folder)?;
+    let [control, agent] = [CONTROL, AGENT].map(|name| listen(&dir, &folder, name));
+    let (control, agent) = (control?, agent?);
+    let id = launch.id.to_string();
+    let parts = Parts {
+        id: &id,
+        accel: launch.platform.accel,
+        shape: launch.shape,
+        kernel: launch.platform.kernel.path(),
+        initramfs: &initramfs,
+        modules: launch.platform.modules.as_ref().map(crate::Artifact::path),
+        root: launch.root,
+        memory: launch.memory,
+        control: control.as_raw_fd(),
+        agent: agent.as_raw_fd(),
+        tsc_khz: tsc::khz(),
+        begin: launch.begin,
+    };
+    let arguments = arguments(&parts);
+    let pid = sys::spawn(sys::Detached {
+        program: launch.platform.qemu.program(),
+        arguments: &arguments,
+        folder: &folder,
+        log: OpenOptions::new().create(true).append(true).open(folder.join(QEMU_LOG))?,
+        inherit: vec![control.into(), agent.into()],
+        ruleset: confine::ruleset(&reach(launch, &parts, &folder)).map_err(io::Error::other)?,
+    })?;
+    // Our child is there until it is waited for, and only its pidfd does that.
+    let process = Process::hold(pid)?.ok_or(io::ErrorKind::NotFound)?;
+    record.process = Some(ProcessRecord { pid, start_time: process.start_time() });
+    record.write(&folder)?;
+    Ok(Spawned { folder, dir, process, arguments })
+}
+
+fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<'a> {
+    let (written, mut read) = launch.root.files();
+    let mut written: Vec<&Path> = written.into_iter().collect();
+    read.extend([parts.kernel, parts.initramfs]);
+    read.extend(parts.modules);
+    read.extend(launch.state);
+    match launch.memory {
+        Memory::Private => {}
+        Memory::Shared(file) => written.push(file),
+        Memory::CopyOnWrite(file) => read.push(file),
+    }
+    Reach { program: Some(launch.platform.qemu.program()), folder: Some(folder), written, read }
+}
+
+/// The initramfs in whole pages, a copy if need be.
+///
+/// QEMU loads it up to the last page of memory, where the firmware has put the ACPI tables. Only if
+/// its size is a multiple of a page does it end before them; otherwise it runs over them, and
+/// whether the guest then boots depends on how long the tables are.
+fn initramfs(launch: &Launch<'_>, folder: &Path) -> io::Result<PathBuf> {
+    let original = launch.platform.initramfs.path();
+    let size = original.metadata()?.len();
+    if size.is_multiple_of(PAGE) || launch.begin == Begin::Restore {
+        return Ok(original.to_owned());
+    }
+    let padded = folder.join("initramfs");
+    remove_if_there(&padded)?;
+    std::fs::copy(original, &padded)?;
+    OpenOptions::new().write(true).open(&padded)?.set_len(size.next_multiple_of(PAGE))?;
+    Ok(padded)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Listens before the process is there, so that it can be connected to at once.
+fn listen(dir: &OwnedFd, folder: &Path, name: &str) -> io::Result<UnixListener> {
+    remove_if_there(&folder.join(name))?;
+    UnixListener::bind(sys::proc_path(dir.as_fd(), name))
+}
+
+pub(super) struct Connected {
+    pub(super) qmp: Qmp,
+    pub(super) console: Arc<Console>,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+/// Connects to a process that listens.
+pub(super) async fn connect(
+    dir: &OwnedFd,
+    process: &Process,
+    folder: &Path,
+) -> Result<Connected, ControlError> {
+    let stream = StdUnixStream::connect(sys::proc_path(dir.as_fd(), CONTROL))?;
+    stream.set_nonblocking(true)?;
+    let (raw, received) = mpsc::channel(EVENTS_KEPT);
+    let slow = || ControlError::Timeout { command: "its own start".to_owned() };
+    let greeted = timeout(GREETING, Qmp::over(UnixStream::from_std(stream)?, raw));
+    let qmp = tokio::select! {
+        qmp = greeted => qmp.unwrap_or_else(|_elapsed| Err(slow()))?,
+        _ = process.exited() => return Err(ControlError::Gone),
+    };
+    let console = Arc::new(Console::open(folder)?);
+    let events = broadcast::Sender::new(EVENTS_KEPT);
+    tokio::spawn(tell_events(received, events.clone(), qmp.downgrade(), Arc::clone(&console)));
+    Ok(Connected { qmp, console, events })
+}
+
+fn file_tail(path: &Path) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES as u64)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

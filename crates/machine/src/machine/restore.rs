@@ -1,0 +1,140 @@
+//! Templates: freezing a machine into one, and starting machines on one.
+
+use tokio::time::{Duration, sleep, timeout};
+
+use super::{launch::Launch, *};
+use crate::{
+    Draft, Platform, Template,
+    arguments::{Begin, Memory},
+    failure::chain,
+};
+
+/// Saving and restoring move the devices only, some hundred kilobytes.
+const MIGRATION: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(1);
+
+/// The saved devices, in the machine's folder until they are the template's.
+const STATE: &str = "state";
+
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error("QEMU could not save the machine")]
+    Control(#[from] ControlError),
+    #[error("saving ended as {status}: {why}")]
+    Failed { status: String, why: String },
+    #[error("the template cannot be put in place")]
+    Io(#[from] io::Error),
+}
+
+impl Machine {
+    /// Starts a machine on the memory of a template, which it reads and can never change.
+    pub async fn clone_from(
+        platform: &Platform,
+        template: &Template,
+        spec: CloneSpec,
+    ) -> Result<Self, Box<BootFailure>> {
+        let ram = template.ram();
+        restored(platform, template, &spec, Memory::CopyOnWrite(&ram)).await
+    }
+
+    /// Starts a machine on a *copy* of a template's memory, in `draft`, so that it can be changed
+    /// and saved as another template.
+    pub async fn thaw(
+        platform: &Platform,
+        template: &Template,
+        draft: &Draft,
+        spec: CloneSpec,
+    ) -> Result<Self, Box<BootFailure>> {
+        if let Err(error) = draft.copy_ram(template) {
+            let started = Instant::now();
+            let about =
+                launch::About { id: spec.id, folder: &spec.folder, arguments: &[], started };
+            return Err(Box::new(about.failure(Step::Spawn, chain(&error))));
+        }
+        let ram = draft.ram();
+        restored(platform, template, &spec, Memory::Shared(&ram)).await
+    }
+
+    /// Freezes the machine into a template and ends it. Its RAM must be the draft's.
+    pub async fn save_template(self, draft: Draft) -> Result<Template, SaveError> {
+        let saved = self.save_devices().await;
+        let state = self.folder.join(STATE);
+        self.kill().await;
+        saved?;
+        let finished = tokio::task::spawn_blocking(move || draft.finish(&state)).await;
+        Ok(finished.map_err(io::Error::other)??)
+    }
+
+    async fn save_devices(&self) -> Result<(), SaveError> {
+        self.stop().await?;
+        self.leave_ram_where_it_is().await?;
+        // By a relative name: the process is in its folder.
+        self.qmp.ask("migrate", json!({ "uri": format!("file:{STATE}") })).await?;
+        self.migrated().await
+    }
+
+    async fn load_devices(&self, state: &Path) -> Result<(), SaveError> {
+        self.leave_ram_where_it_is().await?;
+        let uri = format!("file:{}", state.display());
+        self.qmp.ask("migrate-incoming", json!({ "uri": uri })).await?;
+        self.migrated().await
+    }
+
+    async fn leave_ram_where_it_is(&self) -> Result<(), ControlError> {
+        let capability = json!({ "capability": "x-ignore-shared", "state": true });
+        let arguments = json!({ "capabilities": [capability] });
+        self.qmp.ask("migrate-set-capabilities", arguments).await.map(drop)
+    }
+
+    async fn migrated(&self) -> Result<(), SaveError> {
+        let finished = async {
+            loop {
+                let told = self.qmp.ask("query-migrate", json!({})).await?;
+                match told["status"].as_str().unwrap_or("none") {
+                    "completed" => return Ok(()),
+                    status @ ("failed" | "cancelled") => {
+                        let why = told["error-desc"].as_str().unwrap_or("no reason given");
+                        let (status, why) = (status.to_owned(), why.to_owned());
+                        return Err(SaveError::Failed { status, why });
+                    }
+                    _ => sleep(POLL).await,
+                }
+            }
+        };
+        timeout(MIGRATION, finished)
+            .await
+            .unwrap_or_else(|_| Err(ControlError::Timeout { command: "migrate".into() }.into()))
+    }
+}
+
+async fn restored(
+    platform: &Platform,
+    template: &Template,
+    spec: &CloneSpec,
+    memory: Memory<'_>,
+) -> Result<Machine, Box<BootFailure>> {
+    let state = template.state();
+    let machine = launch::start(&Launch {
+        platform,
+        id: spec.id,
+        folder: &spec.folder,
+        shape: template.shape(),
+        root: &spec.root,
+        memory,
+        begin: Begin::Restore,
+        state: Some(&state),
+    })
+    .await?;
+    let running = async {
+        machine.load_devices(&state).await?;
+        match spec.start {
+            Start::Running => machine.cont().await?,
+            Start::Parked => {}
+        }
+        Ok::<(), SaveError>(())
+    };
+    match running.await {
+        Ok(()) => Ok(machine),
+        Err(error) => Err(machine.fail(Step::Restore, chain(&error)).await),
+    }
+}

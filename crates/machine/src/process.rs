@@ -1,0 +1,118 @@
+//! A QEMU process, held by its pidfd, so that neither signals nor waits can meet another one.
+
+use std::{io, os::fd::OwnedFd, sync::Arc};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+use tokio::sync::watch;
+
+use crate::{Exit, identity::start_time, sys};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    start_time: u64,
+    pidfd: Arc<OwnedFd>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+impl Process {
+    /// Holds the process with this pid and this start time; none if there is no such process.
+    pub(crate) fn find(pid: u32, started: u64) -> io::Result<Option<Self>> {
+        let held = Self::hold(pid)?;
+        Ok(held.filter(|process| process.start_time == started))
+    }
+
+    /// Holds the process with this pid. A child of ours that has not been waited for has it for
+    /// certain; of any other the start time is to be compared.
+    pub(crate) fn hold(pid: u32) -> io::Result<Option<Self>> {
+        let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let pidfd = match pidfd_open(raw, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Read after the pidfd is open: it is the time of the process that the pidfd holds.
+        let Ok(start_time) = start_time(pid) else { return Ok(None) };
+        let pidfd = Arc::new(pidfd);
+        let (told, exit) = watch::channel(None);
+        let watched = sys::until_readable(pidfd.try_clone()?)?;
+        tokio::spawn(async move {
+            // An error here would be one of the runtime; then the process counts as gone.
+            let ended = watched.readable().await.map(drop);
+            told.send_replace(Some(ended.map_or(Exit::Unknown, |()| reap(watched.get_ref()))));
+        });
+        Ok(Some(Self { pid, start_time, pidfd, exit }))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn start_time(&self) -> u64 {
+        self.start_time
+    }
+
+    /// None while the process lives.
+    pub(crate) fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.exit.clone()
+    }
+
+    pub(crate) async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+    }
+
+    /// Ends it at once and waits until it is gone.
+    pub(crate) async fn kill(&self) -> Exit {
+        if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            tracing::debug!(%error, pid = self.pid, "a process to be killed is gone");
+        }
+        self.exited().await
+    }
+}
+
+/// Takes the exit status if it is our child.
+fn reap(pidfd: &OwnedFd) -> Exit {
+    let status = waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)), WaitIdOptions::EXITED);
+    let Ok(Some(status)) = status else { return Exit::Unknown };
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[expect(clippy::zombie_processes, reason = "waited for by its pidfd")]
+    fn start(script: &str) -> Process {
+        let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        Process::hold(child.id()).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_exit_of_a_child_is_known() {
+        assert_eq!(start("exit 3").exited().await, Exit::Code(3));
+        assert_eq!(start("kill -9 $$").exited().await, Exit::Signal(9));
+        let sleeper = start("sleep 600");
+        assert_eq!(*sleeper.exit().borrow(), None);
+        assert_eq!(sleeper.kill().await, Exit::Signal(9));
+        assert_eq!(sleeper.kill().await, Exit::Signal(9));
+    }
+
+    #[tokio::test]
+    async fn a_pid_alone_is_not_believed() {
+        let sleeper = start("sleep 600");
+        let (pid, started) = (sleeper.pid(), sleeper.start_time());
+        assert!(Process::find(pid, started).unwrap().is_some());
+        assert!(Process::find(pid, started + 1).unwrap().is_none());
+        sleeper.kill().await;
+        assert!(Process::find(pid, started).unwrap().is_none());
+    }
+}
