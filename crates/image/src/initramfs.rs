@@ -18,7 +18,7 @@ use crate::kernel::Kernel;
 
 /// QEMU's `microvm` loads the archive so that it ends in the last page of memory, where the ACPI
 /// tables are; only one of whole pages ends before that page. Any other overwrites the tables, and
-/// the kernel hangs or finds no PCI.
+/// the kernel hangs as it reads them.
 pub const PAGE_BYTES: usize = 4096;
 
 const DIRECTORY: u32 = 0o040_000;

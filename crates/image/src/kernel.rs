@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Cache, CacheError, Entry, Shelf};
+use crate::cache::{Cache, CacheError, Claim, Entry, Shelf};
 use crate::debian::apt::{Apt, AptError};
 use crate::disk::ext4::WRITER_VERSION;
 use crate::program::{DPKG_DEB, ProgramError};
@@ -72,12 +72,8 @@ pub enum KernelError {
 impl Kernel {
     /// The newest one in the cache. Takes no time and needs no network.
     pub fn open(cache: &Cache) -> Result<Self, KernelError> {
-        let mut entries = cache.entries(Shelf::Kernels)?.into_iter();
-        let entry = entries.find(|entry: &Entry<Record>| entry.record.writer == WRITER_VERSION);
-        match entry {
-            Some(Entry { folder, record }) => Ok(Self { folder, record }),
-            None => Err(KernelError::Missing { folder: cache.folder().to_owned() }),
-        }
+        let missing = || KernelError::Missing { folder: cache.folder().to_owned() };
+        cached(cache)?.next().ok_or_else(missing)
     }
 
     /// The one in the cache, or else the newest that Debian has.
@@ -88,15 +84,32 @@ impl Kernel {
         }
         let claim = cache.claim(Shelf::Kernels, progress)?;
         match Self::open(cache) {
-            Err(KernelError::Missing { .. }) => {}
-            other => return other,
+            Err(KernelError::Missing { .. }) => Self::fetch_newest(cache, &claim, progress),
+            other => other,
         }
+    }
+
+    /// The newest that Debian has, fetched unless it is in the cache.
+    pub fn refresh(cache: &Cache, progress: Progress<'_>) -> Result<Self, KernelError> {
+        let claim = cache.claim(Shelf::Kernels, progress)?;
+        Self::fetch_newest(cache, &claim, progress)
+    }
+
+    fn fetch_newest(
+        cache: &Cache,
+        claim: &Claim,
+        progress: Progress<'_>,
+    ) -> Result<Self, KernelError> {
         progress(Event::Began(Step::ReadPackageLists));
         let apt = Apt::new(cache.architecture(), progress)?;
         let mut dependencies = apt.show(META_PACKAGE)?.depends.into_iter();
         let package = dependencies.find(|name| name.starts_with(PACKAGE_PREFIX));
         let package = package.ok_or(KernelError::NoKernelPackage { package: META_PACKAGE })?;
         let version = apt.show(&package)?.version;
+        let cached = cached(cache)?.find(|kernel| kernel.record.version == version);
+        if let Some(kernel) = cached {
+            return Ok(kernel);
+        }
         progress(Event::Began(Step::FetchKernel));
         let deb = apt.download(&package, &version, progress)?;
         let draft = claim.draft()?;
@@ -138,6 +151,13 @@ impl Kernel {
         let folder = self.folder.join("boot-modules");
         self.record.boot_modules.iter().map(move |name| folder.join(name))
     }
+}
+
+/// Those in the cache that were made as we would make them now, the newest first.
+fn cached(cache: &Cache) -> Result<impl Iterator<Item = Kernel>, CacheError> {
+    let entries = cache.entries(Shelf::Kernels)?.into_iter();
+    let ours = entries.filter(|entry: &Entry<Record>| entry.record.writer == WRITER_VERSION);
+    Ok(ours.map(|Entry { folder, record }| Kernel { folder, record }))
 }
 
 /// Fills `folder` with what is made from the package.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Cache, CacheError, Shelf};
+use crate::cache::{Cache, CacheError, Claim, Shelf};
 use crate::catalog::{self, Config, DISK_NAME, Image, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
@@ -100,14 +100,24 @@ pub enum RecipeError {
 
 /// The default image in the cache, or else a new one. The first takes milliseconds.
 pub fn build(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError> {
-    let recipe = recipe_key(cache);
-    if let Some(image) = cached(cache, &recipe)? {
+    if let Some(image) = cached(cache)? {
         return Ok(image);
     }
     let claim = cache.claim(Shelf::Images, progress)?;
-    if let Some(image) = cached(cache, &recipe)? {
-        return Ok(image);
+    match cached(cache)? {
+        Some(image) => Ok(image),
+        None => build_new(cache, &claim, progress),
     }
+}
+
+/// A new default image, from what Debian has now. The one before stays in the cache, since disks
+/// may stand on it.
+pub fn rebuild(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError> {
+    let claim = cache.claim(Shelf::Images, progress)?;
+    build_new(cache, &claim, progress)
+}
+
+fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Image, RecipeError> {
     let draft = claim.draft()?;
     let spool =
         tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
@@ -124,7 +134,7 @@ pub fn build(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError
     let digest = ext4::write(&tree, &disk, LAYOUT)?.to_string();
     let record = Record {
         name: NAME.to_owned(),
-        recipe,
+        recipe: recipe_key(cache),
         created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
         disk_bytes: LAYOUT.size_bytes,
         content_bytes: tree.content_bytes(),
@@ -139,7 +149,8 @@ pub fn build(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError
     Ok(Image::new(folder, record))
 }
 
-fn cached(cache: &Cache, recipe: &str) -> Result<Option<Image>, CacheError> {
+fn cached(cache: &Cache) -> Result<Option<Image>, CacheError> {
+    let recipe = recipe_key(cache);
     let mut images = catalog::list(cache)?.into_iter();
     Ok(images.find(|image| image.recipe() == recipe))
 }
@@ -172,6 +183,8 @@ fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), Recip
         "unshare"
     };
     let prepare = |command: &mut std::process::Command| {
+        // Were it set, Python's compiled files would be of the slower kind; times are ours to settle.
+        command.env_remove("SOURCE_DATE_EPOCH");
         // Somewhere that the user of a namespace can be too.
         command.current_dir("/");
         command.args(["--variant=minbase", "--format=tar"]);

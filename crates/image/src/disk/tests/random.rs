@@ -135,7 +135,7 @@ fn compare(tree: &Tree, fs: &Fs<File>, id: NodeId, ino: u32, inodes: &mut BTreeM
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_is_written_is_what_another_reader_finds(
