@@ -13,6 +13,7 @@ use api::attach::{ClientMessage, Exit, Failure as Refused, Follow, ServerMessage
 use api::client::{AttachReceiver, AttachSender, ClientError, Received};
 use api::{Code, Stream};
 use bytes::Bytes;
+use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -145,7 +146,8 @@ impl<'a> Attached<'a> {
             tokio::select! {
                 ending = &mut conversation => return ending.map(Ending::Exited),
                 signal = signals.next() => {
-                    if forwards == 0 {
+                    // A terminal that hung up sends no second one.
+                    if forwards == 0 || signal == Signal::HUP.as_raw() {
                         return Ok(Ending::Left(signal));
                     }
                     forwards -= 1;

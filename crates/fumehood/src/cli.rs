@@ -96,15 +96,15 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
 
-    /// How many virtual processors it has [default: 1]
+    /// How many virtual processors it has, 32 at most [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) vcpus: Option<u32>,
 
-    /// How much memory it has, in MiB [default: the server's]
+    /// How much memory it has, in MiB [default: 2048 for each processor]
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
 
-    /// End it this long after its start, such as 90s, 5m, 2h or 1h30m [default: 5m]
+    /// End it this long after its start, such as 90s, 5m, 2h or 1h30m; 30 days at most [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 

@@ -43,16 +43,15 @@ pub(crate) async fn run(args: Cp, context: &Context) -> Result<Exit, Failure> {
         path: GuestPath::new(&session.cwd, &path),
         owner: if args.archive { Owner::Kept } else { Owner::DefaultUser },
     };
-    match (direction, other) {
-        (Direction::In, Place::Here(source)) => guest.copy_in(source).await?,
-        (Direction::In, _) => {
-            let folder = guest.path.path.clone();
-            guest.send(&folder, Box::pin(ReaderStream::new(tokio::io::stdin()))).await?;
-        }
-        (Direction::Out, Place::Here(target)) => guest.copy_out(&target).await?,
-        (Direction::Out, _) => guest.print().await?,
-    }
-    Ok(Exit::Command(0))
+    let copied = match (direction, other) {
+        (Direction::In, Place::Here(source)) => guest.copy_in(source).await,
+        (Direction::In, _) => guest.unpack_stdin().await,
+        (Direction::Out, Place::Here(target)) => guest.copy_out(&target).await,
+        (Direction::Out, _) => guest.print().await,
+    };
+    copied
+        .map(|()| Exit::Command(0))
+        .map_err(|failure| failure.about(format!("{sandbox}:{}", guest.path.path)))
 }
 
 fn usage(message: &str) -> Failure {
@@ -91,6 +90,10 @@ impl Guest<'_> {
         }
         let (folder, content) = into_guest(&self.path, name, self.found().await?);
         self.send(&folder, Box::pin(archive::pack(source, content))).await
+    }
+
+    async fn unpack_stdin(&self) -> Result<(), Failure> {
+        self.send(&self.path.path, Box::pin(ReaderStream::new(tokio::io::stdin()))).await
     }
 
     async fn found(&self) -> Result<Found, Failure> {

@@ -2,6 +2,7 @@
 
 use api::StartCommand;
 use api::attach::Start;
+use rustix::process::Signal;
 
 use super::run::{enter_raw_mode, explain};
 use super::{Context, running};
@@ -54,22 +55,26 @@ pub(crate) async fn attach(server: &Server, session: &str, start: Start) -> Resu
     drop(raw_mode);
     match result {
         Ok(Ending::Exited(ended)) => Ok(explain(&ended)),
+        Ok(Ending::Left(signal)) if signal == Signal::HUP.as_raw() => {
+            tell(server, session, &cmd_id, Signal::HUP).await;
+            Ok(Exit::Signal(signal))
+        }
         Ok(Ending::Left(signal)) => {
             say::note(&format!("command {cmd_id} is left running"));
             Ok(Exit::Signal(signal))
         }
         Err(failure) => {
             if failure.message().is_none() {
-                hang_up(server, session, &cmd_id).await;
+                // A command that writes to a pipe nobody reads is told so too.
+                tell(server, session, &cmd_id, Signal::PIPE).await;
             }
             Err(failure)
         }
     }
 }
 
-/// Our reader went away; a command that writes to a pipe nobody reads is told so too.
-async fn hang_up(server: &Server, session: &str, cmd_id: &str) {
-    let pipe = rustix::process::Signal::PIPE.as_raw();
-    // It may have ended by itself, and nobody is left to tell.
-    drop(server.client().kill(session, cmd_id, pipe).await);
+/// Passes on what befell us. The command may have ended by itself, and nobody is left to hear that
+/// it could not be told.
+async fn tell(server: &Server, session: &str, cmd_id: &str, signal: Signal) {
+    drop(server.client().kill(session, cmd_id, signal.as_raw()).await);
 }

@@ -75,7 +75,7 @@ async fn execute(
     }
 
     if args.keep {
-        say::note(&format!("sandbox {name} is kept"));
+        say::note(&format!("sandbox {name} is left running"));
     } else {
         job.remove(&mut signals).await;
     }

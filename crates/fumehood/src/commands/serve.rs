@@ -1,5 +1,7 @@
 //! `fumehood serve`.
 
+use std::io::IsTerminal;
+
 use daemon::{BeyondLoopback, Listen, Listening, Paths, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +57,12 @@ fn listen(args: &Serve) -> Result<Option<Listen>, Failure> {
 /// To stderr, as `FUMEHOOD_LOG` filters it (`info` when unset).
 fn log() {
     let filter = EnvFilter::try_from_env("FUMEHOOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
 }
 
 /// Machines run on when a server ends; the next one finds them.
