@@ -20,12 +20,12 @@ use crate::place::Place;
 #[derive(Debug, Parser)]
 #[command(name = "fumehood", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) server: ServerOptions,
-
     /// Say more on stderr
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -82,6 +82,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(Image),
     Serve(Serve),
+    /// Make this computer ready for sandboxes
+    ///
+    /// Fetches the guest's kernel, builds the default image and makes the first template. That takes
+    /// some minutes the first time and a moment afterwards. Nothing is installed on this computer.
     Setup,
     Doctor(Doctor),
     Version(Version),

@@ -67,7 +67,9 @@ Exit codes:
   245      the sandbox ended under the command: time limit, out of memory, kernel panic, ...
   246      the server refused
   247      a file on this host could not be read or written
-  250      a fault of fumehood's own";
+  250      a fault of fumehood's own
+A command's own code beyond 240 is passed through as well; what went wrong is on stderr then, and
+in the `error` of --json.";
 
 /// A sentence for a person and an exit code for a script.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ impl Server {
     /// Finds the server that was asked for; the user's own is started when none answers, and
     /// replaced when it is older than we are.
     pub(crate) async fn reach(options: &ServerOptions) -> Result<Self, Failure> {
-        if let Some(url) = &options.server {
+        if let Some(url) = options.server.as_ref().filter(|url| !url.is_empty()) {
             let endpoint = Endpoint::from_url(url, token(options)?)
                 .map_err(|fault| Failure::new(Exit::Usage, format!("--server: {fault}")))?;
             return Ok(Self::elsewhere(Client::new(endpoint)));
