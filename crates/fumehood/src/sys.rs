@@ -24,5 +24,7 @@ pub(crate) fn detach() -> io::Result<()> {
         }
     }
     rustix::process::setsid()?;
+    // Started as /proc/self/exe, it would be listed as `exe`.
+    rustix::thread::set_name(c"fumehood")?;
     Ok(())
 }
