@@ -37,7 +37,7 @@ pub(crate) enum BootError {
 
 /// Brings the machine up as far as it goes without a disk.
 pub(crate) fn boot() -> Result<Link, BootError> {
-    mount_kernel_file_systems("")?;
+    mount_kernel_file_systems()?;
     speak_to_the_console();
     spare_the_agent();
     for module in module_list() {
@@ -49,8 +49,8 @@ pub(crate) fn boot() -> Result<Link, BootError> {
     find_port().map_err(|source| BootError::Port { source })
 }
 
-/// Mounts what the kernel itself offers below `root`.
-pub(crate) fn mount_kernel_file_systems(root: &str) -> Result<(), BootError> {
+/// Mounts what the kernel itself offers. These trees move into the root with the agent.
+fn mount_kernel_file_systems() -> Result<(), BootError> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let open = MountFlags::NOSUID | MountFlags::NODEV;
     let devices = MountFlags::NOSUID | MountFlags::NOEXEC;
@@ -64,20 +64,20 @@ pub(crate) fn mount_kernel_file_systems(root: &str) -> Result<(), BootError> {
         ("/run", c"tmpfs", open, Some(c"mode=755,size=20%")),
     ];
     for (target, kind, flags, data) in mounts {
-        let path = format!("{root}{target}");
         // It is there already, or mounting says what is wrong.
-        let _is_there = fs::create_dir_all(&path).is_ok();
-        mount(kind, &path, kind, flags, data)
+        let _is_there = fs::create_dir_all(target).is_ok();
+        mount(kind, target, kind, flags, data)
             .map_err(|source| BootError::Mount { target, source })?;
     }
     for (link, target) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
     ] {
-        // The second time they are there: there is one devtmpfs.
-        let _is_new = std::os::unix::fs::symlink(target, format!("{root}/dev/{link}")).is_ok();
+        if let Err(error) = std::os::unix::fs::symlink(target, link) {
+            say(&format!("{link}: {error}"));
+        }
     }
     Ok(())
 }

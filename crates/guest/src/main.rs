@@ -57,7 +57,7 @@ fn serve_machine() -> String {
             return format!("{error}: {}", cause.unwrap_or_default());
         }
     };
-    match Agent::new(link, Place::Machine(Root::Absent)).and_then(Agent::run) {
+    match Agent::new(link, Place::Machine(Root::prepare())).and_then(Agent::run) {
         Ok(never) => match never {},
         Err(error) => error.to_string(),
     }

@@ -1,7 +1,8 @@
 //! What is around the agent: a machine that is its own, or, for tests, somebody's computer.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -95,14 +96,20 @@ fn reseed(seed: &[u8; 32]) -> io::Result<()> {
 /// Host name and machine id, in the kernel and in the files that programs look at.
 fn name(claim: &Claim) -> io::Result<()> {
     rustix::system::sethostname(claim.hostname.as_bytes())?;
-    let id: String = claim.machine_id.iter().map(|byte| format!("{byte:02x}")).collect();
     fs::create_dir_all("/etc")?;
-    fs::write("/etc/machine-id", id + "\n")?;
-    fs::write("/etc/hostname", format!("{}\n", claim.hostname))?;
+    let id: String = claim.machine_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    overwrite("/etc/machine-id", &(id + "\n"))?;
     // `sudo` and others look their own host's name up.
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let others = hosts.lines().filter(|line| !line.starts_with("127.0.1.1"));
     let mut hosts: String = others.map(|line| format!("{line}\n")).collect();
     hosts.push_str(&format!("127.0.1.1 {}\n", claim.hostname));
-    fs::write("/etc/hosts", hosts)
+    overwrite("/etc/hosts", &hosts)
+}
+
+/// Never cut to nothing in between: ext4 would write such a file out to the disk on closing it.
+fn overwrite(path: &str, content: &str) -> io::Result<()> {
+    let mut file = fs::File::options().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(content.as_bytes())?;
+    file.set_len(content.len() as u64)
 }

@@ -7,22 +7,30 @@ use std::{
 
 use protocol::{Refusal, RefusalCode};
 use rustix::{
-    fs::{Mode, OFlags, open},
-    mount::{MountFlags, UnmountFlags, mount, mount_move, mount_remount, unmount},
+    fd::OwnedFd,
+    fs::{CWD, Mode, OFlags, open},
+    io::Errno,
+    mount::{
+        MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_move, mount_remount,
+        move_mount, open_tree, unmount,
+    },
 };
 
-use crate::{
-    boot::{self, say},
-    refusal::refuse,
-    sys,
-};
+use crate::{boot::say, refusal::refuse, sys};
 
 const NEW_ROOT: &str = "/newroot";
 const MODULES: &str = "/lib/modules";
 
-/// How far the root file system is.
+/// The root file system, and what is to be mounted in it.
+#[derive(Debug)]
+pub(crate) struct Root {
+    state: State,
+    /// The kernel's modules, until they have their place.
+    modules: Option<OwnedFd>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Root {
+enum State {
     /// The initramfs.
     Absent,
     ReadOnly,
@@ -36,35 +44,57 @@ enum RootError {
     NoDisk(&'static str),
     #[error("{what}")]
     Step { what: &'static str, source: io::Error },
-    #[error("the kernel's file systems")]
-    Kernel(#[from] boot::BootError),
 }
 
 impl Root {
+    /// What can be done before there is a root.
+    pub(crate) fn prepare() -> Self {
+        let modules = prepare_modules().unwrap_or_else(|error| {
+            say(&format!("kernel modules: {error}"));
+            None
+        });
+        Self { state: State::Absent, modules }
+    }
+
     /// Mounts the root read-only, so that programs can be run from it and nothing is written.
     pub(crate) fn read_only(&mut self) -> Result<(), Refusal> {
-        if *self == Self::Absent {
+        if self.state == State::Absent {
             mount_root(MountFlags::RDONLY).map_err(|error| refuse_root(&error))?;
-            mount_modules();
-            *self = Self::ReadOnly;
+            self.state = State::ReadOnly;
+            self.place_modules();
         }
         Ok(())
     }
 
     /// Makes the root writable, mounting it if it is not there yet.
     pub(crate) fn writable(&mut self) -> Result<(), Refusal> {
-        let result = match self {
-            Self::Absent => mount_root(MountFlags::empty()),
-            Self::ReadOnly => step(
+        let result = match self.state {
+            State::Absent => mount_root(MountFlags::empty()),
+            State::ReadOnly => step(
                 "remount the root writable",
                 mount_remount("/", MountFlags::NOATIME, c"").map_err(io::Error::from),
             ),
-            Self::Writable => Ok(()),
+            State::Writable => Ok(()),
         };
         result.map_err(|error| refuse_root(&error))?;
-        *self = Self::Writable;
-        mount_modules();
+        self.state = State::Writable;
+        self.place_modules();
         Ok(())
+    }
+
+    /// Puts the kernel's modules where `modprobe` looks for them. A guest can do without.
+    fn place_modules(&mut self) {
+        let Some(modules) = &self.modules else { return };
+        if self.state == State::Writable {
+            // While the root is read-only the folder is there or not.
+            let _is_there = fs::create_dir_all(MODULES).is_ok();
+        }
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        match move_mount(modules, c"", CWD, MODULES, flags) {
+            Ok(()) => self.modules = None,
+            Err(Errno::NOENT) if self.state == State::ReadOnly => {}
+            Err(errno) => say(&format!("kernel modules: {errno}")),
+        }
     }
 
     /// A `/tmp` in memory, for as long as the root cannot be written.
@@ -106,7 +136,12 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
     step("make the mount point", fs::create_dir_all(NEW_ROOT))?;
     let flags = access | MountFlags::NOATIME;
     step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, c"").map_err(Into::into))?;
-    boot::mount_kernel_file_systems(NEW_ROOT)?;
+    for tree in ["/proc", "/sys", "/dev", "/run"] {
+        let target = format!("{NEW_ROOT}{tree}");
+        // It is there already, or moving says what is wrong.
+        let _is_there = fs::create_dir(&target).is_ok();
+        step("move the kernel's file systems", mount_move(tree, target).map_err(Into::into))?;
+    }
     step("enter the root", enter().map_err(Into::into))
 }
 
@@ -117,26 +152,24 @@ fn enter() -> rustix::io::Result<()> {
     rustix::process::chdir(c"/")
 }
 
-/// The kernel's modules, where `modprobe` looks for them. A guest can do without.
-fn mount_modules() {
+/// A folder in memory that holds the modules' disk under the name of the running kernel, mounted
+/// nowhere yet.
+fn prepare_modules() -> io::Result<Option<OwnedFd>> {
+    const FOLDER: &str = "/kernel-modules";
+    let Some(disk) = disk("modules") else { return Ok(None) };
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let target = Path::new(MODULES).join(&release);
-    if target.join("modules.dep").exists() {
-        return;
-    }
-    let Some(disk) = disk("modules") else { return };
-    let mounted = (|| -> io::Result<()> {
-        // While the root is read-only the folder is there or not.
-        let _is_there = fs::create_dir_all(MODULES).is_ok();
-        let safe = MountFlags::NOSUID | MountFlags::NODEV;
-        mount(c"tmpfs", MODULES, c"tmpfs", safe, c"mode=755,size=64k")?;
-        fs::create_dir(&target)?;
-        mount(&disk, &target, c"ext4", safe | MountFlags::RDONLY, c"noload")?;
-        Ok(())
-    })();
-    if let Err(error) = mounted {
-        say(&format!("kernel modules: {error}"));
-    }
+    let safe = MountFlags::NOSUID | MountFlags::NODEV;
+    fs::create_dir_all(FOLDER)?;
+    mount(c"tmpfs", FOLDER, c"tmpfs", safe, c"mode=755,size=64k")?;
+    let target = Path::new(FOLDER).join(release);
+    fs::create_dir(&target)?;
+    mount(&disk, &target, c"ext4", safe | MountFlags::RDONLY, c"noload")?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, FOLDER, flags)?;
+    unmount(FOLDER, UnmountFlags::DETACH)?;
+    Ok(Some(tree))
 }
 
 /// The device of the disk with this serial.
