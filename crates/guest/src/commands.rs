@@ -37,6 +37,8 @@ use crate::{
 
 const RUNNING_MAX: usize = 512;
 const KNOWN_MAX: usize = 4096;
+/// With so much output waiting for the host, nothing more is started.
+const KEPT_MAX: u64 = 32 << 20;
 /// Pipes that outlive their command; beyond it the oldest is closed.
 const LEFT_OVER_MAX: usize = 1024;
 /// Reads of such a pipe at a time, so that one that never dries up does not hold up the rest.
@@ -84,6 +86,10 @@ impl Commands {
         }
         if self.known.len() >= KNOWN_MAX || self.running.len() >= RUNNING_MAX {
             let message = format!("{} commands are running", self.running.len());
+            return Err(refuse(RefusalCode::TooManyCommands, message));
+        }
+        if outgoing.kept() > KEPT_MAX {
+            let message = "the output of other commands waits to be read";
             return Err(refuse(RefusalCode::TooManyCommands, message));
         }
         if id.0 > u32::MAX >> 2 {

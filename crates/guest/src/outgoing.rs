@@ -16,6 +16,7 @@ pub(crate) struct Outgoing {
     lanes: BTreeMap<StreamId, Lane>,
     /// Streams that have something to send.
     turns: VecDeque<StreamId>,
+    kept: u64,
 }
 
 #[derive(Debug)]
@@ -64,12 +65,19 @@ impl Outgoing {
     }
 
     pub(crate) fn close(&mut self, stream: StreamId) {
-        self.lanes.remove(&stream);
+        if let Some(lane) = self.lanes.remove(&stream) {
+            self.kept -= kept(&lane.outbox);
+        }
     }
 
     /// How many bytes the stream may be given.
     pub(crate) fn room(&self, stream: StreamId) -> usize {
         self.lanes.get(&stream).map_or(0, |lane| lane.outbox.room())
+    }
+
+    /// Bytes that all streams keep until the host has them.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept
     }
 
     pub(crate) fn push(&mut self, stream: StreamId, bytes: &[u8]) {
@@ -112,10 +120,16 @@ impl Outgoing {
 
     fn with(&mut self, stream: StreamId, change: impl FnOnce(&mut Outbox)) {
         let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        self.kept -= kept(&lane.outbox);
         change(&mut lane.outbox);
+        self.kept += kept(&lane.outbox);
         if !lane.queued && lane.outbox.is_ready() {
             lane.queued = true;
             self.turns.push_back(stream);
         }
     }
+}
+
+fn kept(outbox: &Outbox) -> u64 {
+    outbox.written() - outbox.acked()
 }

@@ -213,6 +213,14 @@ impl Client {
         self.take(&buffer[..count]);
     }
 
+    /// Reads what is there and throws it away.
+    pub(crate) fn drain(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 64 << 10];
+        while matches!(self.stream.read(&mut buffer), Ok(1..)) {}
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
     /// Takes bytes from the channel and drops them, as a restore does.
     pub(crate) fn lose_bytes(&mut self, count: usize) {
         self.stream.read_exact(&mut vec![0; count]).unwrap();

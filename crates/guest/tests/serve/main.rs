@@ -10,3 +10,5 @@ mod commands;
 mod files;
 #[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod hostile;
