@@ -42,21 +42,23 @@ pub(crate) struct Parts<'a> {
     pub(crate) id: &'a str,
     pub(crate) accel: Accel,
     pub(crate) shape: Shape,
-    pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
     pub(crate) modules: Option<&'a Path>,
     pub(crate) root: &'a Root,
     pub(crate) memory: Memory<'a>,
     /// Listening sockets, by descriptor.
     pub(crate) control: i32,
     pub(crate) agent: i32,
-    pub(crate) tsc_khz: u64,
-    pub(crate) begin: Begin,
+    pub(crate) begin: Begin<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    Boot,
+pub(crate) enum Begin<'a> {
+    Boot {
+        kernel: &'a Path,
+        initramfs: &'a Path,
+        tsc_khz: u64,
+    },
+    /// The kernel is in the memory already.
     Restore,
 }
 
@@ -119,11 +121,13 @@ fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
     arguments.pair("-smp", parts.shape.vcpus.to_string());
     arguments.pair("-m", format!("{}M", parts.shape.memory_mib));
     arguments.json("-object", &memory(parts));
-    arguments.pair("-kernel", parts.kernel.to_string_lossy());
-    arguments.pair("-initrd", parts.initramfs.to_string_lossy());
-    arguments.pair("-append", command_line(parts));
-    if parts.begin == Begin::Restore {
-        arguments.pair("-incoming", "defer");
+    match parts.begin {
+        Begin::Boot { kernel, initramfs, tsc_khz } => {
+            arguments.pair("-kernel", kernel.to_string_lossy());
+            arguments.pair("-initrd", initramfs.to_string_lossy());
+            arguments.pair("-append", command_line(parts.accel, tsc_khz));
+        }
+        Begin::Restore => arguments.pair("-incoming", "defer"),
     }
 }
 
@@ -145,17 +149,18 @@ fn memory(parts: &Parts<'_>) -> Value {
     }
 }
 
-fn command_line(parts: &Parts<'_>) -> String {
-    let mut line = "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests \
-                    8250.nr_uarts=1 raid=noautodetect"
-        .to_owned();
-    if parts.accel == Accel::Tcg {
-        line.push_str(&format!(
-            " tsc_early_khz={} tsc=reliable no_timer_check mitigations=off",
-            parts.tsc_khz
-        ));
+fn command_line(accel: Accel, tsc_khz: u64) -> String {
+    // pcie_ports: the firmware's tables do not grant the kernel the slots, and without them it does
+    // not see drives come.
+    let line = "console=ttyS0 quiet panic=-1 pcie_ports=native random.trust_cpu=on \
+                cryptomgr.notests 8250.nr_uarts=1 raid=noautodetect";
+    match accel {
+        Accel::Kvm => line.to_owned(),
+        // What an emulated processor cannot leak needs no mitigation.
+        Accel::Tcg => {
+            format!("{line} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check mitigations=off")
+        }
     }
-    line
 }
 
 fn channels(arguments: &mut Arguments, parts: &Parts<'_>) {
@@ -206,3 +211,6 @@ pub(crate) fn disk_device(id: &str, serial: &str, bus: &str, addr: &str) -> Valu
         "addr": addr, "disable-legacy": "on", "werror": "enospc", "rerror": "report",
     })
 }
+
+#[cfg(test)]
+mod tests;

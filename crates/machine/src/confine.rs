@@ -37,6 +37,9 @@ pub(crate) fn ruleset(reach: &Reach<'_>) -> Result<Option<OwnedFd>, RulesetError
     let read = AccessFs::from_read(NEWEST);
     let file_read = make_bitflags!(AccessFs::ReadFile);
     let file_write = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate});
+    let folder = make_bitflags!(AccessFs::{
+        ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile
+    });
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
@@ -46,16 +49,21 @@ pub(crate) fn ruleset(reach: &Reach<'_>) -> Result<Option<OwnedFd>, RulesetError
     for path in SYSTEM {
         rules = add(rules, Path::new(path), read)?;
     }
-    // A QEMU of one's own has its firmware beside it.
-    let prefix = reach.program.and_then(Path::parent).and_then(Path::parent);
-    for path in prefix.into_iter().filter(|prefix| prefix.parent().is_some()) {
-        rules = add(rules, path, read)?;
+    // A QEMU of one's own has its libraries and its firmware beside it.
+    let program = reach.program.and_then(|program| program.canonicalize().ok());
+    if let Some(program) = &program {
+        rules = add(rules, program, read)?;
+    }
+    if let Some(prefix) = program.as_deref().and_then(Path::parent).and_then(Path::parent) {
+        for name in ["lib", "lib64", "libexec", "share/qemu"] {
+            rules = add(rules, &prefix.join(name), read)?;
+        }
     }
     for path in DEVICES {
         rules = add(rules, Path::new(path), file_write | AccessFs::IoctlDev)?;
     }
     if let Some(path) = reach.folder {
-        rules = add(rules, path, AccessFs::from_all(NEWEST))?;
+        rules = add(rules, path, folder)?;
     }
     for path in &reach.written {
         rules = add(rules, path, file_write)?;

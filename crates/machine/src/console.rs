@@ -21,8 +21,8 @@ use crate::{ControlError, arguments::CONSOLE_BYTES, qmp::Qmp};
 /// The log is two files of at most this size.
 const FILE_BYTES_MAX: u64 = 512 * 1024;
 const TAIL_BYTES_MAX: usize = 64 * 1024;
-const LOG: &str = "console.log";
-const OLDER_LOG: &str = "console.log.1";
+pub(crate) const LOG: &str = "console.log";
+pub(crate) const OLDER_LOG: &str = "console.log.1";
 
 #[derive(Debug)]
 pub(crate) struct Console {

@@ -91,8 +91,12 @@ async fn boot_once<T, E: std::error::Error>(
     ready: &mut impl AsyncFnMut(UnixStream) -> Result<T, E>,
 ) -> Result<(Machine, T), Box<BootFailure>> {
     let machine = Machine::boot(platform, spec).await?;
+    let leash = machine.leash();
     match agent_ready(&machine, until, ready).await {
-        Ok(told) => Ok((machine, told)),
+        Ok(told) => {
+            leash.release();
+            Ok((machine, told))
+        }
         Err(why) => Err(machine.fail(Step::Guest, why).await),
     }
 }

@@ -61,15 +61,16 @@ fn parts(platform: &Platform, shape: Shape, image: Option<&str>) -> Vec<String> 
         id: "id",
         accel: platform.accel,
         shape,
-        kernel: Path::new("kernel"),
-        initramfs: Path::new("initramfs"),
         modules: modules.map(|_| Path::new("modules")),
         root: &Root::Blank,
         memory: Memory::Shared(Path::new("ram")),
         control: 0,
         agent: 0,
-        tsc_khz: 0,
-        begin: Begin::Boot,
+        begin: Begin::Boot {
+            kernel: Path::new("kernel"),
+            initramfs: Path::new("initramfs"),
+            tsc_khz: 0,
+        },
     }));
     parts
 }
@@ -98,3 +99,6 @@ fn processor() -> String {
         .filter(|line| line.split_once(':').is_some_and(|(name, _)| told.contains(&name.trim())));
     lines.collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

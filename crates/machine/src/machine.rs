@@ -18,7 +18,7 @@ use crate::{
     BootFailure, Event, Exit, MachineId, Root, RunState, Shape, Step,
     arguments::Parts,
     console::Console,
-    process::Process,
+    process::{Leash, Process},
     qmp::{Qmp, RawEvent, WeakQmp},
     sys,
 };
@@ -182,6 +182,11 @@ impl Machine {
     /// Lets the guest's processors go on.
     pub async fn cont(&self) -> Result<(), ControlError> {
         self.qmp.ask("cont", json!({})).await.map(drop)
+    }
+
+    /// Held while the machine is made ready.
+    pub(crate) fn leash(&self) -> Leash {
+        Leash::on(&self.process)
     }
 
     /// Ends the process at once and waits until it is gone.

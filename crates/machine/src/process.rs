@@ -66,10 +66,39 @@ impl Process {
 
     /// Ends it at once and waits until it is gone.
     pub(crate) async fn kill(&self) -> Exit {
+        self.send_kill();
+        self.exited().await
+    }
+
+    fn send_kill(&self) {
         if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
             tracing::debug!(%error, pid = self.pid, "a process to be killed is gone");
         }
-        self.exited().await
+    }
+}
+
+/// Kills a process when it is dropped: held while a machine is made, so that one whose making is
+/// given up does not stay.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Leash(Option<Process>);
+
+impl Leash {
+    pub(crate) fn on(process: &Process) -> Self {
+        Self(Some(process.clone()))
+    }
+
+    /// Lets the process live on its own.
+    pub(crate) fn release(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(process) = &self.0 {
+            process.send_kill();
+        }
     }
 }
 
@@ -100,15 +129,25 @@ mod tests {
     async fn the_exit_of_a_child_is_known() {
         assert_eq!(start("exit 3").exited().await, Exit::Code(3));
         assert_eq!(start("kill -9 $$").exited().await, Exit::Signal(9));
-        let sleeper = start("sleep 600");
+        let sleeper = start("exec sleep 600");
         assert_eq!(*sleeper.exit().borrow(), None);
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
     }
 
     #[tokio::test]
+    async fn a_leash_that_is_dropped_kills() {
+        let (one, two) = (start("exec sleep 600"), start("exec sleep 600"));
+        drop(Leash::on(&one));
+        assert_eq!(one.exited().await, Exit::Signal(9));
+        Leash::on(&two).release();
+        assert_eq!(*two.exit().borrow(), None);
+        two.kill().await;
+    }
+
+    #[tokio::test]
     async fn a_pid_alone_is_not_believed() {
-        let sleeper = start("sleep 600");
+        let sleeper = start("exec sleep 600");
         let (pid, started) = (sleeper.pid(), sleeper.start_time());
         assert!(Process::find(pid, started).unwrap().is_some());
         assert!(Process::find(pid, started + 1).unwrap().is_none());

@@ -80,6 +80,11 @@ impl Qemu {
         Ok(Self { program, version, build })
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretended(build: &str) -> Self {
+        Self { program: "/nonexistent".into(), version: NEEDED, build: build.to_owned() }
+    }
+
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, MachineId, Shape, ram};
+use crate::{Key, MachineId, Shape};
 
 const RAM: &str = "ram";
 const STATE: &str = "state";
@@ -105,10 +105,12 @@ impl Templates {
         }
     }
 
+    /// Those that are whole.
     pub fn list(&self) -> Result<Vec<Template>, TemplateError> {
         let names = self.names()?;
         let finished = names.iter().filter(|name| !name.starts_with('.'));
-        finished.map(|name| Template::read(&self.dir.join(name))).collect()
+        let read = finished.map(|name| Template::read(&self.dir.join(name)));
+        Ok(read.filter_map(|one| one.inspect_err(|error| tracing::warn!(%error)).ok()).collect())
     }
 
     /// Machines that run on it are not disturbed.
@@ -183,11 +185,6 @@ impl Draft {
         self.shape
     }
 
-    /// Copies a template's memory here.
-    pub(crate) fn copy_ram(&self, template: &Template) -> io::Result<()> {
-        ram::copy(&template.ram(), &self.ram())
-    }
-
     /// Puts the template in its place with this saved state. If one with the same key is there
     /// already, that one is it.
     pub(crate) fn finish(mut self, state: &Path) -> io::Result<Template> {
@@ -205,12 +202,15 @@ impl Draft {
         std::fs::remove_file(self.folder.join(LOCK))?;
         let dir = self.folder.parent().unwrap_or(Path::new("/")).to_owned();
         let place = dir.join(self.key.as_str());
-        match std::fs::rename(&self.folder, &place) {
-            Ok(()) => self.lock = None,
+        if let Ok(there) = Template::read(&place) {
             // Dropped, this one is removed.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) => return Err(error),
+            return Ok(there);
         }
+        if place.exists() {
+            std::fs::remove_dir_all(&place)?;
+        }
+        std::fs::rename(&self.folder, &place)?;
+        self.lock = None;
         File::open(&dir)?.sync_all()?;
         Template::read(&place).map_err(io::Error::other)
     }
@@ -275,6 +275,19 @@ mod tests {
         let second = finished(&templates, "a", "second");
         assert_eq!(std::fs::read(second.ram()).unwrap(), b"first");
         assert_eq!(templates.names().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn what_is_not_a_template_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("templates");
+        let templates = Templates::open(&dir).unwrap();
+        std::fs::create_dir(dir.join("a")).unwrap();
+        std::fs::write(dir.join("a/ram"), "damaged").unwrap();
+        assert_eq!(templates.find(&key("a")).unwrap(), None);
+        assert_eq!(templates.list().unwrap(), []);
+        let made = finished(&templates, "a", "whole");
+        assert_eq!(std::fs::read(made.ram()).unwrap(), b"whole");
     }
 
     #[test]

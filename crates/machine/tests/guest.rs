@@ -1,6 +1,8 @@
 //! Machines with a real guest: the kernel named by FUMEHOOD_TEST_KERNEL (a vmlinux) and, as agent,
 //! the little program in `guest/init.c`.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
 #[path = "guest/bench.rs"]
 mod bench;
 
@@ -12,7 +14,7 @@ use machine::{
     Machine, MachineId, Ram, Root, RunState, Shape, Start, Step, Template, boot_until_ready,
     make_blank_overlay, probe_kvm, record_failure, strays,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 256 };
 
@@ -277,16 +279,10 @@ async fn the_guests_end_is_told() {
         let mut events = machine.events();
         let mut guest = Guest::over(machine.agent().await.unwrap());
         guest.say(word).await;
-        let told = async {
-            loop {
-                let event = events.recv().await.unwrap();
-                if event != Event::Resumed && event != Event::Stopped {
-                    return event;
-                }
-            }
-        };
-        let event = timeout(Duration::from_secs(30), told).await.unwrap();
-        assert_eq!(event, expected, "{word}");
+        let told = bench::event_until(&mut events, |event| {
+            *event != Event::Resumed && *event != Event::Stopped
+        });
+        assert_eq!(told.await, expected, "{word}");
         let last_words = String::from_utf8(machine.console_tail(4096)).unwrap();
         assert_eq!(last_words.contains("Kernel panic"), word == "panic", "{last_words}");
         // The process stays for who wants to know more.
@@ -372,6 +368,22 @@ async fn a_template_that_is_damaged_does_not_become_a_machine() {
     let failure = Machine::clone_from(&bench.platform, &template, spec).await.unwrap_err();
     assert!(matches!(failure.step, Step::Restore), "{failure:?}");
     assert_eq!(strays(bench.root()), []);
+}
+
+#[tokio::test]
+async fn a_boot_that_is_given_up_leaves_nothing() {
+    let bench = bench!();
+    let retry = bench::retry(1, Duration::from_secs(60));
+    let spec = |_| bench.boot_spec("m", SHAPE);
+    let booting = boot_until_ready(&bench.platform, retry, spec, bench::hello);
+    // Long enough for the process to be there, and not for the guest.
+    assert!(timeout(Duration::from_millis(300), booting).await.is_err());
+    let gone = async {
+        while !strays(bench.root()).is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.unwrap();
 }
 
 #[tokio::test]

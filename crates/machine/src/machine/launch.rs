@@ -5,10 +5,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::{
-            fs::DirBuilderExt,
-            net::{UnixListener, UnixStream as StdUnixStream},
-        },
+        unix::{fs::DirBuilderExt, net::UnixListener},
     },
 };
 
@@ -20,8 +17,10 @@ use crate::{
     Platform, Ram,
     arguments::{Begin, Memory, VCPUS_MAX, arguments},
     confine::{self, Reach},
+    console,
     failure::chain,
     machine::record::{ProcessRecord, Record},
+    process::Leash,
     ram, tsc,
 };
 
@@ -43,9 +42,15 @@ pub(super) struct Launch<'a> {
     pub(super) shape: Shape,
     pub(super) root: &'a Root,
     pub(super) memory: Memory<'a>,
-    pub(super) begin: Begin,
-    /// Further files to be read: a template's state.
-    pub(super) state: Option<&'a Path>,
+    pub(super) origin: Origin<'a>,
+}
+
+/// Where the guest comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin<'a> {
+    Boot,
+    /// The file of saved devices, to be read later.
+    Restore(&'a Path),
 }
 
 /// What a failure's record says of any machine.
@@ -90,12 +95,15 @@ impl Machine {
             shape: spec.shape,
             root: &spec.root,
             memory,
-            begin: Begin::Boot,
-            state: None,
+            origin: Origin::Boot,
         };
         let machine = start(&launch).await?;
+        let leash = machine.leash();
         match machine.cont().await {
-            Ok(()) => Ok(machine),
+            Ok(()) => {
+                leash.release();
+                Ok(machine)
+            }
             Err(error) => Err(machine.fail(Step::Control, chain(&error)).await),
         }
     }
@@ -111,18 +119,13 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
     };
     let Spawned { folder, dir, process, arguments } = spawned;
     about.arguments = &arguments;
+    let leash = Leash::on(&process);
     match connect(&dir, &process, &folder).await {
-        Ok(Connected { qmp, console, events }) => Ok(Machine {
-            id: launch.id,
-            folder,
-            dir,
-            process,
-            qmp,
-            console,
-            events,
-            arguments,
-            started,
-        }),
+        Ok(Connected { qmp, console, events }) => {
+            leash.release();
+            let id = launch.id;
+            Ok(Machine { id, folder, dir, process, qmp, console, events, arguments, started })
+        }
         Err(error) => {
             let exit = *process.exit().borrow();
             process.kill().await;
@@ -148,14 +151,11 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
     let dir = open(&folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut record = Record { id: launch.id, process: None };
     record.write(&folder)?;
-    if launch.begin == Begin::Boot
-        && let Memory::Shared(file) = launch.memory
-    {
-        // What an attempt before this one left.
-        remove_if_there(file)?;
-        ram::make(file, launch.shape.memory_mib)?;
+    // What an attempt before this one left is not this one's.
+    for name in [console::LOG, console::OLDER_LOG, QEMU_LOG] {
+        remove_if_there(&folder.join(name))?;
     }
-    let initramfs = initramfs(launch, &folder)?;
+    let initramfs = prepare(launch, &folder)?;
     let [control, agent] = [CONTROL, AGENT].map(|name| listen(&dir, &folder, name));
     let (control, agent) = (control?, agent?);
     let id = launch.id.to_string();
@@ -163,15 +163,19 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         id: &id,
         accel: launch.platform.accel,
         shape: launch.shape,
-        kernel: launch.platform.kernel.path(),
-        initramfs: &initramfs,
         modules: launch.platform.modules.as_ref().map(crate::Artifact::path),
         root: launch.root,
         memory: launch.memory,
         control: control.as_raw_fd(),
         agent: agent.as_raw_fd(),
-        tsc_khz: tsc::khz(),
-        begin: launch.begin,
+        begin: match &initramfs {
+            None => Begin::Restore,
+            Some(initramfs) => Begin::Boot {
+                kernel: launch.platform.kernel.path(),
+                initramfs,
+                tsc_khz: tsc::khz(),
+            },
+        },
     };
     let arguments = arguments(&parts);
     let pid = sys::spawn(sys::Detached {
@@ -192,9 +196,15 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
 fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<'a> {
     let (written, mut read) = launch.root.files();
     let mut written: Vec<&Path> = written.into_iter().collect();
-    read.extend([parts.kernel, parts.initramfs]);
     read.extend(parts.modules);
-    read.extend(launch.state);
+    match parts.begin {
+        Begin::Boot { kernel, initramfs, .. } => read.extend([kernel, initramfs]),
+        Begin::Restore => {}
+    }
+    match launch.origin {
+        Origin::Boot => {}
+        Origin::Restore(state) => read.push(state),
+    }
     match launch.memory {
         Memory::Private => {}
         Memory::Shared(file) => written.push(file),
@@ -203,15 +213,28 @@ fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<
     Reach { program: Some(launch.platform.qemu.program()), folder: Some(folder), written, read }
 }
 
+/// Makes what a boot needs, and tells which initramfs it is.
+fn prepare(launch: &Launch<'_>, folder: &Path) -> io::Result<Option<PathBuf>> {
+    match launch.origin {
+        Origin::Restore(_) => Ok(None),
+        Origin::Boot => {
+            if let Memory::Shared(file) = launch.memory {
+                remove_if_there(file)?;
+                ram::make(file, launch.shape.memory_mib)?;
+            }
+            whole_pages(launch.platform.initramfs.path(), folder).map(Some)
+        }
+    }
+}
+
 /// The initramfs in whole pages, a copy if need be.
 ///
 /// QEMU loads it up to the last page of memory, where the firmware has put the ACPI tables. Only if
 /// its size is a multiple of a page does it end before them; otherwise it runs over them, and
 /// whether the guest then boots depends on how long the tables are.
-fn initramfs(launch: &Launch<'_>, folder: &Path) -> io::Result<PathBuf> {
-    let original = launch.platform.initramfs.path();
+fn whole_pages(original: &Path, folder: &Path) -> io::Result<PathBuf> {
     let size = original.metadata()?.len();
-    if size.is_multiple_of(PAGE) || launch.begin == Begin::Restore {
+    if size.is_multiple_of(PAGE) {
         return Ok(original.to_owned());
     }
     let padded = folder.join("initramfs");
@@ -246,11 +269,10 @@ pub(super) async fn connect(
     process: &Process,
     folder: &Path,
 ) -> Result<Connected, ControlError> {
-    let stream = StdUnixStream::connect(sys::proc_path(dir.as_fd(), CONTROL))?;
-    stream.set_nonblocking(true)?;
+    let stream = UnixStream::connect(sys::proc_path(dir.as_fd(), CONTROL)).await?;
     let (raw, received) = mpsc::channel(EVENTS_KEPT);
     let slow = || ControlError::Timeout { command: "its own start".to_owned() };
-    let greeted = timeout(GREETING, Qmp::over(UnixStream::from_std(stream)?, raw));
+    let greeted = timeout(GREETING, Qmp::over(stream, raw));
     let qmp = tokio::select! {
         qmp = greeted => qmp.unwrap_or_else(|_elapsed| Err(slow()))?,
         _ = process.exited() => return Err(ControlError::Gone),

@@ -2,12 +2,11 @@
 
 use tokio::time::{Duration, sleep, timeout};
 
-use super::{launch::Launch, *};
-use crate::{
-    Draft, Platform, Template,
-    arguments::{Begin, Memory},
-    failure::chain,
+use super::{
+    launch::{Launch, Origin},
+    *,
 };
+use crate::{Draft, Platform, Template, arguments::Memory, failure::chain, ram};
 
 /// Saving and restoring move the devices only, some hundred kilobytes.
 const MIGRATION: Duration = Duration::from_secs(60);
@@ -45,13 +44,15 @@ impl Machine {
         draft: &Draft,
         spec: CloneSpec,
     ) -> Result<Self, Box<BootFailure>> {
-        if let Err(error) = draft.copy_ram(template) {
+        let (from, ram) = (template.ram(), draft.ram());
+        let to = ram.clone();
+        let copied = tokio::task::spawn_blocking(move || ram::copy(&from, &to)).await;
+        if let Err(error) = copied.unwrap_or_else(|error| Err(io::Error::other(error))) {
             let started = Instant::now();
             let about =
                 launch::About { id: spec.id, folder: &spec.folder, arguments: &[], started };
             return Err(Box::new(about.failure(Step::Spawn, chain(&error))));
         }
-        let ram = draft.ram();
         restored(platform, template, &spec, Memory::Shared(&ram)).await
     }
 
@@ -121,8 +122,7 @@ async fn restored(
         shape: template.shape(),
         root: &spec.root,
         memory,
-        begin: Begin::Restore,
-        state: Some(&state),
+        origin: Origin::Restore(&state),
     })
     .await?;
     let running = async {
@@ -133,8 +133,12 @@ async fn restored(
         }
         Ok::<(), SaveError>(())
     };
+    let leash = machine.leash();
     match running.await {
-        Ok(()) => Ok(machine),
+        Ok(()) => {
+            leash.release();
+            Ok(machine)
+        }
         Err(error) => Err(machine.fail(Step::Restore, chain(&error)).await),
     }
 }

@@ -148,7 +148,7 @@ async fn a_descriptor_goes_with_its_request() {
         .drain()
         .filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(files) => Some(files.collect::<Vec<_>>()),
-            _ => None,
+            RecvAncillaryMessage::ScmCredentials(_) | _ => None,
         })
         .flatten()
         .collect();

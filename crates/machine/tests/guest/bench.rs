@@ -9,13 +9,14 @@ use std::{
 };
 
 use machine::{
-    Accel, Artifact, BootSpec, Machine, MachineId, Platform, Qemu, Ram, Retry, Root, Shape,
+    Accel, Artifact, BootSpec, Event, Machine, MachineId, Platform, Qemu, Ram, Retry, Root, Shape,
     Templates, boot_until_ready,
 };
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
+    sync::broadcast,
     time::{sleep, timeout},
 };
 
@@ -183,6 +184,22 @@ pub(crate) async fn open_inside(folder: &Path, path: &Path) -> String {
         Some(why) => why.to_owned(),
         None => "opened".to_owned(),
     }
+}
+
+/// The first event that is meant, in time.
+pub(crate) async fn event_until(
+    events: &mut broadcast::Receiver<Event>,
+    meant: impl Fn(&Event) -> bool,
+) -> Event {
+    let told = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if meant(&event) {
+                return event;
+            }
+        }
+    };
+    timeout(REPLY, told).await.expect("no such event")
 }
 
 /// A text at the start of a file of this size.
