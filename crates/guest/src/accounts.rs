@@ -1,10 +1,10 @@
 //! Users and groups of the guest, read from `/etc/passwd` and `/etc/group`: a static program has no
 //! name service.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
-/// More of a file is not read.
-const FILE_MAX: u64 = 1 << 20;
+use crate::guest_file::read;
+
 const GROUPS_MAX: usize = 1024;
 
 /// Whom a process runs as.
@@ -81,16 +81,6 @@ fn groups(group: &str, account: &Account) -> Vec<u32> {
         }
     }
     groups
-}
-
-/// The text of a file; empty if it is missing. Bytes that are no text spoil their line alone.
-fn read(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
-    if read.is_err() {
-        bytes.clear();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

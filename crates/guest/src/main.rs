@@ -8,6 +8,7 @@ mod boot;
 mod clock;
 mod commands;
 mod files;
+mod guest_file;
 mod identity;
 mod link;
 mod outgoing;

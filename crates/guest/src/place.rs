@@ -1,15 +1,14 @@
 //! What is around the agent: a machine that is its own, or, for tests, somebody's computer.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use protocol::{Claim, Refusal};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use crate::{accounts::Account, refusal::refuse_io, root::Root, sys};
+use crate::{accounts::Account, guest_file, refusal::refuse_io, root::Root, sys};
 
 #[derive(Debug)]
 pub(crate) enum Place {
@@ -98,18 +97,11 @@ fn name(claim: &Claim) -> io::Result<()> {
     rustix::system::sethostname(claim.hostname.as_bytes())?;
     fs::create_dir_all("/etc")?;
     let id: String = claim.machine_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    overwrite("/etc/machine-id", &(id + "\n"))?;
+    guest_file::overwrite("/etc/machine-id", &(id + "\n"))?;
     // `sudo` and others look their own host's name up.
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let hosts = guest_file::read(Path::new("/etc/hosts"));
     let others = hosts.lines().filter(|line| !line.starts_with("127.0.1.1"));
     let mut hosts: String = others.map(|line| format!("{line}\n")).collect();
     hosts.push_str(&format!("127.0.1.1 {}\n", claim.hostname));
-    overwrite("/etc/hosts", &hosts)
-}
-
-/// Never cut to nothing in between: ext4 would write such a file out to the disk on closing it.
-fn overwrite(path: &str, content: &str) -> io::Result<()> {
-    let mut file = fs::File::options().write(true).create(true).truncate(false).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.set_len(content.len() as u64)
+    guest_file::overwrite("/etc/hosts", &hosts)
 }

@@ -72,7 +72,8 @@ pub enum Request {
         stream: StreamId,
         path: String,
     },
-    /// Sends a file or folder as a tar stream, with names relative to the parent of `path`.
+    /// Sends a file or folder as a tar stream, with names relative to the parent of `path`. `path`
+    /// itself is followed, links below it are sent as links; other file systems are left empty.
     ReadTar {
         stream: StreamId,
         path: String,
@@ -87,6 +88,7 @@ pub enum Request {
         path: String,
         parents: Parents,
     },
+    /// What `path` leads to; a link that leads nowhere is itself.
     Stat {
         path: String,
     },
