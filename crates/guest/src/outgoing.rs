@@ -133,3 +133,6 @@ impl Outgoing {
 fn kept(outbox: &Outbox) -> u64 {
     outbox.written() - outbox.acked()
 }
+
+#[cfg(test)]
+mod tests;
