@@ -159,6 +159,9 @@ async fn prepare_blank_overlay(cache: &Path, prepared: &Path) -> io::Result<()> 
         .output()
         .await?;
     if !output.status.success() {
+        if let Err(error) = tokio::fs::remove_file(&draft).await {
+            tracing::debug!(%error, "there was no half-made overlay to remove");
+        }
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(io::Error::other(format!("qemu-img: {why}")));
     }

@@ -196,8 +196,11 @@ impl Machine {
 
     /// Ends the process and tells all that is known of it.
     pub async fn fail(self, step: Step, why: String) -> Box<BootFailure> {
-        let exit = *self.exited().borrow();
         let run_state = self.run_state().await.ok();
+        let exit = match run_state {
+            Some(_) => *self.exited().borrow(),
+            None => self.process.last_breath().await,
+        };
         if let Err(error) = self.fetch_console().await {
             tracing::debug!(%error, "the console of a failed machine cannot be fetched");
         }

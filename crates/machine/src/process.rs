@@ -5,9 +5,15 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Duration, timeout},
+};
 
 use crate::{Exit, identity::start_time, sys};
+
+/// How long a process that has hung up is given to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
@@ -62,6 +68,11 @@ impl Process {
     pub(crate) async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
         exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+    }
+
+    /// How it ended, if it is about to: its sockets close a little before it is gone.
+    pub(crate) async fn last_breath(&self) -> Option<Exit> {
+        timeout(LAST_BREATH, self.exited()).await.ok()
     }
 
     /// Ends it at once and waits until it is gone.
@@ -133,6 +144,15 @@ mod tests {
         assert_eq!(*sleeper.exit().borrow(), None);
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_another_ones_child_is_seen() {
+        let starter = Command::new("sh").args(["-c", "sleep 600 >&- 2>&- & echo $!"]).output();
+        let pid = String::from_utf8(starter.unwrap().stdout).unwrap().trim().parse().unwrap();
+        let orphan = Process::hold(pid).unwrap().unwrap();
+        assert_eq!(*orphan.exit().borrow(), None);
+        assert_eq!(orphan.kill().await, Exit::Unknown);
     }
 
     #[tokio::test]

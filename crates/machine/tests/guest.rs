@@ -292,6 +292,57 @@ async fn the_guests_end_is_told() {
 }
 
 #[tokio::test]
+async fn a_full_host_disk_holds_the_guest_until_there_is_space() {
+    let bench = bench!();
+    let small = match bench::SmallDisk::mount(bench.root()) {
+        Ok(small) => small,
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            return;
+        }
+    };
+    let overlay = small.path().join("root.qcow2");
+    make_blank_overlay(&bench.root().join("pieces"), &overlay).await.unwrap();
+    let ballast = small.path().join("ballast");
+    small.fill(&ballast);
+    let template = bench.template(1).await;
+    let root = Root::Overlay { file: overlay, layers: Vec::new() };
+    let spec = CloneSpec { root, ..bench.clone_spec("m", Start::Running) };
+    let machine = Machine::clone_from(&bench.platform, &template, spec).await.unwrap();
+    let mut events = machine.events();
+    let mut guest = Guest::over(machine.agent().await.unwrap());
+    guest.say("write root kept").await;
+    let failed =
+        bench::event_until(&mut events, |event| matches!(event, Event::DiskFailed { .. })).await;
+    assert!(matches!(&failed, Event::DiskFailed { no_space: true, .. }), "{failed:?}");
+    assert_eq!(machine.run_state().await.unwrap(), RunState::IoError);
+    std::fs::remove_file(ballast).unwrap();
+    machine.cont().await.unwrap();
+    // The write is tried again: the guest has noticed nothing.
+    assert_eq!(guest.line_in_time().await, "ok");
+    assert_eq!(guest.ask("read root").await, "kept");
+    machine.kill().await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_is_noticed() {
+    let bench = bench!();
+    let template = bench.template(1).await;
+    let spec = bench.clone_spec("m", Start::Running);
+    let machine = Machine::clone_from(&bench.platform, &template, spec).await.unwrap();
+    let mut exited = machine.exited();
+    bench::kill(machine.pid());
+    let exit = exited.wait_for(Option::is_some);
+    assert_eq!(
+        *timeout(Duration::from_secs(20), exit).await.unwrap().unwrap(),
+        Some(Exit::Signal(9))
+    );
+    let refused = machine.stop().await.unwrap_err();
+    assert!(matches!(refused, machine::ControlError::Gone), "{refused}");
+    assert_eq!(machine.kill().await, Exit::Signal(9));
+}
+
+#[tokio::test]
 async fn a_console_that_nobody_reads_does_not_hold_the_guest() {
     let bench = bench!();
     let (machine, mut guest) = bench.boot(bench.boot_spec("m", SHAPE)).await;
@@ -352,7 +403,7 @@ async fn a_process_that_does_not_start_is_told_with_its_log() {
     let mut bench = bench!();
     bench.platform.kernel = machine::Artifact::known("/nonexistent".into(), String::new());
     let failure = Machine::boot(&bench.platform, bench.boot_spec("m", SHAPE)).await.unwrap_err();
-    assert_eq!(failure.step, Step::Control);
+    assert_eq!((failure.step, failure.exit), (Step::Control, Some(Exit::Code(1))));
     assert!(failure.qemu_log.contains("/nonexistent"), "{failure:?}");
     assert_eq!(strays(bench.root()), []);
 }

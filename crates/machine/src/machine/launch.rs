@@ -117,9 +117,8 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
         Ok(spawned) => spawned,
         Err(error) => return Err(Box::new(about.failure(Step::Spawn, chain(&error)))),
     };
-    let Spawned { folder, dir, process, arguments } = spawned;
+    let Spawned { folder, dir, process, leash, arguments } = spawned;
     about.arguments = &arguments;
-    let leash = Leash::on(&process);
     match connect(&dir, &process, &folder).await {
         Ok(Connected { qmp, console, events }) => {
             leash.release();
@@ -127,9 +126,13 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
             Ok(Machine { id, folder, dir, process, qmp, console, events, arguments, started })
         }
         Err(error) => {
-            let exit = *process.exit().borrow();
+            let exit = process.last_breath().await;
+            let why = match exit {
+                Some(exit) => format!("QEMU ended: {exit:?}"),
+                None => chain(&error),
+            };
             process.kill().await;
-            Err(Box::new(BootFailure { exit, ..about.failure(Step::Control, chain(&error)) }))
+            Err(Box::new(BootFailure { exit, ..about.failure(Step::Control, why) }))
         }
     }
 }
@@ -138,6 +141,7 @@ struct Spawned {
     folder: PathBuf,
     dir: OwnedFd,
     process: Process,
+    leash: Leash,
     arguments: Vec<String>,
 }
 
@@ -188,9 +192,10 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
     })?;
     // Our child is there until it is waited for, and only its pidfd does that.
     let process = Process::hold(pid)?.ok_or(io::ErrorKind::NotFound)?;
+    let leash = Leash::on(&process);
     record.process = Some(ProcessRecord { pid, start_time: process.start_time() });
     record.write(&folder)?;
-    Ok(Spawned { folder, dir, process, arguments })
+    Ok(Spawned { folder, dir, process, leash, arguments })
 }
 
 fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<'a> {
@@ -244,7 +249,7 @@ fn whole_pages(original: &Path, folder: &Path) -> io::Result<PathBuf> {
     Ok(padded)
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

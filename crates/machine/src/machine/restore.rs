@@ -3,7 +3,7 @@
 use tokio::time::{Duration, sleep, timeout};
 
 use super::{
-    launch::{Launch, Origin},
+    launch::{Launch, Origin, remove_if_there},
     *,
 };
 use crate::{Draft, Platform, Template, arguments::Memory, failure::chain, ram};
@@ -46,7 +46,12 @@ impl Machine {
     ) -> Result<Self, Box<BootFailure>> {
         let (from, ram) = (template.ram(), draft.ram());
         let to = ram.clone();
-        let copied = tokio::task::spawn_blocking(move || ram::copy(&from, &to)).await;
+        let copy = move || {
+            // What an attempt before this one left.
+            remove_if_there(&to)?;
+            ram::copy(&from, &to)
+        };
+        let copied = tokio::task::spawn_blocking(copy).await;
         if let Err(error) = copied.unwrap_or_else(|error| Err(io::Error::other(error))) {
             let started = Instant::now();
             let about =

@@ -12,6 +12,10 @@ use machine::{
     Accel, Artifact, BootSpec, Event, Machine, MachineId, Platform, Qemu, Ram, Retry, Root, Shape,
     Templates, boot_until_ready,
 };
+use rustix::{
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -97,9 +101,47 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // After a failed assertion machines are left, which would outlive us.
         for stray in machine::strays(self.root()) {
-            let pid = rustix::process::Pid::from_raw(stray.pid.try_into().unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            kill(stray.pid);
         }
+    }
+}
+
+/// Kills a machine's process, of which nothing else can have taken the pid.
+pub(crate) fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    // It may be gone already.
+    kill_process(pid, Signal::KILL).ok();
+}
+
+/// A file system with room for little.
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    pub(crate) fn mount(root: &Path) -> Result<Self, String> {
+        let path = root.join("small");
+        std::fs::create_dir(&path).unwrap();
+        let size = c"size=1m";
+        mount("none", &path, "tmpfs", MountFlags::empty(), size)
+            .map_err(|error| format!("only root can mount a small disk: {error}"))?;
+        Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Until there is no room left.
+    pub(crate) fn fill(&self, ballast: &Path) {
+        let mut file = std::fs::File::create(ballast).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        unmount(&self.path, UnmountFlags::DETACH).ok();
     }
 }
 
@@ -140,8 +182,11 @@ impl Guest {
 
     pub(crate) async fn ask(&mut self, command: &str) -> String {
         self.say(command).await;
-        let reply = timeout(REPLY, self.line()).await;
-        reply.unwrap_or_else(|_| panic!("no answer to {command}")).unwrap()
+        self.line_in_time().await
+    }
+
+    pub(crate) async fn line_in_time(&mut self) -> String {
+        timeout(REPLY, self.line()).await.expect("the guest does not answer").unwrap()
     }
 
     /// Asks again and again until the answer is right.
