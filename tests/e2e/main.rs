@@ -12,6 +12,7 @@
 mod hood;
 
 mod basics;
+mod clients;
 mod ends;
 mod files;
 mod identity;

@@ -10,7 +10,7 @@ use std::{
 use crate::hood::{Hood, PATIENCE};
 
 /// A server on a port of its own, its address and its token.
-fn serve(hood: &Hood, more: &[&str]) -> (Child, String, String) {
+pub(crate) fn serve(hood: &Hood, more: &[&str]) -> (Child, String, String) {
     let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
     let mut server = hood.spawn(&args);
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
