@@ -68,7 +68,7 @@ impl Hood {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        ran(self.spawn(args).wait_with_output().unwrap())
+        ran(&self.spawn(args).wait_with_output().unwrap())
     }
 
     /// Runs what has to succeed, and gives its standard output without the last line feed.
@@ -86,7 +86,7 @@ impl Hood {
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
-        ran(output)
+        ran(&output)
     }
 
     /// Makes a sandbox and gives its name.
@@ -163,7 +163,7 @@ impl Drop for Hood {
     }
 }
 
-fn ran(output: Output) -> Ran {
+fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -174,7 +174,7 @@ fn ran(output: Output) -> Ran {
 pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
     if let Some(pid) = rustix::process::Pid::from_raw(pid) {
         // It may have gone by itself.
-        drop(rustix::process::kill_process(pid, signal).ok());
+        let _gone = rustix::process::kill_process(pid, signal).is_err();
     }
 }
 

@@ -19,3 +19,5 @@ mod identity;
 mod lifecycle;
 mod recovery;
 mod remote;
+mod screen;
+mod terminal;

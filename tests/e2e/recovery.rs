@@ -34,7 +34,6 @@ fn killed_at_every_point_of_a_life() {
         let ran = hood.run(&["run", "--name", "victim", "--timeout", "1m", "--", "echo", "alive"]);
         let died = server.wait_with_output().unwrap();
         assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
-        println!("{point}: {ran:?}");
 
         // What the interrupted client left is what the next server finds and can be asked about.
         hood.ok(&["rm", "-f", "victim"]);

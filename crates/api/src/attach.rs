@@ -92,6 +92,8 @@ pub enum ServerMessage {
     Started { command: Command },
     /// The command has taken (and keeps) stdin up to here.
     StdinAck { offset: u64 },
+    /// So many bytes of a stream are no longer kept: what follows comes after them.
+    Dropped { stream: Stream, bytes: u64 },
     /// It has ended; all its output was sent before.
     Exit(Exit),
     /// The last message: refused, or the session ended under the command.

@@ -28,7 +28,8 @@ const VCPUS_PER_PROCESSOR: u64 = 64;
 pub(crate) const MEMORY_MIB_PER_VCPU: u32 = 2048;
 pub(crate) const MEMORY_MIB_MIN: u32 = 128;
 pub(crate) const MEMORY_MIB_MAX: u32 = 256 * 1024;
-pub(crate) const VCPUS_MAX: u32 = 32;
+/// As many as a machine can have.
+pub(crate) const VCPUS_MAX: u32 = 8;
 /// How long a session lasts that asks for nothing else.
 pub(crate) const TIMEOUT_MS: u64 = 300_000;
 pub(crate) const TIMEOUT_MS_MIN: u64 = 1_000;

@@ -8,7 +8,7 @@ mod state;
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use commands::{Command, CommandError, Commands, Launch, Lost};
 pub(crate) use ending::end_of_state;
@@ -33,6 +33,8 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Stop,
+    /// Fetch what the guest wrote to its console into the file that keeps it.
+    FetchConsole(oneshot::Sender<()>),
 }
 
 /// A handle to a sandbox and its current session.
@@ -96,6 +98,15 @@ impl Sandbox {
         // An owner that is gone has nothing to stop.
         drop(self.mailbox.send(Ask::Stop).await);
         self.ended().await
+    }
+
+    /// Brings the file that keeps the machine's console up to date.
+    pub(crate) async fn fetch_console(&self) {
+        let (done, fetched) = oneshot::channel();
+        if self.mailbox.send(Ask::FetchConsole(done)).await.is_ok() {
+            // Without an owner the file is as it stays.
+            drop(fetched.await);
+        }
     }
 
     /// The files that the machine's console is kept in: while it lives, and afterwards.

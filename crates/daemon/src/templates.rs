@@ -106,15 +106,15 @@ impl Templates {
         notice: Notice<'_>,
     ) -> Result<Template, MakeError> {
         let key = warm_key(platform, shape, image);
-        self.get(&key, async {
+        let make = async {
             let bare = Box::pin(self.bare(platform, shape, notice)).await?;
             notice(&format!("making the template of image {}", image.name));
             let draft = self.folder.draft(&key, shape)?;
             let machine = self.thaw(platform, &bare, &draft, image).await?;
             let result = warm_up(&machine, image).await;
             self.save(machine, draft, result).await
-        })
-        .await
+        };
+        self.get(&key, Box::pin(make)).await
     }
 
     /// The bare template, made if need be.
@@ -125,7 +125,7 @@ impl Templates {
         notice: Notice<'_>,
     ) -> Result<Template, MakeError> {
         let key = Key::of(platform, shape, None);
-        self.get(&key, async {
+        let make = async {
             notice(&format!("booting a guest of {} MiB", shape.memory_mib));
             let draft = self.folder.draft(&key, shape)?;
             let scratch = self.scratch(&draft);
@@ -147,8 +147,8 @@ impl Templates {
                 MakeError::Boot(failures)
             })?;
             self.save(machine, draft, Ok(())).await
-        })
-        .await
+        };
+        self.get(&key, Box::pin(make)).await
     }
 
     /// Finds the template, or makes it while nobody else does: here or in another process.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::failure::{self, Failure};
+use crate::say;
 use crate::server::Server;
 use crate::signals::Signals;
 use crate::terminal;
@@ -236,19 +237,27 @@ impl<'a> Attached<'a> {
                 Received::Output(stream, data) => {
                     self.output.write(stream, &data).await?;
                     let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    match stream {
-                        Stream::Stdout => self.stdout_offset += length,
-                        Stream::Stderr => self.stderr_offset += length,
-                    }
+                    self.advance(stream, length);
                 }
                 Received::Message(ServerMessage::Started { .. }) => self.started = true,
                 Received::Message(ServerMessage::StdinAck { offset }) => outbox.acknowledge(offset),
+                Received::Message(ServerMessage::Dropped { stream, bytes }) => {
+                    say::note(&format!("{bytes} bytes of output are no longer kept"));
+                    self.advance(stream, bytes);
+                }
                 Received::Message(ServerMessage::Exit(exit)) => return Ok(exit),
                 Received::Message(ServerMessage::Error(refused)) => {
                     return Err(self.cut(first, refused));
                 }
             }
             self.lost_since = None;
+        }
+    }
+
+    fn advance(&mut self, stream: Stream, bytes: u64) {
+        match stream {
+            Stream::Stdout => self.stdout_offset += bytes,
+            Stream::Stderr => self.stderr_offset += bytes,
         }
     }
 

@@ -23,6 +23,7 @@ mod identity;
 mod key;
 mod machine;
 mod platform;
+mod port;
 mod process;
 mod qemu;
 mod qmp;
@@ -42,5 +43,6 @@ pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
+pub use port::AgentPort;
 pub use qemu::{FindError, Qemu, Version};
 pub use template::{Draft, Template, TemplateError, Templates};

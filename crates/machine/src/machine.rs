@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    BootFailure, Event, Exit, MachineId, Root, RunState, Shape, Step,
+    AgentPort, BootFailure, Event, Exit, MachineId, Root, RunState, Shape, Step,
     arguments::Parts,
     console::Console,
     process::{Leash, Process},
@@ -34,7 +33,7 @@ pub use restore::SaveError;
 
 /// The names of the sockets in a machine's folder.
 const CONTROL: &str = "control.sock";
-const AGENT: &str = "agent.sock";
+pub(crate) const AGENT: &str = "agent.sock";
 const QEMU_LOG: &str = "qemu.log";
 
 /// Events that are kept for a reader who is slow.
@@ -99,8 +98,7 @@ pub enum ControlError {
 pub struct Machine {
     id: MachineId,
     folder: PathBuf,
-    /// The folder, opened, so that its sockets have short names.
-    dir: OwnedFd,
+    agent: AgentPort,
     process: Process,
     qmp: Qmp,
     console: Arc<Console>,
@@ -125,10 +123,15 @@ impl Machine {
         self.process.pid()
     }
 
-    /// A new connection to the agent's port. One is served at a time: the next one is served when
-    /// the one before is closed.
+    /// A new connection to the agent's port.
     pub async fn agent(&self) -> io::Result<UnixStream> {
-        UnixStream::connect(sys::proc_path(self.dir.as_fd(), AGENT)).await
+        self.agent.connect().await
+    }
+
+    /// The way to the agent, for who does not hold the machine.
+    #[must_use]
+    pub fn agent_port(&self) -> AgentPort {
+        self.agent.clone()
     }
 
     /// The file that keeps what the guest wrote to its console, as far as it was fetched; older

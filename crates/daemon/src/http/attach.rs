@@ -196,14 +196,15 @@ async fn read_out(out: &mpsc::Sender<Message>, command: &Command, from: Offsets)
     let mut reader = command.log().await?.reader(from, Follow::ToTheEnd);
     while let Some(item) = reader.next().await? {
         let message = match item {
-            LogItem::Output { output, bytes, .. } => output_message(stream_of(output), &bytes),
-            LogItem::Dropped { output: _, bytes } => {
-                let note = format!("\n[{bytes} bytes of output are no longer kept]\n");
-                output_message(api::Stream::Stderr, note.as_bytes())
+            LogItem::Output { output, bytes, .. } => {
+                Message::Binary(output_message(stream_of(output), &bytes))
+            }
+            LogItem::Dropped { output, bytes } => {
+                text(&ServerMessage::Dropped { stream: stream_of(output), bytes })
             }
             LogItem::Ended(_) => break,
         };
-        if out.send(Message::Binary(message)).await.is_err() {
+        if out.send(message).await.is_err() {
             return Ok(false);
         }
     }
@@ -271,7 +272,7 @@ impl Input {
     async fn new(command: &Command, from: Option<u64>) -> Self {
         let mut input = Self { writer: command.stdin(), skip: 0, told: 0 };
         let Some(from) = from else { return Self { writer: None, ..input } };
-        if let Some(writer) = input.writer.as_ref().filter(|_| from > 0) {
+        if let Some(writer) = &input.writer {
             let has = writer.acknowledged().await.unwrap_or(from);
             input.skip = has.saturating_sub(from);
             input.told = from;

@@ -93,10 +93,9 @@ impl PlatformError {
         match self {
             Self::Image(_) => Code::ImageNotFound,
             Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
-            Self::Cache(_)
-            | Self::Initramfs(_)
-            | Self::Write { .. }
-            | Self::Closing => Code::Internal,
+            Self::Cache(_) | Self::Initramfs(_) | Self::Write { .. } | Self::Closing => {
+                Code::Internal
+            }
         }
     }
 }

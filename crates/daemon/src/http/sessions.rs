@@ -70,6 +70,7 @@ pub(crate) async fn console(
     Query400(query): Query400<ConsoleQuery>,
 ) -> Reply<Response> {
     let sandbox = find(&server, &id)?;
+    sandbox.fetch_console().await;
     let file = open_one_of(sandbox.consoles()).await;
     let stream = futures_util::stream::try_unfold((file, sandbox), move |(file, sandbox)| {
         next_piece(file, sandbox, query.follow.into())
@@ -115,6 +116,7 @@ async fn next_piece(
             _ = sandbox.ended() => {}
             () = tokio::time::sleep(CONSOLE_EVERY) => {}
         }
+        sandbox.fetch_console().await;
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{
 const MAILBOX: usize = 64;
 /// Guests have no other source of time, and their clocks drift under emulation.
 const CLOCK_EVERY: Duration = Duration::from_secs(600);
+/// A machine that does not answer is not waited for.
+const CONSOLE_DEADLINE: Duration = Duration::from_millis(500);
 const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
 
 type Preparing = Pin<Box<dyn Future<Output = Result<Prepared, PrepareError>> + Send>>;
@@ -139,6 +141,12 @@ impl Owner {
             let event = tokio::select! {
                 Some(ask) = self.mailbox.recv() => match ask {
                     Ask::Stop => Event::StopRequested,
+                    Ask::FetchConsole(done) => {
+                        self.fetch_console().await;
+                        // Who asked may have gone.
+                        let _gone = done.send(()).is_err();
+                        continue;
+                    }
                 },
                 outcome = option(&mut preparing), if preparing.is_some() => {
                     preparing = None;
@@ -229,6 +237,7 @@ impl Owner {
         self.session.stop_requested_at = Some(clock::now_ms());
         self.record().await;
         failpoint::pass("stop-recorded");
+        self.fetch_console().await;
         let agent = self.agent.send_replace(None);
         if let Some(machine) = self.machine.take() {
             machine.kill().await;
@@ -272,6 +281,15 @@ impl Owner {
             .filter(|_| matches!(self.state, State::Running))
             .map_or(u64::from(u32::MAX), |deadline| deadline.saturating_sub(clock::now_ms()));
         Instant::now() + Duration::from_millis(left)
+    }
+
+    async fn fetch_console(&self) {
+        let Some(machine) = &self.machine else { return };
+        match tokio::time::timeout(CONSOLE_DEADLINE, machine.fetch_console()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the console was not fetched"),
+            Err(_elapsed) => tracing::debug!("the console was not fetched in time"),
+        }
     }
 
     async fn set_clock(&self) {

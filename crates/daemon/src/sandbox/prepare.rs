@@ -129,11 +129,11 @@ async fn make(
 
 /// The agent of a machine, connected to again whenever the connection is lost.
 pub(crate) fn agent_of(context: &Context, machine: &Machine) -> Agent {
-    let port = machine.folder().join("agent.sock");
+    let port = machine.agent_port();
     Agent::spawn(
         move || {
             let port = port.clone();
-            async move { tokio::net::UnixStream::connect(port).await }
+            async move { port.connect().await }
         },
         context.instance,
     )

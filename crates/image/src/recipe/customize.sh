@@ -7,6 +7,9 @@ chroot "$root" useradd --uid 1000 --user-group --create-home --shell /bin/bash f
 echo 'fumehood ALL=(ALL:ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/fumehood"
 chmod 0440 "$root/etc/sudoers.d/fumehood"
 
+# The guest agent mounts the kernel's modules below it before anything can be written.
+mkdir -p "$root/usr/lib/modules"
+
 # The host's own of these do not belong in the image; the guest agent sets each sandbox's.
 rm -f "$root/etc/hostname" "$root/etc/resolv.conf" "$root/etc/machine-id"
 echo sandbox >"$root/etc/hostname"

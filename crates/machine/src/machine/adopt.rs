@@ -67,7 +67,7 @@ async fn connected(
     let machine = Machine {
         id: record.id,
         folder,
-        dir,
+        agent: AgentPort::new(dir),
         process,
         qmp,
         console,

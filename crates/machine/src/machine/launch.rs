@@ -123,7 +123,8 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
         Ok(Connected { qmp, console, events }) => {
             leash.release();
             let id = launch.id;
-            Ok(Machine { id, folder, dir, process, qmp, console, events, arguments, started })
+            let agent = AgentPort::new(dir);
+            Ok(Machine { id, folder, agent, process, qmp, console, events, arguments, started })
         }
         Err(error) => {
             let exit = process.last_breath().await;

@@ -100,8 +100,8 @@ async fn hear_out(said: Vec<Said>) {
         asked.spawn(async move {
             let start = StartCommand { stdin: Stdin::Stream, ..start };
             let Ok(command) = agent.start(start, writer, LONG).await else { return };
-            drop(command.stdin().unwrap().write(vec![0; 300_000].into()).await);
-            drop(command.exit().await);
+            command.stdin().unwrap().write(vec![0; 300_000].into()).await.ok();
+            command.exit().await.ok();
         });
     }
     for path in ["/a", "/b"] {
@@ -117,13 +117,13 @@ async fn hear_out(said: Vec<Said>) {
         drop(uploads.write_tar("/".into(), Owner::Keep, body).await);
     });
     for word in said {
-        let bytes = encode(&fake, word);
-        if let Some(bytes) = bytes {
-            // Where the host has hung up, the next connection is spoken to.
-            if fake.stream.write_all(&bytes).await.is_ok() {
-                continue;
-            }
+        if let Some(bytes) = encode(&fake, word)
+            && fake.stream.write_all(&bytes).await.is_ok()
+        {
+            continue;
         }
+        // One of the two has hung up: the next connection is spoken to.
+        drop(fake);
         fake = connections.recv().await.unwrap();
         fake.welcome().await;
     }
