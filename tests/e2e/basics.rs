@@ -86,6 +86,8 @@ fn what_cannot_run_is_said_before_anything_starts() {
     assert_eq!(ran.code, Some(242), "{ran:?}");
     let ran = hood.run(&["run", "--memory", "1000000", "--", "true"]);
     assert!(ran.code.is_some_and(|code| code > 240), "{ran:?}");
+    let ran = hood.run(&["run", "--memory", "262144", "--", "true"]);
+    assert_eq!(ran.code, Some(243), "more than this machine can bear: {ran:?}");
     let ran = hood.run(&["exec", "nobody", "--", "true"]);
     assert_eq!(ran.code, Some(242), "{ran:?}");
     hood.assert_nothing_left();

@@ -2,7 +2,7 @@
 
 use crate::hood::{Hood, kill, wait_until};
 
-fn ends_with(options: &[&str], script: &str, reason: &str) {
+fn ends_with(options: &[&str], script: &str, reason: &str) -> String {
     let hood = Hood::new();
     let name = hood.create(&[&["--timeout", "5m"], options].concat());
     // The command cannot end by itself: its session ends under it.
@@ -13,17 +13,20 @@ fn ends_with(options: &[&str], script: &str, reason: &str) {
         hood.end_reason(&name).is_some_and(|told| told.starts_with(reason))
     });
     assert!(hood.machines().is_empty());
+    let console = hood.ok(&["logs", "--console", &name]);
     hood.ok(&["rm", &name]);
     hood.assert_nothing_left();
+    console
 }
 
 #[test]
 fn a_kernel_panic() {
-    ends_with(
+    let console = ends_with(
         &[],
         "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 1000",
         "the guest's kernel panicked",
     );
+    assert!(console.contains("Kernel panic"), "its last words are kept: {console}");
 }
 
 #[test]

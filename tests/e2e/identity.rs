@@ -84,7 +84,12 @@ fn no_guest_can_change_what_it_was_cloned_from() {
     let ran = hood.run(&["exec", "--sudo", &name, "--", "sh", "-c", VANDAL]);
     assert!(ran.stdout.contains("314572800"), "it did dirty its memory: {ran:?}");
     hood.ok(&["rm", "-f", &name]);
-    assert_eq!(digests(), before);
+    // Other tests may make templates of other shapes meanwhile.
+    let after = digests();
+    for (path, digest) in &before {
+        let now = after.iter().find(|(other, _)| other == path).map(|(_, digest)| digest);
+        assert_eq!(now, Some(digest), "{}", path.display());
+    }
     assert_eq!(hood.ok(&["run", "--", "python3", "-c", "print(1)"]), "1");
 }
 

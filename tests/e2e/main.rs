@@ -20,4 +20,5 @@ mod lifecycle;
 mod recovery;
 mod remote;
 mod screen;
+mod templates;
 mod terminal;
