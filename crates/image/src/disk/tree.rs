@@ -124,9 +124,10 @@ impl Tree {
     /// that is there already is replaced, here as in the other `put`s. Missing parents are made.
     pub fn put_directory(&mut self, path: &TreePath, meta: Meta) -> Result<(), TreeError> {
         if let Some(present) = self.find(path)
-            && let Node { meta: old, kind: Kind::Directory(_) } = &mut self.nodes[present.0]
+            && matches!(self.node(present).kind, Kind::Directory(_))
         {
-            *old = meta;
+            self.charge(attribute_bytes(&meta))?;
+            self.nodes[present.0].meta = meta;
             return Ok(());
         }
         self.insert(path, Node { meta, kind: Kind::Directory(BTreeMap::new()) })
@@ -267,12 +268,11 @@ impl Tree {
 
     fn insert(&mut self, path: &TreePath, node: Node) -> Result<(), TreeError> {
         let name = path.names().last().map_or(0, String::len);
-        let attributes: usize = node.meta.xattrs.iter().map(|(k, v)| k.len() + v.len()).sum();
         let target = match &node.kind {
             Kind::Special(Special::Symlink(target)) => target.len(),
             Kind::Directory(_) | Kind::File(_) | Kind::Special(_) => 0,
         };
-        self.charge(name + attributes + target)?;
+        self.charge(name + attribute_bytes(&node.meta) + target)?;
         let id = self.push(node);
         self.enter(path, id)
     }
@@ -344,6 +344,12 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// What the attributes cost to hold, each more than its text: there may be many short ones.
+fn attribute_bytes(meta: &Meta) -> usize {
+    const ATTRIBUTE_BYTES: usize = 64;
+    meta.xattrs.iter().map(|(name, value)| ATTRIBUTE_BYTES + name.len() + value.len()).sum()
 }
 
 /// The fault that the first `depth` names of `path` are no directory.

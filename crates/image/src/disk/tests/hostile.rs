@@ -172,6 +172,19 @@ fn limits_hold() {
         stream.link(EntryType::Link, &format!("l{index}"), "a");
     }
     limited(&mut stream, "names and attributes");
+    // One global header gives its attributes to every directory, also to those that are there.
+    let mut stream = Stream::default();
+    stream.add(EntryType::Directory, "d", b"");
+    stream.records(EntryType::XGlobalHeader, &[("SCHILY.xattr.user.a", &[b'x'; 4000])]);
+    stream.add(EntryType::Directory, "d", b"").add(EntryType::Directory, "d", b"");
+    limited(&mut stream, "names and attributes");
+    // Short attributes cost more than their texts.
+    let mut stream = Stream::default();
+    let names: Vec<_> = (0..80).map(|n| format!("SCHILY.xattr.user.{n:02}")).collect();
+    let records: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    stream.pax(&records).add(EntryType::Regular, "a", b"");
+    stream.pax(&records).add(EntryType::Regular, "b", b"");
+    limited(&mut stream, "names and attributes");
     // A size that no content follows must not be believed.
     let mut stream = Stream::default();
     stream.pax(&[("size", b"18446744073709551615")]).add(EntryType::Regular, "a", b"");
