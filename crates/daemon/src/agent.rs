@@ -92,9 +92,8 @@ pub enum AgentError {
 }
 
 impl Agent {
-    /// Begins to connect, again whenever the connection is lost. `instance` is drawn at random by
-    /// each server process.
-    pub fn spawn<C, F>(connect: C, instance: u64) -> Self
+    /// Begins to connect, again whenever the connection is lost.
+    pub fn spawn<C, F>(connect: C) -> Self
     where
         C: FnMut() -> F + Send + 'static,
         F: Future<Output = io::Result<UnixStream>> + Send + 'static,
@@ -104,7 +103,7 @@ impl Agent {
         let (close, wake) = (CancellationToken::new(), Arc::<Wake>::default());
         let ends =
             Ends { wake: Arc::clone(&wake), mailbox: asked, close: close.clone(), status: seen };
-        tokio::spawn(Session::new(instance, ends).run(connect));
+        tokio::spawn(Session::new(ends).run(connect));
         Self { mailbox, status, close, wake, transfer: Arc::default() }
     }
 
@@ -210,7 +209,7 @@ impl Agent {
         within: Duration,
     ) -> Result<(Stat, Download), AgentError> {
         let incoming = Incoming::of_transfer(self.wake(), stream);
-        let download = Download { incoming: Arc::clone(&incoming) };
+        let download = Download::new(Arc::clone(&incoming));
         let asked = self.ask(request, Opens::Download(stream, incoming));
         let Response::Reading(stat) = in_time(within, asked).await? else {
             return Err(AgentError::Confused);

@@ -16,8 +16,6 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     pub(crate) store: Store,
     pub(crate) templates: Templates,
-    /// Drawn at random by each server process; agents tell servers apart by it.
-    pub(crate) instance: u64,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -36,7 +34,6 @@ impl Context {
             paths,
             store,
             templates,
-            instance: u64::from_le_bytes(crate::ids::random()),
             host_boot: host_boot.unwrap_or_default().trim().to_owned(),
             agent_program,
             platform: OnceCell::new(),

@@ -266,5 +266,5 @@ fn agent_over(stream: UnixStream) -> Agent {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     };
-    Agent::spawn(connect, u64::from_le_bytes(crate::ids::random()))
+    Agent::spawn(connect)
 }

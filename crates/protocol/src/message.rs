@@ -14,8 +14,8 @@ pub const VERSION: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     pub version: u16,
-    /// Drawn at random by each host process. File transfers of another instance are dropped;
-    /// commands are kept.
+    /// Drawn at random by whoever numbers requests and transfers from the start. Transfers and
+    /// answers of another instance are dropped; commands are kept.
     pub instance: u64,
 }
 

@@ -75,6 +75,8 @@ pub(super) enum Status {
 
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Tells this task from those before it: requests and transfers are numbered from the start by
+    /// each, and the agent remembers what it answered.
     instance: u64,
     ends: Ends,
     requests: Requests,
@@ -122,9 +124,9 @@ enum Stop {
 }
 
 impl Session {
-    pub(super) fn new(instance: u64, ends: Ends) -> Self {
+    pub(super) fn new(ends: Ends) -> Self {
         Self {
-            instance,
+            instance: u64::from_le_bytes(crate::ids::random()),
             ends,
             requests: Requests::default(),
             streams: Streams::default(),
@@ -314,9 +316,13 @@ impl Session {
             }
             Body::Data(data) => self.streams.on_data(&data),
             Body::Ack(ack) => self.streams.on_ack(&ack),
-            // Of what is not answered yet, the answer tells.
-            Body::Reset(reset) if self.requests.opens(reset.stream) => {}
-            Body::Reset(reset) => self.streams.on_reset(reset.stream),
+            Body::Reset(reset) => {
+                self.streams.on_outgoing_reset(reset.stream);
+                // Of what is to come in, the answer tells, if there is none yet.
+                if !self.requests.opens(reset.stream) {
+                    self.streams.on_incoming_reset(reset.stream);
+                }
+            }
             // Only we say these.
             Body::Hello(_) | Body::Request { .. } => {}
         }

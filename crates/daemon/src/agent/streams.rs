@@ -154,13 +154,17 @@ impl Streams {
         self.queue(ack.stream);
     }
 
-    /// The agent gave a stream up.
-    pub(super) fn on_reset(&mut self, stream: StreamId) {
-        if let Some(incoming) = self.incoming.get(&stream) {
-            incoming.on_reset(stream);
-        }
+    /// The agent takes no more.
+    pub(super) fn on_outgoing_reset(&self, stream: StreamId) {
         if let Some(outgoing) = self.outgoing.get(&stream) {
             outgoing.close();
+        }
+    }
+
+    /// The agent sends no more.
+    pub(super) fn on_incoming_reset(&self, stream: StreamId) {
+        if let Some(incoming) = self.incoming.get(&stream) {
+            incoming.on_reset(stream);
         }
     }
 

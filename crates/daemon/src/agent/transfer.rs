@@ -19,7 +19,9 @@ use super::{
 /// Content on its way out of the guest. Dropped before its end, the agent stops sending.
 #[derive(Debug)]
 pub struct Download {
-    pub(super) incoming: Arc<Incoming>,
+    incoming: Arc<Incoming>,
+    /// That it was cut short is said once.
+    is_over: bool,
 }
 
 /// What a tar stream left in the guest.
@@ -29,16 +31,28 @@ pub struct Written {
     pub bytes: u64,
 }
 
+impl Download {
+    pub(super) fn new(incoming: Arc<Incoming>) -> Self {
+        Self { incoming, is_over: false }
+    }
+}
+
 impl Stream for Download {
     type Item = io::Result<Bytes>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
         self.incoming.poll_take(context).map(|taken| match taken {
             Some(batch) => {
                 self.incoming.handled(&batch);
                 Some(Ok(batch.into_bytes()))
             }
-            None => self.incoming.completed().err().map(|over| Err(cut_short(over))),
+            None => {
+                self.is_over = true;
+                self.incoming.completed().err().map(|over| Err(cut_short(over)))
+            }
         })
     }
 }

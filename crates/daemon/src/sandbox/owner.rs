@@ -85,7 +85,7 @@ impl Owner {
         match adopted {
             Adopted::Machine(machine) => {
                 owner.state = State::Running;
-                let agent = agent_of(context, &machine);
+                let agent = agent_of(&machine);
                 owner.commands.adopt(&agent).await;
                 owner.machine = Some(*machine);
                 owner.agent.send_replace(Some(agent));

@@ -78,7 +78,7 @@ pub(crate) async fn prepare(
     let mut attempt = 1;
     loop {
         let made = make(context, &template, &image, &folder).await?;
-        let agent = agent_of(context, &made);
+        let agent = agent_of(&made);
         match claim(&agent, sandbox, &image).await {
             Ok(()) => {
                 failpoint::pass("machine-claimed");
@@ -128,15 +128,12 @@ async fn make(
 }
 
 /// The agent of a machine, connected to again whenever the connection is lost.
-pub(crate) fn agent_of(context: &Context, machine: &Machine) -> Agent {
+pub(crate) fn agent_of(machine: &Machine) -> Agent {
     let port = machine.agent_port();
-    Agent::spawn(
-        move || {
-            let port = port.clone();
-            async move { port.connect().await }
-        },
-        context.instance,
-    )
+    Agent::spawn(move || {
+        let port = port.clone();
+        async move { port.connect().await }
+    })
 }
 
 async fn claim(

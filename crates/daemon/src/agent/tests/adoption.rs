@@ -55,7 +55,7 @@ async fn a_killed_server_loses_nothing() {
     let server = Server::start();
     let agent = server.handle().spawn({
         let socket = guest.socket();
-        async move { Agent::spawn(move || UnixStream::connect(socket.clone()), 2) }
+        async move { Agent::spawn(move || UnixStream::connect(socket.clone())) }
     });
     let agent = agent.await.unwrap();
     let (mut log, writer) = CommandLog::create(&folder).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_killed_server_loses_nothing() {
         server = Server::start();
         let socket = guest.socket();
         let takes_over = async move {
-            let agent = Agent::spawn(move || UnixStream::connect(socket.clone()), 2 + n);
+            let agent = Agent::spawn(move || UnixStream::connect(socket.clone()));
             agent.adopt(CommandId(1), Stdin::Null, writer).await.unwrap()
         };
         command = server.handle().spawn(takes_over).await.unwrap();
@@ -92,7 +92,7 @@ async fn input_goes_on_where_the_agent_stands() {
     wait_for(&log, 6).await;
     agent.close().await;
     assert!(matches!(command.exit().await, Err(CommandLost::Gone)));
-    let agent = guest.host(2);
+    let agent = guest.host();
     let Opened { log, writer } = reopen(guest.dir.path().join("1")).await;
     let command = agent.adopt(CommandId(1), Stdin::Stream, writer.unwrap()).await.unwrap();
     let stdin = command.stdin().unwrap();
@@ -116,7 +116,7 @@ async fn an_end_that_nobody_heard_is_learnt() {
     agent.close().await;
     std::fs::write(&gate, "while you were away").unwrap();
     let Opened { log, writer } = reopen(guest.dir.path().join("1")).await;
-    let agent = guest.host(2);
+    let agent = guest.host();
     let command = agent.adopt(CommandId(1), Stdin::Null, writer.unwrap()).await.unwrap();
     assert_eq!(command.exit().await.unwrap().code, 9);
     assert_eq!(outputs(&log).await.0, b"ready\nwhile you were away");

@@ -43,7 +43,7 @@ async fn what_cannot_be_started_is_refused() {
     // Its readers are not kept waiting.
     let mut reader = log.reader(Offsets::default(), Follow::ToTheEnd);
     assert_eq!(reader.next().await.unwrap(), None);
-    assert_eq!(forgotten(&agent).await, []);
+    assert_eq!(remembered(&agent).await, []);
 }
 
 #[tokio::test]
@@ -53,15 +53,14 @@ async fn an_ended_command_is_forgotten_by_the_agent() {
     let (_log, writer) = new_log(&guest.dir, 1).await;
     let command = agent.start(shell(1, "echo x"), writer, LONG).await.unwrap();
     command.exit().await.unwrap();
-    let gone = async { while !forgotten(&agent).await.is_empty() {} };
+    let gone = async { while !remembered(&agent).await.is_empty() {} };
     timeout(LONG, gone).await.expect("it is remembered");
 }
 
-async fn forgotten(agent: &Agent) -> Vec<CommandState> {
-    match agent.request(Request::Commands, LONG).await.unwrap() {
-        Response::Commands(states) => states,
-        other => panic!("{other:?}"),
-    }
+async fn remembered(agent: &Agent) -> Vec<CommandState> {
+    let answer = agent.request(Request::Commands, LONG).await.unwrap();
+    let Response::Commands(states) = answer else { panic!("{answer:?}") };
+    states
 }
 
 #[tokio::test]
@@ -148,29 +147,26 @@ async fn a_reader_that_stalls_stalls_one_command_alone() {
     assert_eq!(flood.exit().await.unwrap().code, 137);
 }
 
+/// In bytes of the flood and not in time, so that a busy host changes nothing.
 #[tokio::test]
-async fn a_flood_does_not_delay_another_commands_first_byte() {
+async fn a_flood_does_not_hold_up_what_is_said_beside_it() {
     let guest = Guest::start().await;
     let agent = guest.live().await;
     let (flooded, writer) = new_log(&guest.dir, 1).await;
     let flood = agent.start(shell(1, "cat /dev/zero"), writer, LONG).await.unwrap();
-    let flows = async {
-        while flooded.offsets().stdout < 10 << 20 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(LONG, flows).await.unwrap();
-    let mut waits = Vec::new();
-    for number in 2..12 {
-        let (_log, writer) = new_log(&guest.dir, number).await;
-        let began = Instant::now();
-        let command = agent.start(shell(number, "echo x"), writer, LONG).await.unwrap();
-        command.exit().await.unwrap();
-        waits.push(began.elapsed());
+    let mut most = 0;
+    for n in 1..=50 {
+        let flows = async {
+            while flooded.offsets().stdout < n << 20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, flows).await.expect("there is no flood");
+        let before = flooded.offsets().stdout;
+        agent.request(Request::Ping, LONG).await.unwrap();
+        most = most.max(flooded.offsets().stdout - before);
     }
-    waits.sort();
-    // The whole of a command, start to exit; two cores are shared with the flood and its log.
-    assert!(waits[5] < Duration::from_millis(50), "{waits:?}");
+    assert!(most < 4 << 20, "{most} bytes of the flood came before an answer");
     flood.signal(9, LONG).await.unwrap();
     flood.exit().await.unwrap();
 }

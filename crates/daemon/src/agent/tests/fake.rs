@@ -29,7 +29,7 @@ pub(super) fn host() -> (Agent, Connections) {
             Ok(near)
         }
     };
-    (Agent::spawn(connect, 1), connections)
+    (Agent::spawn(connect), connections)
 }
 
 /// A host and the agent that it has just greeted.

@@ -1,7 +1,7 @@
 //! Whatever an agent says: no panic, and nobody waits for ever.
 
 use proptest::prelude::*;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{fake::Fake, *};
 
@@ -122,8 +122,9 @@ async fn hear_out(said: Vec<Said>) {
         {
             continue;
         }
-        // One of the two has hung up: the next connection is spoken to.
-        drop(fake);
+        // One of the two hangs up, after all was heard; the next connection is spoken to.
+        fake.stream.shutdown().await.ok();
+        while fake.stream.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {}
         fake = connections.recv().await.unwrap();
         fake.welcome().await;
     }

@@ -34,9 +34,9 @@ impl Guest {
     }
 
     /// A host of this agent.
-    pub(super) fn host(&self, instance: u64) -> Agent {
+    pub(super) fn host(&self) -> Agent {
         let socket = self.socket();
-        Agent::spawn(move || UnixStream::connect(socket.clone()), instance)
+        Agent::spawn(move || UnixStream::connect(socket.clone()))
     }
 
     /// A host whose connections are cut after so many bytes of the agent's, one after another.
@@ -53,12 +53,12 @@ impl Guest {
                 Ok(near)
             }
         };
-        Agent::spawn(connect, 1)
+        Agent::spawn(connect)
     }
 
     /// Ready for commands.
     pub(super) async fn live(&self) -> Agent {
-        let agent = self.host(1);
+        let agent = self.host();
         claim(&agent).await;
         agent
     }
