@@ -273,7 +273,7 @@ impl Input {
         let mut input = Self { writer: command.stdin(), skip: 0, told: 0 };
         let Some(from) = from else { return Self { writer: None, ..input } };
         if let Some(writer) = &input.writer {
-            let has = writer.acknowledged().await.unwrap_or(from);
+            let has = writer.written().await.unwrap_or(from);
             input.skip = has.saturating_sub(from);
             input.told = from;
         }
