@@ -16,6 +16,8 @@ use std::{
 use rustix::{io::FdFlags, time::ClockId};
 use tokio::io::{Interest, unix::AsyncFd};
 
+mod calls;
+
 /// A process to be started on its own: own session, own folder, confined, and outliving us.
 #[derive(Debug)]
 pub(crate) struct Detached<'a> {
@@ -44,7 +46,8 @@ pub(crate) fn spawn(detached: Detached<'_>) -> io::Result<u32> {
         rustix::process::setsid()?;
         inherit.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))?;
         rustix::thread::set_no_new_privs(true)?;
-        ruleset.as_ref().map_or(Ok(()), |ruleset| restrict_self(ruleset.as_raw_fd()))
+        ruleset.as_ref().map_or(Ok(()), |ruleset| restrict_self(ruleset.as_raw_fd()))?;
+        calls::deny()
     };
     // SAFETY: the closure runs in the child between fork and exec and makes system calls only: it
     // neither allocates nor takes a lock.
