@@ -103,13 +103,15 @@ pub fn strays(root: &Path) -> Vec<Stray> {
 fn stray(pid: u32) -> Option<Stray> {
     let start_time = start_time(pid).ok()?;
     let id = id_of(pid)?;
+    Some(Stray { pid, id: Some(id), folder: folder_of(pid)?, start_time })
+}
+
+/// The folder that the process works in.
+pub(crate) fn folder_of(pid: u32) -> Option<PathBuf> {
     let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     // What the kernel says of a folder that has been removed under the process.
-    let folder = folder
-        .to_str()
-        .and_then(|text| text.strip_suffix(" (deleted)"))
-        .map_or_else(|| folder.clone(), PathBuf::from);
-    Some(Stray { pid, id: Some(id), folder, start_time })
+    let known = folder.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Some(known.unwrap_or(folder))
 }
 
 impl Stray {

@@ -250,9 +250,16 @@ async fn a_machine_is_found_again_after_its_starter_is_gone() {
     assert_eq!(Guest::over(machine.agent().await.unwrap()).ask("sum").await, sum);
     drop(machine);
 
-    // The record as it is when the starter was killed before it could write the process down.
     let record = folder.join("machine.json");
     let whole = std::fs::read_to_string(&record).unwrap();
+
+    // A QEMU that its guest has taken over writes another machine's record into its own folder.
+    let other = bench.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("machine.json"), &whole).unwrap();
+    assert!(matches!(Machine::adopt(&other).await, Ok(Adoption::Gone)));
+
+    // The record as it is when the starter was killed before it could write the process down.
     std::fs::write(&record, format!("{{\"id\":\"{id}\",\"process\":null}}")).unwrap();
     let machine = adopted().await;
     assert_eq!(machine.pid(), pid);

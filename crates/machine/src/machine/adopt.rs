@@ -3,7 +3,10 @@
 use rustix::fs::{Mode, OFlags, open};
 
 use super::{launch::Connected, record::Record, *};
-use crate::{identity::id_of, strays};
+use crate::{
+    identity::{folder_of, id_of},
+    strays,
+};
 
 /// What looking for a recorded machine showed.
 #[derive(Debug)]
@@ -52,8 +55,12 @@ fn find(record: &Record, folder: &Path) -> io::Result<Option<Process>> {
             }
         }
     };
-    // Asked with the pidfd open: what is said of the pid is said of the process that we hold.
-    Ok(process.filter(|process| id_of(process.pid()) == Some(record.id)))
+    // Asked with the pidfd open: what is said of the pid is said of the process that we hold. The
+    // record is where the machine's own QEMU can write: it must not lead to another machine's.
+    Ok(process.filter(|process| {
+        id_of(process.pid()) == Some(record.id)
+            && folder_of(process.pid()).as_deref() == Some(folder)
+    }))
 }
 
 async fn connected(
