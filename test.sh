@@ -24,5 +24,6 @@ cache=${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}
 FUMEHOOD_TEST_KERNEL=$(find "$cache" -name vmlinux -path '*kernels*' | sort | tail -n 1)
 export FUMEHOOD_TEST_KERNEL FUMEHOOD_TEST_BINARY=$fumehood FUMEHOOD_TEST_CACHE=$cache
 
+step "building the guest agent for its tests" cargo build --quiet --locked -p guest
 step "unit and integration tests" cargo test --quiet --locked --workspace --exclude tests
 step "end-to-end tests on real guests" cargo test --quiet --locked -p tests -- --test-threads=2

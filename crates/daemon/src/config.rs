@@ -77,13 +77,49 @@ impl Paths {
         self.cache.join("pieces")
     }
 
-    /// Makes the folders, for this user alone.
+    /// Makes the folders, for this user alone; a state folder that others could look into is closed.
     pub fn make(&self) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         let all =
             [self.machines(), self.sessions(), self.failures(), self.templates(), self.pieces()];
-        all.iter().try_for_each(|folder| builder.create(folder))
+        all.iter().try_for_each(|folder| builder.create(folder))?;
+        close(&self.state)
+    }
+}
+
+/// Who can open the socket in the state folder owns the server: the folder has to be this user's,
+/// and nobody else's to look into.
+fn close(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let found = std::fs::metadata(folder)?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        let text = format!("{} belongs to another user", folder.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, text));
+    }
+    if found.mode() & 0o077 != 0 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_state_folder_that_others_could_look_into_is_closed() {
+        let place = tempfile::tempdir().unwrap();
+        let state = place.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = Paths::new(state.clone(), place.path().join("cache"));
+        paths.make().unwrap();
+        for folder in [state, paths.machines(), paths.sessions(), paths.templates()] {
+            assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        }
     }
 }

@@ -30,4 +30,12 @@ impl Signals {
             _ = self.hang_up.recv() => Signal::HUP.as_raw(),
         }
     }
+
+    /// Resolves when somebody asks again: a window that closes hangs up more than once.
+    pub(crate) async fn insisted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -122,7 +122,7 @@ pub struct Warm {
 }
 
 /// Gives a clone its own identity. The host makes all of it anew for every claim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     pub hostname: String,
     pub machine_id: [u8; 16],
@@ -134,6 +134,13 @@ pub struct Claim {
     pub cwd: String,
     /// Environment of every command, under its own.
     pub env: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Claim {
+    /// Without the environment: it may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
 }
 
 /// Seed of the kernel's random generator. It is a secret: it cannot be printed.

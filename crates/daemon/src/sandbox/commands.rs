@@ -4,7 +4,7 @@ mod command;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,7 +32,6 @@ use crate::{
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What is to be run.
-#[derive(Debug)]
 pub(crate) struct Launch {
     /// The id that the client chose, if it did.
     pub(crate) id: Option<CommandName>,
@@ -44,6 +43,13 @@ pub(crate) struct Launch {
     pub(crate) stdin: Stdin,
     pub(crate) io: Io,
     pub(crate) timeout_ms: Option<u64>,
+}
+
+impl fmt::Debug for Launch {
+    /// Without the environment and the arguments: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! Our stdin as pieces. A thread reads it, since a terminal or file cannot be awaited.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::thread;
 
 use bytes::Bytes;
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc;
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -13,11 +14,12 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) fn read() -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(1);
     thread::spawn(move || {
+        let from_terminal = io::stdin().is_terminal();
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
             match rustix::io::read(io::stdin(), &mut buffer) {
                 Err(rustix::io::Errno::INTR) => {}
-                // A terminal that is gone reads as an error; for the command it is the end.
+                Ok(0) | Err(_) if from_terminal && !io::stdin().is_terminal() => hang_up(),
                 Ok(0) | Err(_) => return,
                 Ok(length) => {
                     let piece = Bytes::copy_from_slice(&buffer[..length]);
@@ -29,4 +31,13 @@ pub(crate) fn read() -> mpsc::Receiver<Bytes> {
         }
     });
     receiver
+}
+
+/// A terminal that is gone is a hang-up and no end: a shell that hears of an end first leaves its
+/// jobs running. The signal goes only to those of the terminal's session, so we send our own.
+fn hang_up() -> ! {
+    kill_process(getpid(), Signal::HUP).ok();
+    loop {
+        thread::park();
+    }
 }

@@ -130,12 +130,12 @@ impl Job<'_> {
         };
         tokio::select! {
             () = removing => {}
-            _ = signals.next() => say::note(&format!("sandbox {} may be left", self.name)),
+            () = signals.insisted() => say::note(&format!("sandbox {} may be left", self.name)),
         }
         Err(Failure::silent(Exit::Signal(signal)))
     }
 
-    /// Removes the sandbox; an interrupt meanwhile is the second one, or wants no waiting either.
+    /// Removes the sandbox; an interrupt meanwhile wants no waiting either.
     async fn remove(&self, signals: &mut Signals) {
         let removing = async {
             let mut removed = self.server.client().delete(self.name).await;
@@ -148,7 +148,7 @@ impl Job<'_> {
         };
         tokio::select! {
             () = removing => {}
-            _ = signals.next() => say::note(&format!("sandbox {} may be left", self.name)),
+            () = signals.insisted() => say::note(&format!("sandbox {} may be left", self.name)),
         }
     }
 
