@@ -9,10 +9,6 @@ pub(crate) mod apt;
 /// What kernel and default image are made from, on whatever host.
 pub(crate) const SUITE: &str = "trixie";
 
-/// Debian's own addresses, where the host's apt knows none (as on Ubuntu).
-pub(crate) const PUBLIC_ARCHIVE: &str = "http://deb.debian.org/debian";
-const PUBLIC_SECURITY: &str = "http://deb.debian.org/debian-security";
-
 /// Newer releases of the package have the first name.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
@@ -31,22 +27,24 @@ pub(crate) struct Sources {
 pub enum SourcesError {
     #[error("Debian's keys are missing; they are in the package debian-archive-keyring")]
     Keyring,
+    #[error("the host's apt has no mirror of Debian; add one to its sources")]
+    NoMirror,
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
 
 impl Sources {
-    /// The mirrors that the host's apt uses for Debian, or else Debian's own.
+    /// The mirrors that the host's apt uses for Debian.
     pub(crate) fn of_host() -> Result<Self, SourcesError> {
         let found = KEYRINGS.into_iter().find(|path| Path::new(path).exists());
         let keyring = found.ok_or(SourcesError::Keyring)?;
         let format = "$(LABEL)\t$(SITE)";
         let arguments = ["indextargets", "--format", format, "Created-By: Packages"];
         let targets = APT_GET.run(Path::new("/"), arguments)?;
-        Ok(Self::choose(&targets, keyring))
+        Self::choose(&targets, keyring).ok_or(SourcesError::NoMirror)
     }
 
-    fn choose(targets: &str, keyring: &'static str) -> Self {
+    fn choose(targets: &str, keyring: &'static str) -> Option<Self> {
         let site = |wanted: &str| {
             let mut lines = targets.lines().filter_map(|line| line.split_once('\t'));
             // A site goes into a line of sources, so it must be one word.
@@ -54,14 +52,7 @@ impl Sources {
             let found = lines.find(|(label, site)| *label == wanted && usable(site));
             found.map(|(_, site)| site.to_owned())
         };
-        match site("Debian") {
-            Some(archive) => Self { archive, security: site("Debian-Security"), keyring },
-            None => Self {
-                archive: PUBLIC_ARCHIVE.to_owned(),
-                security: Some(PUBLIC_SECURITY.to_owned()),
-                keyring,
-            },
-        }
+        Some(Self { archive: site("Debian")?, security: site("Debian-Security"), keyring })
     }
 
     /// In the form of a `sources.list`.

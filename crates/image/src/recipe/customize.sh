@@ -24,21 +24,11 @@ ff02::2		ip6-allrouters
 END
 echo 'LANG=C.UTF-8' >"$root/etc/default/locale"
 
-# The mirror that the image was made from is the host's affair.
-rm -f "$root/etc/apt/sources.list" "$root/etc/apt/apt.conf.d/99mmdebstrap"
-cat >"$root/etc/apt/sources.list.d/debian.sources" <<'END'
-Types: deb
-URIs: http://deb.debian.org/debian
-Suites: trixie trixie-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: http://deb.debian.org/debian-security
-Suites: trixie-security
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-END
+# The image goes on with the mirror that it was made from, unless its address holds a password.
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
+if grep -qE '://[^/ ]*@' "$root/etc/apt/sources.list"; then
+    : >"$root/etc/apt/sources.list"
+fi
 echo 'Acquire::Languages "none";' >"$root/etc/apt/apt.conf.d/90fumehood"
 
 # What differs from build to build and is of no use. Never what is in $root/tmp: mmdebstrap keeps
