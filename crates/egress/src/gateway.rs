@@ -1,0 +1,1 @@
+//! The gateway process: the far end of one guest's network card, and the only way out.
