@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
+    /// Counts up from 1 within a session; set when the event is written.
+    pub seq: u64,
     /// Milliseconds since 1970.
     pub at: u64,
     pub decision: Decision,
@@ -57,7 +59,7 @@ pub enum Decision {
     Note,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Dns,
@@ -79,6 +81,7 @@ impl Event {
     #[must_use]
     pub fn new(at: u64, decision: Decision, kind: Kind, rule: impl Into<String>) -> Self {
         Self {
+            seq: 0,
             at,
             decision,
             kind,

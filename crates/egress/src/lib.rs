@@ -6,6 +6,7 @@
 //! sockets. Everything a guest sends is hostile until it has been parsed into one of the types here.
 
 pub mod address;
+mod clock;
 pub mod control;
 pub mod event;
 pub mod gateway;

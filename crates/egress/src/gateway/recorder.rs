@@ -1,0 +1,228 @@
+//! The audit log: every decision, a line each, in two files that take turns.
+//!
+//! The files are opened by who starts the gateway; in here nothing is opened. When the one in use
+//! is full, the other one is emptied and taken, so the newest half is always there. Denials that
+//! are alike and come fast are counted instead of written, so that a guest cannot wash out what it
+//! did before.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::event::{Decision, Event, Kind};
+
+/// How large each of the two files becomes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Denials alike within this time are one line.
+const ALIKE: Duration = Duration::from_secs(10);
+/// As many kinds of denial are told apart at a time.
+const ALIKE_MAX: usize = 256;
+
+/// Writes events down. Clones write to the same log.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    log: Rc<RefCell<Log>>,
+    written: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Log {
+    files: [File; 2],
+    current: usize,
+    bytes: u64,
+    seq: u64,
+    alike: HashMap<Alike, Counted>,
+}
+
+/// By what denials are alike.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Alike(Kind, String, Option<String>, Option<String>);
+
+#[derive(Debug)]
+struct Counted {
+    since: Instant,
+    left_out: u64,
+}
+
+impl Recorder {
+    /// Goes on with the logs as they are.
+    pub(crate) fn open(files: [File; 2]) -> io::Result<Self> {
+        let last = [last_seq(&files[0])?, last_seq(&files[1])?];
+        let current = usize::from(last[0] < last[1]);
+        let bytes = (&files[current]).seek(SeekFrom::End(0))?;
+        let seq = last[0].max(last[1]);
+        let log = Log { files, current, bytes, seq, alike: HashMap::new() };
+        Ok(Self { log: Rc::new(RefCell::new(log)), written: watch::Sender::new(seq) })
+    }
+
+    /// Writes the event, or counts it if it is one of many alike.
+    pub(crate) fn tell(&self, event: Event) {
+        let mut log = self.log.borrow_mut();
+        if let Some(event) = log.admit(event) {
+            log.write(event);
+        }
+        let seq = log.seq;
+        drop(log);
+        self.written.send_if_modified(|last| std::mem::replace(last, seq) != seq);
+    }
+
+    /// The number of the last event written; changes are news for who follows.
+    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+}
+
+impl Log {
+    fn admit(&mut self, mut event: Event) -> Option<Event> {
+        if event.decision != Decision::Deny {
+            return Some(event);
+        }
+        let reason = event.reason.clone();
+        let target = event.host.clone().or_else(|| event.address.map(|to| to.ip().to_string()));
+        let alike = Alike(event.kind, event.rule.clone(), target, reason);
+        let now = Instant::now();
+        if let Some(counted) = self.alike.get_mut(&alike) {
+            if now.duration_since(counted.since) < ALIKE {
+                counted.left_out += 1;
+                return None;
+            }
+            event.repeated = Some(std::mem::take(&mut counted.left_out)).filter(|&n| n > 0);
+            counted.since = now;
+            return Some(event);
+        }
+        if self.alike.len() == ALIKE_MAX {
+            self.alike.retain(|_, counted| now.duration_since(counted.since) < ALIKE);
+        }
+        if self.alike.len() < ALIKE_MAX {
+            self.alike.insert(alike, Counted { since: now, left_out: 0 });
+        }
+        Some(event)
+    }
+
+    fn write(&mut self, mut event: Event) {
+        self.seq += 1;
+        event.seq = self.seq;
+        let Ok(mut line) = serde_json::to_vec(&event) else { return };
+        line.push(b'\n');
+        let length = line.len() as u64;
+        if FILE_BYTES_MAX < self.bytes + length {
+            self.turn();
+        }
+        match self.files[self.current].write_all(&line) {
+            Ok(()) => self.bytes += length,
+            Err(error) => tracing::error!(%error, "an event could not be written"),
+        }
+    }
+
+    fn turn(&mut self) {
+        self.current = 1 - self.current;
+        let mut file = &self.files[self.current];
+        let emptied = file.set_len(0).and_then(|()| file.rewind());
+        if let Err(error) = emptied {
+            tracing::error!(%error, "a log could not be emptied");
+        }
+        self.bytes = 0;
+    }
+}
+
+/// The number of the last whole line.
+fn last_seq(file: &File) -> io::Result<u64> {
+    const TAIL: u64 = 64 * 1024;
+    let length = file.metadata()?.len();
+    let mut reader = BufReader::new(file);
+    reader.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut last = 0;
+    for line in reader.split(b'\n') {
+        // The first may be cut, and so may the last if the writer died.
+        if let Ok(event) = serde_json::from_slice::<Event>(&line?) {
+            last = event.seq;
+        }
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs() -> (tempfile::TempDir, Recorder) {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = reopen(&folder);
+        (folder, recorder)
+    }
+
+    fn reopen(folder: &tempfile::TempDir) -> Recorder {
+        let open = |name| {
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).read(true).append(true).open(folder.path().join(name)).unwrap()
+        };
+        Recorder::open([open("0"), open("1")]).unwrap()
+    }
+
+    fn lines(folder: &tempfile::TempDir) -> Vec<Event> {
+        let mut events: Vec<Event> = ["0", "1"]
+            .iter()
+            .flat_map(|name| {
+                let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+            })
+            .collect();
+        events.sort_by_key(|event: &Event| event.seq);
+        events
+    }
+
+    fn denial(host: &str) -> Event {
+        let mut event = Event::new(1, Decision::Deny, Kind::Dns, "default");
+        event.host = Some(host.to_owned());
+        event
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn denials_alike_are_counted() {
+        let (folder, recorder) = logs();
+        for _ in 0..100 {
+            recorder.tell(denial("a.test"));
+            recorder.tell(Event::new(1, Decision::Allow, Kind::Http, "b"));
+        }
+        recorder.tell(denial("c.test"));
+        tokio::time::advance(ALIKE).await;
+        recorder.tell(denial("a.test"));
+        let denied: Vec<Event> =
+            lines(&folder).into_iter().filter(|event| event.decision == Decision::Deny).collect();
+        let told: Vec<_> =
+            denied.iter().map(|event| (event.host.as_deref().unwrap(), event.repeated)).collect();
+        assert_eq!(told, [("a.test", None), ("c.test", None), ("a.test", Some(99))]);
+        assert_eq!(lines(&folder).len(), 103);
+    }
+
+    #[tokio::test]
+    async fn the_numbers_go_on_after_a_restart_and_a_turn() {
+        let (folder, recorder) = logs();
+        let mut seen = recorder.written();
+        let mut long = Event::new(1, Decision::Allow, Kind::Http, "rule");
+        long.path = Some("x".repeat(1024));
+        for _ in 0..17_000 {
+            recorder.tell(long.clone());
+        }
+        assert_eq!(*seen.borrow_and_update(), 17_000);
+        drop(recorder);
+        let recorder = reopen(&folder);
+        recorder.tell(Event::new(2, Decision::Allow, Kind::Tcp, "rule"));
+        let events = lines(&folder);
+        assert_eq!(events.last().unwrap().seq, 17_001);
+        let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "none is left out");
+        for name in ["0", "1"] {
+            let bytes = std::fs::metadata(folder.path().join(name)).unwrap().len();
+            assert!(bytes <= FILE_BYTES_MAX, "{bytes}");
+        }
+    }
+}
