@@ -3,6 +3,16 @@
 //! All of it runs on one thread. What is shared between connections is in an `Rc`; nothing waits
 //! while it holds a borrow.
 
+mod active;
+pub mod authority;
+pub mod client_hello;
+mod connection;
+mod dial;
+mod http;
+mod opened;
 mod recorder;
+mod rewound;
+mod sniff;
+mod spliced;
 
 pub(crate) use recorder::Recorder;
