@@ -71,7 +71,8 @@ impl Host {
         }
         let lower = text.to_ascii_lowercase();
         // An A-label must be one: it decodes, and to what would be encoded so again.
-        if lower.split('.').any(|label| label.starts_with("xn--")) && international(&lower)? != lower
+        if lower.split('.').any(|label| label.starts_with("xn--"))
+            && international(&lower)? != lower
         {
             return Err(InvalidHost::Idn);
         }
