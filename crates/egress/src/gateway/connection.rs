@@ -21,7 +21,7 @@ use super::{
     spliced::{Passed, splice},
 };
 use crate::{
-    address::{GATEWAY_V4, GATEWAY_V6, HOST_NAME},
+    address::HOST_NAME,
     clock,
     event::{Decision, Event, Kind},
     host::Host,
@@ -113,13 +113,9 @@ impl Gateway {
         port: u16,
         host: Option<&Host>,
     ) -> Result<(), Denial> {
-        if is_host_itself(host) {
-            // Which ports of it are open, the policy says of the name.
-            return Ok(());
-        }
         let grant = active.policy.dial(to, port, host)?;
         let named = active.policy.subnets.allow.iter().any(|net| net.contains(to));
-        if !named && is_own(to) {
+        if !named && !is_host_itself(host) && is_own(to) {
             return Err(Denial { rule: grant.rule, why: Why::HostItself });
         }
         Ok(())
@@ -214,13 +210,6 @@ where
 /// Decides by what is known without a byte: address, port, and the names that it was given out for.
 fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial> {
     let (address, port) = (peer.address.ip(), peer.address.port());
-    // The gateway itself offers nothing but names and the host's own ports by their name.
-    if [GATEWAY_V4, ].iter().any(|own| address == *own) || address == GATEWAY_V6 {
-        let by_name = peer.names.iter().any(|name| is_host_itself(Some(name)));
-        if !by_name {
-            return Err(Denial { rule: "default".to_owned(), why: Why::Port(port) });
-        }
-    }
     if peer.names.is_empty() {
         gateway.check_dial(active, address, port, None)?;
         let treatment = active.policy.connect_address(address, port)?;

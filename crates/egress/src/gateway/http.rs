@@ -12,7 +12,6 @@ mod forward;
 mod hops;
 mod masked;
 mod passing;
-mod path;
 mod pin;
 mod placeholder;
 mod query;

@@ -23,7 +23,7 @@ use super::{
     hops::{self, Upgrade},
     masked::{Masked, Secrets},
     passing::{Passing, Towards},
-    path, placeholder,
+    placeholder,
     refusal::{About, Form, Refusal, canned},
     upstream::{SendError, Upstream},
 };
@@ -186,7 +186,7 @@ impl Session {
         account: &Rc<Account>,
     ) -> Result<Response<Passing>, Answer> {
         let active = self.gateway.active().ok_or_else(|| refused(Why::Rule))?;
-        let asked = self.address(parts)?;
+        let asked = self.address(parts, &active)?;
         account.change(|event| event.host = Some(asked.whom.to_string()));
         let upgrade = self.check(parts)?;
         let judged = Judged { active: &active, account, asked, upgrade };
@@ -226,7 +226,7 @@ impl Session {
     }
 
     /// Whom the request is for, which must be whom the connection is for.
-    fn address(&self, parts: &Parts) -> Result<Asked, Answer> {
+    fn address(&self, parts: &Parts, active: &Active) -> Result<Asked, Answer> {
         let bad = |why| Answer::Refused(Refusal::bad(StatusCode::BAD_REQUEST, why));
         let asked = asked(parts, self.way).map_err(|unclear| match unclear {
             super::asked::Unclear::NotOnce => bad("a request names its host once"),
@@ -234,6 +234,12 @@ impl Session {
             super::asked::Unclear::Scheme => bad("the request's URL is for another scheme"),
         })?;
         let mut candidates = self.candidates.borrow_mut();
+        // An address that may be reached by itself may be called by a name that may be reached too.
+        if let ([Named::Address(_)], Named::Host(host)) = (&candidates[..], &asked.whom)
+            && active.policy.connect(host, self.port()).is_ok()
+        {
+            *candidates = vec![asked.whom.clone()];
+        }
         let fits = candidates.contains(&asked.whom)
             && asked.port.is_none_or(|port| port == self.port());
         if !fits {
@@ -263,13 +269,6 @@ impl Session {
         let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
         if codings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
             return bad(StatusCode::NOT_IMPLEMENTED, "only the chunked transfer coding is known");
-        }
-        match path::normal(&parts.uri) {
-            Ok(Some(uri)) => parts.uri = uri,
-            Ok(None) => (),
-            Err(path::Ambiguous) => {
-                return bad(StatusCode::BAD_REQUEST, "the path has . or .. in it");
-            }
         }
         let upgrade = match parts.version {
             http::Version::HTTP_11 => Upgrade::of(&parts.headers),
