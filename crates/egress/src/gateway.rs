@@ -3,8 +3,14 @@
 //! All of it runs on one thread. What is shared between connections is in an `Rc`; nothing waits
 //! while it holds a borrow.
 
+mod bucket;
 mod confine;
 mod control_server;
+pub mod craft;
+pub mod frames;
+pub mod link;
+pub mod packet;
+pub mod peer;
 mod process;
 mod recorder;
 mod traffic;
