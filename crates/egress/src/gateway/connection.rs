@@ -62,6 +62,9 @@ struct Candidate {
     treatment: Treatment,
 }
 
+/// Any port does where only the address is asked about.
+const HTTPS_PORT: u16 = 443;
+
 /// Longest time that is waited for other addresses of a name.
 const OTHER_ADDRESSES: Duration = Duration::from_secs(2);
 /// Longest time in which a last word to the guest is tried.
@@ -106,6 +109,20 @@ impl Gateway {
         self.check_dial(active, to, port, host).is_ok()
     }
 
+    /// Whether the guest may know that the name leads to this address. What it may reach there is
+    /// decided when it connects.
+    pub(crate) fn may_tell(
+        &self,
+        active: &Active,
+        to: std::net::IpAddr,
+        host: &Host,
+    ) -> Result<(), Denial> {
+        match self.check_dial(active, to, HTTPS_PORT, Some(host)) {
+            Err(denial) if denial.why.is_about_the_address() => Err(denial),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn check_dial(
         &self,
         active: &Active,
@@ -113,12 +130,15 @@ impl Gateway {
         port: u16,
         host: Option<&Host>,
     ) -> Result<(), Denial> {
-        let grant = active.policy.dial(to, port, host)?;
+        let granted = active.policy.dial(to, port, host);
+        if granted.as_ref().is_err_and(|denial| denial.why.is_about_the_address()) {
+            return granted.map(drop);
+        }
         let named = active.policy.subnets.allow.iter().any(|net| net.contains(to));
         if !named && !is_host_itself(host) && is_own(to) {
-            return Err(Denial { rule: grant.rule, why: Why::HostItself });
+            return Err(Denial { rule: "default".to_owned(), why: Why::HostItself });
         }
-        Ok(())
+        granted.map(drop)
     }
 
     /// Connects to whom the guest wants: to the address that it chose and, if that fails, to others
@@ -132,7 +152,8 @@ impl Gateway {
         let port = peer.address.port();
         let mut addresses = vec![peer.address.ip()];
         if is_host_itself(host) {
-            addresses = vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
+            addresses =
+                vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
         } else if let (Some(host), None) = (host, &active.proxy)
             && let Ok(Ok(others)) = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await
         {
@@ -247,12 +268,8 @@ fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial>
     }
 }
 
-async fn inspect<S>(
-    mut stream: S,
-    peer: Peer,
-    gateway: &Rc<Gateway>,
-    candidates: Vec<Candidate>,
-) where
+async fn inspect<S>(mut stream: S, peer: Peer, gateway: &Rc<Gateway>, candidates: Vec<Candidate>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let raw = candidates.iter().find_map(|one| match (&one.treatment, &one.whom) {
@@ -274,8 +291,7 @@ async fn inspect<S>(
             refuse_tls(stream, gateway, &peer, None, denied(why)).await;
         }
         Spoken::Http1 | Spoken::Http2 => {
-            let inside =
-                if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
+            let inside = if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
             let whom = candidates.into_iter().map(|one| one.whom).collect();
             let gateway = Rc::clone(gateway);
             let session = Session::new(gateway, peer, Way::Open, whom, Upstream::unasked());
