@@ -10,6 +10,7 @@ mod command;
 mod env;
 mod error;
 mod files;
+pub mod network_policy;
 mod sandbox;
 mod server;
 mod session;
@@ -22,6 +23,7 @@ pub use error::{Code, ErrorBody, Refusal};
 pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };
+pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
