@@ -19,7 +19,6 @@ use crate::{
     console::Console,
     process::{Leash, Process},
     qmp::{Qmp, RawEvent, WeakQmp},
-    sys,
 };
 
 mod adopt;
