@@ -11,11 +11,15 @@
 //!    [`Machine::save_template`]: a [`Template`].
 //! 3. [`Machine::clone_from`] starts a machine on the template's memory in milliseconds.
 //! 4. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
+//!
+//! What a machine's process is started and held with is there for other processes that outlive the
+//! server too: [`Detached`], [`Process`], [`Leash`], [`SocketFolder`].
 
 mod accel;
 mod arguments;
 mod confine;
 mod console;
+mod detached;
 mod disk;
 mod event;
 mod failure;
@@ -28,12 +32,14 @@ mod process;
 mod qemu;
 mod qmp;
 mod ram;
+mod socket_folder;
 mod sys;
 mod template;
 mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
-pub use arguments::Shape;
+pub use arguments::{GUEST_MAC, MTU, Shape};
+pub use detached::{Detached, Sockets};
 pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
 pub use event::{Event, Exit, RunState};
 pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};
@@ -43,6 +49,8 @@ pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
-pub use port::AgentPort;
+pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};
+pub use process::{Leash, Process};
 pub use qemu::{FindError, Qemu, Version};
+pub use socket_folder::SocketFolder;
 pub use template::{Draft, Template, TemplateError, Templates};

@@ -1,4 +1,5 @@
-//! A QEMU process, held by its pidfd, so that neither signals nor waits can meet another one.
+//! A process that outlives us, held by its pidfd, so that neither signals nor waits can meet another
+//! one.
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -15,8 +16,10 @@ use crate::{Exit, identity::start_time, sys};
 /// How long a process that has hung up is given to be gone.
 const LAST_BREATH: Duration = Duration::from_secs(2);
 
+/// A process, ours or one that a server before us has started; a cheap handle. Dropping it does not
+/// end the process.
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pid: u32,
     start_time: u64,
     pidfd: Arc<OwnedFd>,
@@ -25,14 +28,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Holds the process with this pid and this start time; none if there is no such process.
-    pub(crate) fn find(pid: u32, started: u64) -> io::Result<Option<Self>> {
+    pub fn find(pid: u32, started: u64) -> io::Result<Option<Self>> {
         let held = Self::hold(pid)?;
         Ok(held.filter(|process| process.start_time == started))
     }
 
     /// Holds the process with this pid. A child of ours that has not been waited for has it for
     /// certain; of any other the start time is to be compared.
-    pub(crate) fn hold(pid: u32) -> io::Result<Option<Self>> {
+    pub fn hold(pid: u32) -> io::Result<Option<Self>> {
         let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         let pidfd = match pidfd_open(raw, PidfdFlags::NONBLOCK) {
             Ok(pidfd) => pidfd,
@@ -52,31 +55,36 @@ impl Process {
         Ok(Some(Self { pid, start_time, pidfd, exit }))
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    pub(crate) fn start_time(&self) -> u64 {
+    /// In the kernel's ticks since boot: with the pid it tells the process from any later one.
+    #[must_use]
+    pub fn start_time(&self) -> u64 {
         self.start_time
     }
 
     /// None while the process lives.
-    pub(crate) fn exit(&self) -> watch::Receiver<Option<Exit>> {
+    #[must_use]
+    pub fn exit(&self) -> watch::Receiver<Option<Exit>> {
         self.exit.clone()
     }
 
-    pub(crate) async fn exited(&self) -> Exit {
+    /// Waits until it is gone.
+    pub async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
         exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
     }
 
     /// How it ended, if it is about to: its sockets close a little before it is gone.
-    pub(crate) async fn last_breath(&self) -> Option<Exit> {
+    pub async fn last_breath(&self) -> Option<Exit> {
         timeout(LAST_BREATH, self.exited()).await.ok()
     }
 
     /// Ends it at once and waits until it is gone.
-    pub(crate) async fn kill(&self) -> Exit {
+    pub async fn kill(&self) -> Exit {
         self.send_kill();
         self.exited().await
     }
@@ -88,19 +96,19 @@ impl Process {
     }
 }
 
-/// Kills a process when it is dropped: held while a machine is made, so that one whose making is
-/// given up does not stay.
+/// Kills a process when it is dropped: held while a machine, or whatever else the process is, is
+/// made ready, so that one whose making is given up does not stay.
 #[derive(Debug)]
-#[must_use]
-pub(crate) struct Leash(Option<Process>);
+#[must_use = "the process is killed when this is dropped"]
+pub struct Leash(Option<Process>);
 
 impl Leash {
-    pub(crate) fn on(process: &Process) -> Self {
+    pub fn on(process: &Process) -> Self {
         Self(Some(process.clone()))
     }
 
     /// Lets the process live on its own.
-    pub(crate) fn release(mut self) {
+    pub fn release(mut self) {
         self.0 = None;
     }
 }

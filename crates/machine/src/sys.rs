@@ -3,37 +3,24 @@
 #![expect(unsafe_code, reason = "pre_exec, AsyncFd and rdtsc have no safe form")]
 
 use std::{
-    fs::File,
     io,
     os::{
         fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
-    path::Path,
     process::{Command, Stdio},
 };
 
 use rustix::{io::FdFlags, time::ClockId};
 use tokio::io::{Interest, unix::AsyncFd};
 
-mod calls;
+use crate::detached::{Detached, Sockets};
 
-/// A process to be started on its own: own session, own folder, confined, and outliving us.
-#[derive(Debug)]
-pub(crate) struct Detached<'a> {
-    pub(crate) program: &'a Path,
-    pub(crate) arguments: &'a [String],
-    pub(crate) folder: &'a Path,
-    pub(crate) log: File,
-    /// Left open in the process, under the same numbers.
-    pub(crate) inherit: Vec<OwnedFd>,
-    /// A Landlock ruleset.
-    pub(crate) ruleset: Option<OwnedFd>,
-}
+mod calls;
 
 /// Starts the process and gives its pid. It is our child until it is waited for.
 pub(crate) fn spawn(detached: Detached<'_>) -> io::Result<u32> {
-    let Detached { program, arguments, folder, log, inherit, ruleset } = detached;
+    let Detached { program, arguments, folder, log, inherit, ruleset, sockets } = detached;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -47,7 +34,10 @@ pub(crate) fn spawn(detached: Detached<'_>) -> io::Result<u32> {
         inherit.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))?;
         rustix::thread::set_no_new_privs(true)?;
         ruleset.as_ref().map_or(Ok(()), |ruleset| restrict_self(ruleset.as_raw_fd()))?;
-        calls::deny()
+        match sockets {
+            Sockets::Denied => calls::deny(),
+            Sockets::Allowed => Ok(()),
+        }
     };
     // SAFETY: the closure runs in the child between fork and exec and makes system calls only: it
     // neither allocates nor takes a lock.

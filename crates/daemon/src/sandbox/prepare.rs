@@ -154,6 +154,7 @@ async fn claim(
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
+        network: protocol::network::Network::default(),
     };
     agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
 }

@@ -1,9 +1,8 @@
 //! Finding a machine again after the server that started it is gone.
 
-use rustix::fs::{Mode, OFlags, open};
-
 use super::{launch::Connected, record::Record, *};
 use crate::{
+    SocketFolder,
     identity::{folder_of, id_of},
     strays,
 };
@@ -68,13 +67,12 @@ async fn connected(
     folder: PathBuf,
     process: Process,
 ) -> Result<Machine, ControlError> {
-    let dir = open(&folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(io::Error::from)?;
-    let Connected { qmp, console, events } = launch::connect(&dir, &process, &folder).await?;
+    let sockets = SocketFolder::open(&folder)?;
+    let Connected { qmp, console, events } = launch::connect(&sockets, &process, &folder).await?;
     let machine = Machine {
         id: record.id,
         folder,
-        agent: AgentPort::new(dir),
+        sockets,
         process,
         qmp,
         console,

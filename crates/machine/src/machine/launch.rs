@@ -3,18 +3,14 @@
 use std::{
     fs::{DirBuilder, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::{fs::DirBuilderExt, net::UnixListener},
-    },
+    os::{fd::AsRawFd, unix::fs::DirBuilderExt},
 };
 
-use rustix::fs::{Mode, OFlags, open};
 use tokio::time::{Duration, timeout};
 
 use super::*;
 use crate::{
-    Platform, Ram,
+    Detached, Platform, Ram, SocketFolder, Sockets,
     arguments::{Begin, Memory, VCPUS_MAX, arguments},
     confine::{self, Reach},
     console,
@@ -117,14 +113,13 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
         Ok(spawned) => spawned,
         Err(error) => return Err(Box::new(about.failure(Step::Spawn, chain(&error)))),
     };
-    let Spawned { folder, dir, process, leash, arguments } = spawned;
+    let Spawned { folder, sockets, process, leash, arguments } = spawned;
     about.arguments = &arguments;
-    match connect(&dir, &process, &folder).await {
+    match connect(&sockets, &process, &folder).await {
         Ok(Connected { qmp, console, events }) => {
             leash.release();
             let id = launch.id;
-            let agent = AgentPort::new(dir);
-            Ok(Machine { id, folder, agent, process, qmp, console, events, arguments, started })
+            Ok(Machine { id, folder, sockets, process, qmp, console, events, arguments, started })
         }
         Err(error) => {
             let exit = process.last_breath().await;
@@ -140,7 +135,7 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
 
 struct Spawned {
     folder: PathBuf,
-    dir: OwnedFd,
+    sockets: SocketFolder,
     process: Process,
     leash: Leash,
     arguments: Vec<String>,
@@ -153,7 +148,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(launch.folder)?;
     let folder = launch.folder.canonicalize()?;
-    let dir = open(&folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let sockets = SocketFolder::open(&folder)?;
     let mut record = Record { id: launch.id, process: None };
     record.write(&folder)?;
     // What an attempt before this one left is not this one's.
@@ -161,8 +156,8 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         remove_if_there(&folder.join(name))?;
     }
     let initramfs = prepare(launch, &folder)?;
-    let [control, agent] = [CONTROL, AGENT].map(|name| listen(&dir, &folder, name));
-    let (control, agent) = (control?, agent?);
+    let (control, agent) = (sockets.listen(CONTROL)?, sockets.listen(AGENT)?);
+    let network = sockets.listen_for_packets(NETWORK)?;
     let id = launch.id.to_string();
     let parts = Parts {
         id: &id,
@@ -173,6 +168,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         memory: launch.memory,
         control: control.as_raw_fd(),
         agent: agent.as_raw_fd(),
+        network: network.as_raw_fd(),
         begin: match &initramfs {
             None => Begin::Restore,
             Some(initramfs) => Begin::Boot {
@@ -183,20 +179,21 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         },
     };
     let arguments = arguments(&parts);
-    let pid = sys::spawn(sys::Detached {
+    let detached = Detached {
         program: launch.platform.qemu.program(),
         arguments: &arguments,
         folder: &folder,
         log: OpenOptions::new().create(true).append(true).open(folder.join(QEMU_LOG))?,
-        inherit: vec![control.into(), agent.into()],
+        inherit: vec![control.into(), agent.into(), network],
         ruleset: confine::ruleset(&reach(launch, &parts, &folder)).map_err(io::Error::other)?,
-    })?;
-    // Our child is there until it is waited for, and only its pidfd does that.
-    let process = Process::hold(pid)?.ok_or(io::ErrorKind::NotFound)?;
+        sockets: Sockets::Denied,
+    };
+    let process = detached.spawn()?;
     let leash = Leash::on(&process);
-    record.process = Some(ProcessRecord { pid, start_time: process.start_time() });
+    let (pid, start_time) = (process.pid(), process.start_time());
+    record.process = Some(ProcessRecord { pid, start_time });
     record.write(&folder)?;
-    Ok(Spawned { folder, dir, process, leash, arguments })
+    Ok(Spawned { folder, sockets, process, leash, arguments })
 }
 
 fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<'a> {
@@ -257,12 +254,6 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Listens before the process is there, so that it can be connected to at once.
-fn listen(dir: &OwnedFd, folder: &Path, name: &str) -> io::Result<UnixListener> {
-    remove_if_there(&folder.join(name))?;
-    UnixListener::bind(sys::proc_path(dir.as_fd(), name))
-}
-
 pub(super) struct Connected {
     pub(super) qmp: Qmp,
     pub(super) console: Arc<Console>,
@@ -271,11 +262,11 @@ pub(super) struct Connected {
 
 /// Connects to a process that listens.
 pub(super) async fn connect(
-    dir: &OwnedFd,
+    sockets: &SocketFolder,
     process: &Process,
     folder: &Path,
 ) -> Result<Connected, ControlError> {
-    let stream = UnixStream::connect(sys::proc_path(dir.as_fd(), CONTROL)).await?;
+    let stream = sockets.connect(CONTROL).await?;
     let (raw, received) = mpsc::channel(EVENTS_KEPT);
     let slow = || ControlError::Timeout { command: "its own start".to_owned() };
     let greeted = timeout(GREETING, Qmp::over(stream, raw));
