@@ -11,6 +11,7 @@ mod env;
 mod error;
 mod files;
 mod sandbox;
+mod secrets;
 mod server;
 mod session;
 
@@ -26,6 +27,7 @@ pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
 };
+pub use secrets::{PutSecret, Secret, SecretList, SecretValue};
 pub use server::{API, Image, ImageList, Version};
 pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
 

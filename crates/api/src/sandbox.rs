@@ -42,6 +42,10 @@ pub struct CreateSandbox {
     pub tags: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<Value>,
+    /// Whether the guest trusts the certificate authorities that this host was given beside the
+    /// usual ones, such as a company's (ours); the server's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_host_ca: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
 }

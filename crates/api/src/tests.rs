@@ -159,6 +159,23 @@ fn values_of_the_environment_are_not_shown() {
 }
 
 #[test]
+fn the_value_of_a_secret_is_not_shown() {
+    let put = PutSecret { value: SecretValue::new("hunter2".to_owned()) };
+    check(&put, &json!({"value":"hunter2"}));
+    assert!(!format!("{put:?}").contains("hunter2"));
+    for value in [json!(4711), json!(["4711"]), json!({"4711":null}), json!(null)] {
+        let fault = serde_json::from_value::<PutSecret>(json!({ "value": value })).unwrap_err();
+        assert!(!fault.to_string().contains("4711"), "{fault}");
+    }
+    check(
+        &SecretList {
+            secrets: vec![Secret { name: "KEY".to_owned(), created_at: 1, updated_at: 2 }],
+        },
+        &json!({"secrets":[{"name":"KEY","createdAt":1,"updatedAt":2}]}),
+    );
+}
+
+#[test]
 fn an_impossible_environment_is_refused() {
     for (name, value, good) in
         [("A", "b=c", true), ("", "b", false), ("A=B", "c", false), ("A", "\0", false)]
