@@ -26,6 +26,14 @@ pub(crate) const SLOTS: u32 = 4;
 /// What the guest writes to its console and nobody has read yet; a power of two.
 pub(crate) const CONSOLE_BYTES: u32 = 64 * 1024;
 
+/// The Ethernet address of every machine's card, each being alone on its link; the other end knows
+/// it too.
+pub const GUEST_MAC: &str = "02:66:75:6d:65:02";
+
+/// Largest packet on the link, in bytes: the most that QEMU passes on. There is no offloading over
+/// its `stream`, so large packets are what makes the network fast.
+pub const MTU: u16 = 65_520;
+
 /// Where a machine's memory is, as QEMU is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Memory<'a> {
@@ -48,6 +56,7 @@ pub(crate) struct Parts<'a> {
     /// Listening sockets, by descriptor.
     pub(crate) control: i32,
     pub(crate) agent: i32,
+    pub(crate) network: i32,
     pub(crate) begin: Begin<'a>,
 }
 
@@ -69,6 +78,7 @@ pub(crate) fn arguments(parts: &Parts<'_>) -> Vec<String> {
     let mut arguments = Arguments(Vec::new());
     machine(&mut arguments, parts);
     channels(&mut arguments, parts);
+    network(&mut arguments, parts);
     disks(&mut arguments, parts);
     arguments.0
 }
@@ -185,6 +195,21 @@ fn channels(arguments: &mut Arguments, parts: &Parts<'_>) {
         &json!({
             "driver": "virtserialport", "id": "agentport", "bus": "serial.0", "nr": 1,
             "chardev": "agent", "name": "fumehood.agent",
+        }),
+    );
+}
+
+fn network(arguments: &mut Arguments, parts: &Parts<'_>) {
+    let socket = json!({ "type": "fd", "str": parts.network.to_string() });
+    let stream = json!({ "type": "stream", "id": "net", "server": true, "addr": socket });
+    arguments.json("-netdev", &stream);
+    arguments.json(
+        "-device",
+        &json!({
+            "driver": "virtio-net-pci", "id": "card", "netdev": "net", "addr": "04.0",
+            "disable-legacy": "on", "mac": GUEST_MAC, "host_mtu": MTU,
+            // Nothing boots from it, and a clone has nobody to announce itself to.
+            "romfile": "", "guest_announce": false,
         }),
     );
 }

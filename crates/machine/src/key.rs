@@ -66,6 +66,7 @@ fn parts(platform: &Platform, shape: Shape, image: Option<&str>) -> Vec<String> 
         memory: Memory::Shared(Path::new("ram")),
         control: 0,
         agent: 0,
+        network: 0,
         begin: Begin::Boot {
             kernel: Path::new("kernel"),
             initramfs: Path::new("initramfs"),

@@ -38,7 +38,7 @@ mod template;
 mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
-pub use arguments::Shape;
+pub use arguments::{GUEST_MAC, MTU, Shape};
 pub use detached::{Detached, Sockets};
 pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
 pub use event::{Event, Exit, RunState};
@@ -49,7 +49,7 @@ pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
-pub use port::AgentPort;
+pub use port::{AgentPort, NETWORK_WRITE_MAX, NetworkPort};
 pub use process::{Leash, Process};
 pub use qemu::{FindError, Qemu, Version};
 pub use socket_folder::SocketFolder;

@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    AgentPort, BootFailure, Event, Exit, MachineId, Root, RunState, Shape, Step,
+    AgentPort, BootFailure, Event, Exit, MachineId, NetworkPort, Root, RunState, Shape,
+    SocketFolder, Step,
     arguments::Parts,
     console::Console,
     process::{Leash, Process},
@@ -33,6 +34,7 @@ pub use restore::SaveError;
 /// The names of the sockets in a machine's folder.
 const CONTROL: &str = "control.sock";
 pub(crate) const AGENT: &str = "agent.sock";
+pub(crate) const NETWORK: &str = "net.sock";
 const QEMU_LOG: &str = "qemu.log";
 
 /// Events that are kept for a reader who is slow.
@@ -97,7 +99,7 @@ pub enum ControlError {
 pub struct Machine {
     id: MachineId,
     folder: PathBuf,
-    agent: AgentPort,
+    sockets: SocketFolder,
     process: Process,
     qmp: Qmp,
     console: Arc<Console>,
@@ -124,13 +126,20 @@ impl Machine {
 
     /// A new connection to the agent's port.
     pub async fn agent(&self) -> io::Result<UnixStream> {
-        self.agent.connect().await
+        self.agent_port().connect().await
     }
 
     /// The way to the agent, for who does not hold the machine.
     #[must_use]
     pub fn agent_port(&self) -> AgentPort {
-        self.agent.clone()
+        AgentPort::new(self.sockets.clone())
+    }
+
+    /// The way to the guest's network card, for who is to be the rest of its network. While nobody
+    /// is connected, what the guest sends is lost.
+    #[must_use]
+    pub fn network(&self) -> NetworkPort {
+        NetworkPort::new(self.sockets.clone())
     }
 
     /// The file that keeps what the guest wrote to its console, as far as it was fetched; older

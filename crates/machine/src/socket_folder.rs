@@ -13,6 +13,9 @@ use std::{
 use rustix::{
     fs::{AtFlags, Mode, OFlags, open, unlinkat},
     io::Errno,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    },
 };
 use tokio::net::UnixStream;
 
@@ -32,14 +35,41 @@ impl SocketFolder {
     /// Listens in place of whoever did so before. Done before the process that is to accept is
     /// there, so that it can be connected to at once.
     pub fn listen(&self, name: &str) -> io::Result<UnixListener> {
-        match unlinkat(&self.0, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.clear(name)?;
         UnixListener::bind(sys::proc_path(self.0.as_fd(), name))
     }
 
     pub async fn connect(&self, name: &str) -> io::Result<UnixStream> {
         UnixStream::connect(sys::proc_path(self.0.as_fd(), name)).await
+    }
+
+    /// As [`SocketFolder::listen`], for connections that keep messages apart (`SOCK_SEQPACKET`).
+    pub fn listen_for_packets(&self, name: &str) -> io::Result<OwnedFd> {
+        self.clear(name)?;
+        let (socket, address) = self.packets(name, SocketFlags::CLOEXEC)?;
+        bind(&socket, &address)?;
+        listen(&socket, 1)?;
+        Ok(socket)
+    }
+
+    /// Connects to such a one. It is no stream: whoever reads gives room for a whole message each
+    /// time, and each write is one.
+    pub fn connect_for_packets(&self, name: &str) -> io::Result<UnixStream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, address) = self.packets(name, flags)?;
+        connect(&socket, &address)?;
+        UnixStream::from_std(socket.into())
+    }
+
+    fn packets(&self, name: &str, flags: SocketFlags) -> io::Result<(OwnedFd, SocketAddrUnix)> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((socket, SocketAddrUnix::new(sys::proc_path(self.0.as_fd(), name))?))
+    }
+
+    fn clear(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

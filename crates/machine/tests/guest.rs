@@ -1,22 +1,7 @@
-//! Machines with a real guest: the kernel named by FUMEHOOD_TEST_KERNEL (a vmlinux) and, as agent,
-//! the little program in `guest/init.c`.
+//! Machines with a real guest: the kernel named by FUMEHOOD_TEST_KERNEL (a vmlinux, with its modules
+//! in `boot-modules` beside it) and, as agent, the little program in `guest/init.c`.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
-
-#[path = "guest/bench.rs"]
-mod bench;
-
-use std::time::Duration;
-
-use bench::{Bench, Guest};
-use machine::{
-    Accel, Adoption, BootSpec, CloneSpec, Drive, Event, Exit, Format, Key, KvmState, Layer,
-    Machine, MachineId, Ram, Root, RunState, Shape, Start, Step, Template, boot_until_ready,
-    make_blank_overlay, probe_kvm, record_failure, strays,
-};
-use tokio::time::{Instant, sleep, timeout};
-
-const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 256 };
 
 /// Gives up a test, saying why, where there is nothing to run it with.
 macro_rules! bench {
@@ -30,6 +15,23 @@ macro_rules! bench {
         }
     };
 }
+
+#[path = "guest/bench.rs"]
+mod bench;
+#[path = "guest/network.rs"]
+mod network;
+
+use std::time::Duration;
+
+use bench::{Bench, Guest};
+use machine::{
+    Accel, Adoption, BootSpec, CloneSpec, Drive, Event, Exit, Format, Key, KvmState, Layer,
+    Machine, MachineId, Ram, Root, RunState, Shape, Start, Step, Template, boot_until_ready,
+    make_blank_overlay, probe_kvm, record_failure, strays,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 256 };
 
 impl Bench {
     fn clone_spec(&self, name: &str, start: Start) -> CloneSpec {

@@ -18,6 +18,7 @@ fn parts<'a>(root: &'a Root, memory: Memory<'a>, begin: Begin<'a>) -> Parts<'a> 
         memory,
         control: 7,
         agent: 8,
+        network: 9,
         begin,
     }
 }

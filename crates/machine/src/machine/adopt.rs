@@ -72,7 +72,7 @@ async fn connected(
     let machine = Machine {
         id: record.id,
         folder,
-        agent: AgentPort::new(sockets),
+        sockets,
         process,
         qmp,
         console,

@@ -119,8 +119,7 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
         Ok(Connected { qmp, console, events }) => {
             leash.release();
             let id = launch.id;
-            let agent = AgentPort::new(sockets);
-            Ok(Machine { id, folder, agent, process, qmp, console, events, arguments, started })
+            Ok(Machine { id, folder, sockets, process, qmp, console, events, arguments, started })
         }
         Err(error) => {
             let exit = process.last_breath().await;
@@ -158,6 +157,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
     }
     let initramfs = prepare(launch, &folder)?;
     let (control, agent) = (sockets.listen(CONTROL)?, sockets.listen(AGENT)?);
+    let network = sockets.listen_for_packets(NETWORK)?;
     let id = launch.id.to_string();
     let parts = Parts {
         id: &id,
@@ -168,6 +168,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         memory: launch.memory,
         control: control.as_raw_fd(),
         agent: agent.as_raw_fd(),
+        network: network.as_raw_fd(),
         begin: match &initramfs {
             None => Begin::Restore,
             Some(initramfs) => Begin::Boot {
@@ -183,7 +184,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         arguments: &arguments,
         folder: &folder,
         log: OpenOptions::new().create(true).append(true).open(folder.join(QEMU_LOG))?,
-        inherit: vec![control.into(), agent.into()],
+        inherit: vec![control.into(), agent.into(), network],
         ruleset: confine::ruleset(&reach(launch, &parts, &folder)).map_err(io::Error::other)?,
         sockets: Sockets::Denied,
     };

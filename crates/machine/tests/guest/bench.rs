@@ -38,13 +38,11 @@ impl Bench {
     pub(crate) async fn set_up() -> Result<Self, String> {
         let kernel = std::env::var_os("FUMEHOOD_TEST_KERNEL")
             .ok_or("FUMEHOOD_TEST_KERNEL names no vmlinux")?;
-        let modules = std::env::var_os("FUMEHOOD_TEST_MODULES")
-            .ok_or("FUMEHOOD_TEST_MODULES names no folder with that kernel's modules")?;
         let qemu = Qemu::find(None).await.map_err(|error| error.to_string())?;
         let root = tempfile::tempdir().unwrap();
         let initramfs = root.path().join("initramfs");
-        std::fs::write(&initramfs, initramfs_with(&build_init(root.path())?, Path::new(&modules)))
-            .unwrap();
+        let modules = Path::new(&kernel).with_file_name("boot-modules");
+        std::fs::write(&initramfs, initramfs_with(&build_init(root.path())?, &modules)).unwrap();
         let platform = Platform {
             qemu,
             accel: Accel::Tcg,
@@ -266,12 +264,17 @@ fn build_init(folder: &Path) -> Result<Vec<u8>, String> {
     Ok(std::fs::read(init).unwrap())
 }
 
+/// What reaches disks and the network, in the order of loading.
+const MODULES: [&str; 4] =
+    ["virtio_blk.ko.xz", "failover.ko.xz", "net_failover.ko.xz", "virtio_net.ko.xz"];
+
 /// A cpio archive in the kernel's format.
 fn initramfs_with(init: &[u8], modules: &Path) -> Vec<u8> {
     let mut archive = Vec::new();
     entry(&mut archive, "init", init);
-    let driver = std::fs::read(modules.join("kernel/drivers/block/virtio_blk.ko.xz")).unwrap();
-    entry(&mut archive, "virtio_blk.ko.xz", &driver);
+    for name in MODULES {
+        entry(&mut archive, name, &std::fs::read(modules.join(name)).unwrap());
+    }
     entry(&mut archive, "TRAILER!!!", &[]);
     archive
 }

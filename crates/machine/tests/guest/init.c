@@ -13,6 +13,13 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -117,6 +124,82 @@ static void load(const char *module) {
     if (fd >= 0) close(fd);
 }
 
+static struct sockaddr_in at(const char *address) {
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(9) };
+    inet_pton(AF_INET, address, &in.sin_addr);
+    return in;
+}
+
+/* Address, netmask, up. */
+static void up(void) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct ifreq request = { .ifr_name = "eth0" };
+    int done = fd >= 0;
+    const struct { unsigned long call; const char *address; } sets[] = {
+        { SIOCSIFADDR, "198.18.0.2" }, { SIOCSIFNETMASK, "255.255.255.252" } };
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in in = at(sets[i].address);
+        memcpy(&request.ifr_addr, &in, sizeof in);
+        done = done && ioctl(fd, sets[i].call, &request) == 0;
+    }
+    request.ifr_flags = IFF_UP;
+    done = done && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    char line[300];
+    snprintf(line, sizeof line, "%s\n", done ? "ok" : strerror(errno));
+    close(fd);
+    say(line);
+}
+
+/* An echo request with so many bytes, and whether the answer came within a second. */
+static void ping(size_t bytes) {
+    static unsigned char packet[65536], reply[65536];
+    static uint16_t sequence;
+    struct icmphdr head = { .type = ICMP_ECHO, .un.echo = { .id = htons(7), .sequence = htons(++sequence) } };
+    memcpy(packet, &head, sizeof head);
+    for (size_t i = sizeof head; i < bytes; i++) packet[i] = (unsigned char)(i * 7 + sequence);
+    uint32_t sum = 0;
+    for (size_t i = 0; i < bytes; i += 2) sum += (uint32_t)packet[i] << 8 | (i + 1 < bytes ? packet[i + 1] : 0);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    packet[2] = (unsigned char)(~sum >> 8);
+    packet[3] = (unsigned char)~sum;
+    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+    struct timeval second = { .tv_sec = 1 };
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
+    struct sockaddr_in to = at("198.18.0.1");
+    int large = 1 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+    if (sendto(fd, packet, bytes, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) < 0) {
+        char line[300];
+        snprintf(line, sizeof line, "%s\n", strerror(errno));
+        say(line);
+        close(fd);
+        return;
+    }
+    ssize_t n = 0;
+    do n = recv(fd, reply, sizeof reply, 0);
+    while (n >= 28 && (reply[20] != ICMP_ECHOREPLY || memcmp(reply + 26, packet + 6, 2)));
+    int same = n == (ssize_t)bytes + 20 && memcmp(reply + 28, packet + 8, bytes - 8) == 0;
+    say(same ? "pong\n" : n > 0 ? "wrong\n" : "lost\n");
+    close(fd);
+}
+
+/* Large packets, as many as the card takes, until none was taken for a while. */
+static void blast(void) {
+    static unsigned char packet[60000];
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    int large = 16 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large);
+    struct sockaddr_in to = at("198.18.0.1");
+    long sent = 0;
+    for (int i = 0; i < 400; i++)
+        if (sendto(fd, packet, sizeof packet, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) > 0) sent++;
+    char line[64];
+    snprintf(line, sizeof line, "%ld\n", sent);
+    close(fd);
+    say(line);
+}
+
 static void command(char *line) {
     char *rest = strchr(line, ' ');
     if (rest) *rest++ = 0;
@@ -148,6 +231,9 @@ static void command(char *line) {
         fflush(stdout);
         say("ok\n");
     }
+    else if (!strcmp(line, "up")) up();
+    else if (!strcmp(line, "ping")) ping((size_t)atol(rest ? rest : "64"));
+    else if (!strcmp(line, "blast")) blast();
     else if (!strcmp(line, "off")) reboot(RB_POWER_OFF);
     else if (!strcmp(line, "reset")) reboot(RB_AUTOBOOT);
     else if (!strcmp(line, "panic")) _exit(1);
@@ -162,7 +248,10 @@ int main(void) {
     int console = open("/dev/console", O_RDWR);
     if (console >= 0) { dup2(console, 0); dup2(console, 1); dup2(console, 2); }
     load("virtio_blk.ko.xz");
-    for (int i = 0; port < 0 && i < 2000; i++) {
+    load("failover.ko.xz");
+    load("net_failover.ko.xz");
+    load("virtio_net.ko.xz");
+    for (int i = 0; port < 0 && i < 400; i++) {
         port = open_port();
         if (port < 0) usleep(1000);
     }
