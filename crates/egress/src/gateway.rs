@@ -3,6 +3,8 @@
 //! All of it runs on one thread. What is shared between connections is in an `Rc`; nothing waits
 //! while it holds a borrow.
 
+pub mod authority;
 mod recorder;
 
 pub(crate) use recorder::Recorder;
+pub use recorder::append;

@@ -122,9 +122,10 @@ fn prepare_code(error: &PrepareError) -> Code {
         PrepareError::Platform(error) => error.code(),
         PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
         PrepareError::Disk { .. } => Code::Internal,
-        PrepareError::Template(_) | PrepareError::Clone(_) | PrepareError::Claim(_) => {
-            Code::MachineFailed
-        }
+        PrepareError::Template(_)
+        | PrepareError::Clone(_)
+        | PrepareError::Claim(_)
+        | PrepareError::Gateway(_) => Code::MachineFailed,
     }
 }
 
