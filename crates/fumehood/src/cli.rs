@@ -1,17 +1,22 @@
 //! What a person types. The doc comments are the help.
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
-use std::fmt;
+mod audit;
+mod secret;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use egress::secret::SecretText;
 
 use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
+pub(crate) use audit::Audit;
+pub(crate) use secret::{Secret, SecretRm, SecretSet};
 
 /// Run code nobody has read in a microVM of its own.
 ///
@@ -44,24 +49,12 @@ pub(crate) struct ServerOptions {
     pub(crate) token_file: Option<PathBuf>,
 
     // A variable and not an option, since everybody sees the arguments of a process.
-    #[arg(skip = Secret::from_environment())]
-    pub(crate) token: Option<Secret>,
+    #[arg(skip = token_from_environment())]
+    pub(crate) token: Option<SecretText>,
 }
 
-/// Text that nothing shows.
-#[derive(Clone)]
-pub(crate) struct Secret(pub String);
-
-impl Secret {
-    fn from_environment() -> Option<Self> {
-        std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(Self)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("redacted")
-    }
+fn token_from_environment() -> Option<SecretText> {
+    std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(SecretText::new)
 }
 
 fn with_exit_codes(examples: &str) -> String {
@@ -79,6 +72,9 @@ pub(crate) enum Command {
     Logs(Logs),
     Stop(Stop),
     Rm(Rm),
+    Audit(Audit),
+    #[command(subcommand)]
+    Secret(Secret),
     #[command(subcommand)]
     Image(Image),
     Serve(Serve),

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod audit;
 mod completions;
 mod connect;
 mod cp;
@@ -12,6 +13,7 @@ mod ls;
 mod man;
 mod rm;
 mod run;
+mod secret;
 mod serve;
 mod setup;
 mod stop;
@@ -43,6 +45,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
+        Command::Audit(args) => audit::run(args, context).await,
+        Command::Secret(args) => secret::run(args, context).await,
         Command::Image(args) => image::run(&args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,
