@@ -9,6 +9,7 @@ pub mod client;
 mod command;
 mod env;
 mod error;
+pub mod explain;
 mod files;
 mod sandbox;
 mod secrets;
