@@ -2,6 +2,8 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
 mod audit;
+mod network;
+mod policy;
 mod secret;
 
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
+pub(crate) use network::{NetworkOptions, PolicyOptions};
+pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
 
 /// Run code nobody has read in a microVM of its own.
@@ -57,8 +61,13 @@ fn token_from_environment() -> Option<SecretText> {
     std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(SecretText::new)
 }
 
+/// What follows the options in the help of a command that makes a sandbox.
+fn with_network(examples: &str) -> String {
+    with_exit_codes(&format!("{}\n\n{}", examples.trim_end(), network::NETWORK))
+}
+
 fn with_exit_codes(examples: &str) -> String {
-    format!("{examples}\n\n{EXIT_CODES}")
+    format!("{}\n\n{EXIT_CODES}", examples.trim_end())
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +81,8 @@ pub(crate) enum Command {
     Logs(Logs),
     Stop(Stop),
     Rm(Rm),
+    #[command(subcommand)]
+    Policy(Policy),
     Audit(Audit),
     #[command(subcommand)]
     Secret(Secret),
@@ -145,12 +156,12 @@ pub(crate) struct CommandOptions {
 /// stdout and stderr of the command come out apart, and its exit code is ours. Ctrl-C stops and
 /// removes the sandbox; twice leaves at once.
 #[derive(Debug, Args)]
-#[command(after_help = with_exit_codes("\
+#[command(after_help = with_network("\
 Examples:
   fumehood run -- uname -r                      the guest's kernel, not yours
   echo hi | fumehood run -i -- cat              stdin goes in with -i
   fumehood run -it -- bash                      a shell in a terminal of its own
-  fumehood run -e TOKEN --timeout 1h -- ./job   TOKEN as it is set here, one hour
+  fumehood run -e CI --timeout 1h -- ./job      CI as it is set here, one hour; for keys see Network
   fumehood run --json -- node -v                one JSON object, also when it fails: name,
                                                 exitCode, stdout, stderr (the first 16 MiB of
                                                 each, as text), startMs, durationMs, error
@@ -158,6 +169,9 @@ Examples:
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
 
     #[command(flatten)]
     pub(crate) command: CommandOptions,
@@ -183,7 +197,7 @@ pub(crate) struct Run {
 ///
 /// It runs until its time is over or `fumehood stop`.
 #[derive(Debug, Args)]
-#[command(after_help = with_exit_codes("\
+#[command(after_help = with_network("\
 Examples:
   box=$(fumehood create --memory 1024 --timeout 2h)
   fumehood exec $box -- npm test
@@ -191,6 +205,9 @@ Examples:
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
 
     #[command(flatten)]
     pub(crate) env: EnvOptions,

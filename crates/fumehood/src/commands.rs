@@ -11,6 +11,7 @@ mod image;
 mod logs;
 mod ls;
 mod man;
+mod policy;
 mod rm;
 mod run;
 mod secret;
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
+        Command::Policy(args) => policy::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Secret(args) => secret::run(args, context).await,
         Command::Image(args) => image::run(&args, context).await,

@@ -10,6 +10,7 @@ mod duration;
 mod failure;
 mod folders;
 mod ids;
+mod network;
 mod own;
 mod place;
 mod refusals;

@@ -82,7 +82,18 @@ fn help_man_pages_and_completions_know_every_command() {
     let mut script = Vec::new();
     clap_complete::generate(Shell::Bash, &mut Cli::command(), "fumehood", &mut script);
     let script = String::from_utf8(script).unwrap();
-    for words in ["audit", "secret", "secret set", "secret ls", "secret rm"] {
+    for words in [
+        "policy",
+        "policy get",
+        "policy set",
+        "policy explain",
+        "policy presets",
+        "audit",
+        "secret",
+        "secret set",
+        "secret ls",
+        "secret rm",
+    ] {
         let help = help(words);
         assert!(help.starts_with(|first: char| first.is_ascii_uppercase()), "{help}");
         let page = format!("fumehood-{}.1", words.replace(' ', "-"));
