@@ -4,5 +4,5 @@ mod destination;
 mod flags;
 mod secret_use;
 
-pub(crate) use destination::{Destination, Subnet};
+pub(crate) use destination::{Destination, subnet};
 pub(crate) use secret_use::SecretUse;

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use egress::policy::Cidr;
 
-use crate::network::{Destination, SecretUse, Subnet};
+use crate::network::{Destination, SecretUse, subnet};
 
 const HEADING: &str = "Network";
 
@@ -45,8 +46,8 @@ pub(crate) struct PolicyOptions {
     pub(crate) deny_all: bool,
 
     /// Never reach this subnet or address, by no name either
-    #[arg(long, help_heading = HEADING, value_name = "SUBNET", value_delimiter = ',')]
-    pub(crate) deny: Vec<Subnet>,
+    #[arg(long, help_heading = HEADING, value_name = "SUBNET", value_parser = subnet, value_delimiter = ',')]
+    pub(crate) deny: Vec<Cidr>,
 
     /// Put the stored secret NAME into requests to HOST, in place of the placeholder that the guest
     /// finds in its variable NAME; HOST may be reached

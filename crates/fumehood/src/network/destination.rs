@@ -1,16 +1,16 @@
 //! What `--allow` and `--deny` take.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use egress::address::HOST_NAME;
+use egress::policy::{Cidr, HostPattern, InvalidCidr, InvalidPattern};
 
 /// Something that may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     Name(Name),
-    Subnet(Subnet),
+    Subnet(Cidr),
     /// The name of a preset, without its `@`.
     Preset(String),
 }
@@ -18,17 +18,9 @@ pub(crate) enum Destination {
 /// A host's name or a pattern for some (`*`, `*.example.com`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    /// Lower case.
-    pub(crate) pattern: String,
+    pub(crate) pattern: HostPattern,
     /// None: HTTP and HTTPS on their own ports.
     pub(crate) port: Option<u16>,
-}
-
-/// A subnet; an address alone is the subnet that has no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Subnet {
-    address: IpAddr,
-    prefix: u8,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,22 +39,12 @@ pub(crate) enum InvalidDestination {
     Localhost,
     #[error("a port of this computer is --allow-host-port PORT")]
     HostPort,
-    #[error("{0:?} is not a host's name: {1}")]
-    Name(String, String),
+    #[error(transparent)]
+    Name(#[from] InvalidPattern),
     #[error("{0:?} is not the name of a preset; `fumehood policy presets` lists them")]
     Preset(String),
     #[error(transparent)]
-    Subnet(#[from] InvalidSubnet),
-}
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidSubnet {
-    #[error("{0:?} is not a subnet such as 10.0.0.0/8; what is not allowed needs no --deny")]
-    Form(String),
-    #[error("{address} has at most {max} bits: /{max}")]
-    Prefix { address: IpAddr, max: u8 },
-    #[error("{given} has bits beyond its prefix: {subnet} is the subnet, {address} the address")]
-    Beyond { given: String, subnet: Subnet, address: IpAddr },
+    Subnet(#[from] InvalidCidr),
 }
 
 impl FromStr for Destination {
@@ -76,12 +58,12 @@ impl FromStr for Destination {
             }
             return Ok(Self::Preset(preset.to_owned()));
         }
-        if text.parse::<std::net::SocketAddr>().is_ok() {
+        if text.parse::<SocketAddr>().is_ok() {
             return Err(InvalidDestination::AddressPort);
         }
-        let is_address = |text: &str| unbracketed(text).parse::<IpAddr>().is_ok();
-        if is_address(text.split('/').next().unwrap_or_default()) {
-            return Ok(Self::Subnet(text.parse()?));
+        let address = text.split('/').next().unwrap_or_default();
+        if unbracketed(address).parse::<IpAddr>().is_ok() {
+            return Ok(Self::Subnet(subnet(text)?));
         }
         Ok(Self::Name(text.parse()?))
     }
@@ -103,14 +85,15 @@ impl FromStr for Name {
             Some((host, port)) => (host, Some(parse_port(port)?)),
             None => (text, None),
         };
-        let pattern = host.to_ascii_lowercase();
-        match pattern.as_str() {
-            "" => return Err(InvalidDestination::Empty),
-            "localhost" => return Err(InvalidDestination::Localhost),
-            HOST_NAME => return Err(InvalidDestination::HostPort),
-            _ => {}
+        if host.is_empty() {
+            return Err(InvalidDestination::Empty);
         }
-        Ok(Self { pattern, port })
+        let pattern = HostPattern::parse(host)?;
+        match pattern.to_string().as_str() {
+            "localhost" => Err(InvalidDestination::Localhost),
+            HOST_NAME => Err(InvalidDestination::HostPort),
+            _ => Ok(Self { pattern, port }),
+        }
     }
 }
 
@@ -123,53 +106,9 @@ fn unbracketed(text: &str) -> &str {
     text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
 }
 
-impl FromStr for Subnet {
-    type Err = InvalidSubnet;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSubnet> {
-        let malformed = || InvalidSubnet::Form(text.to_owned());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = unbracketed(address).parse().map_err(|_text| malformed())?;
-        let max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => {
-                prefix.parse::<u8>().map_err(|_text| malformed())?
-            }
-            Some(_) => return Err(malformed()),
-            None => max,
-        };
-        if prefix > max {
-            return Err(InvalidSubnet::Prefix { address, max });
-        }
-        let subnet = Self { address: masked(address, prefix), prefix };
-        if subnet.address != address {
-            return Err(InvalidSubnet::Beyond { given: text.to_owned(), subnet, address });
-        }
-        Ok(subnet)
-    }
-}
-
-/// The address with zeros beyond the prefix.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V4((v4.to_bits() & mask).into())
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V6((v6.to_bits() & mask).into())
-        }
-    }
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
+/// What `--deny` takes.
+pub(crate) fn subnet(text: &str) -> Result<Cidr, InvalidCidr> {
+    Cidr::parse(unbracketed(text))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use egress::policy::Cidr;
 use egress::secret::SecretName;
 
-use super::destination::{Destination, Name, Subnet};
+use super::destination::{Destination, Name};
 use crate::cli::PolicyOptions;
 
 /// What the flags say, each thing once.
@@ -14,8 +15,8 @@ pub(crate) struct Flags {
     /// Those with secrets first, since of two entries for one name the first decides.
     pub(crate) names: Vec<Listed>,
     pub(crate) presets: Vec<String>,
-    pub(crate) allow: Vec<Subnet>,
-    pub(crate) deny: Vec<Subnet>,
+    pub(crate) allow: Vec<Cidr>,
+    pub(crate) deny: Vec<Cidr>,
     pub(crate) host_ports: BTreeSet<u16>,
     pub(crate) tls: Tls,
 }
@@ -63,7 +64,7 @@ pub(crate) enum Contradiction {
     #[error("--allow-all and --deny-all cannot both be meant: leave out one of the two")]
     AllowAllAndDenyAll,
     #[error("{0} is both allowed and denied: leave out one of the two")]
-    AllowedAndDenied(Subnet),
+    AllowedAndDenied(Cidr),
 }
 
 impl Flags {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use egress::policy::HostPattern;
 use egress::secret::{InvalidSecretName, SecretName};
 
 use super::destination::{Destination, InvalidDestination, Name};
@@ -43,7 +44,9 @@ impl FromStr for SecretUse {
 
 fn host(text: &str) -> Result<Name, InvalidSecretUse> {
     match text.parse()? {
-        Destination::Name(name) if name.pattern == "*" => Err(InvalidSecretUse::Everybody),
+        Destination::Name(name) if name.pattern == HostPattern::Any => {
+            Err(InvalidSecretUse::Everybody)
+        }
         Destination::Name(name) => Ok(name),
         Destination::Subnet(_) | Destination::Preset(_) => {
             Err(InvalidSecretUse::NotByName(text.to_owned()))
@@ -57,7 +60,8 @@ mod tests {
 
     #[test]
     fn what_is_taken() {
-        let name = |pattern: &str, port| Name { pattern: pattern.to_owned(), port };
+        let name =
+            |pattern: &str, port| Name { pattern: HostPattern::parse(pattern).unwrap(), port };
         for (text, secret, hosts) in [
             ("KEY@api.example.com", "KEY", vec![name("api.example.com", None)]),
             ("K@a.test,b.test:8443", "K", vec![name("a.test", None), name("b.test", Some(8443))]),

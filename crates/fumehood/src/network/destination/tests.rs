@@ -4,12 +4,10 @@ use super::*;
 
 #[test]
 fn what_may_be_reached() {
-    let name = |pattern: &str, port| Destination::Name(Name { pattern: pattern.to_owned(), port });
-    let subnet = |text: &str| {
-        let (address, prefix) = text.split_once('/').unwrap();
-        let prefix = prefix.parse().unwrap();
-        Destination::Subnet(Subnet { address: address.parse().unwrap(), prefix })
+    let name = |pattern: &str, port| {
+        Destination::Name(Name { pattern: HostPattern::parse(pattern).unwrap(), port })
     };
+    let subnet = |text: &str| Destination::Subnet(Cidr::parse(text).unwrap());
     for (text, wanted) in [
         ("example.com", name("example.com", None)),
         ("API.Example.COM", name("api.example.com", None)),
@@ -47,19 +45,24 @@ fn what_is_refused_says_what_would_do() {
         ("localhost", "--allow-host-port"),
         ("localhost:8080", "--allow-host-port"),
         ("host.fumehood.internal:80", "--allow-host-port"),
-        ("10.0.0.1/8", "10.0.0.0/8 is the subnet, 10.0.0.1 the address"),
-        ("10.0.0.0/33", "at most 32"),
-        ("fd00::/129", "at most 128"),
-        ("fd00::1/8", "fd00::/8 is the subnet"),
-        ("10.0.0.0/", "not a subnet"),
-        ("10.0.0.0/x", "not a subnet"),
-        ("10.0.0.0/+8", "not a subnet"),
+        ("10.0.0.1/8", "the network is 10.0.0.0/8"),
+        ("10.0.0.0/33", "number of bits"),
+        ("fd00::/129", "number of bits"),
+        ("fd00::1/8", "the network is fd00::/8"),
+        ("10.0.0.0/", "number of bits"),
+        ("10.0.0.0/x", "number of bits"),
+        ("10.0.0.0/+8", "number of bits"),
+        ("exa mple.com", "cannot hold ' '"),
+        ("-a.example.com", "hyphen"),
+        ("w*.example.com", "whole part"),
+        ("127.1", "IP address"),
+        ("0x7f000001", "IP address"),
         ("@", "not the name of a preset"),
         ("@a/b", "not the name of a preset"),
     ] {
         let fault = text.parse::<Destination>().unwrap_err().to_string();
         assert!(fault.contains(words), "{text}: {fault}");
     }
-    let fault = "example.com".parse::<Subnet>().unwrap_err().to_string();
-    assert!(fault.contains("needs no --deny"), "{fault}");
+    let fault = super::subnet("example.com").unwrap_err().to_string();
+    assert!(fault.contains("10.0.0.0/8"), "{fault}");
 }
