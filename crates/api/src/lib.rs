@@ -9,6 +9,7 @@ pub mod client;
 mod command;
 mod env;
 mod error;
+pub mod explain;
 mod files;
 mod sandbox;
 mod secrets;
@@ -27,7 +28,7 @@ pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
 };
-pub use secrets::{PutSecret, Secret, SecretList, SecretValue};
+pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Image, ImageList, Version};
 pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+/// The longest value of a secret, in bytes: more than servers take in a header.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+
 /// The value of a secret, on its way to the server. Nothing shows it, and it is overwritten when it
 /// is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop)]

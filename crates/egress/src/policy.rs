@@ -3,11 +3,26 @@
 //! Every question is answered by a pure function of the policy and of what was asked, so that
 //! `policy explain` says exactly what the gateway does.
 
+mod cidr;
+mod connect;
+mod deciding;
+mod dial;
+mod fit;
+mod host_pattern;
 mod model;
+mod reading;
+mod request;
+mod resolve;
 mod verdict;
 
+pub use cidr::InvalidCidr;
+pub use host_pattern::InvalidPattern;
 pub use model::{
     Action, Canned, Cidr, Credential, Domain, Edits, ForwardTo, HeaderEdit, HostPattern, Match,
     PairMatch, Pattern, Pin, Place, Policy, Reach, Rule, Subnets, TextMatch,
 };
+pub use reading::canonical as canonical_path;
 pub use verdict::{Denial, Grant, Head, Ruling, Treatment, Why};
+
+#[cfg(test)]
+mod tests;

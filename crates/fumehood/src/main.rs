@@ -5,12 +5,15 @@ mod archive;
 mod attached;
 mod cli;
 mod commands;
+mod decision;
 mod duration;
 mod failure;
 mod folders;
 mod ids;
+mod network;
 mod own;
 mod place;
+mod refusals;
 mod request;
 mod say;
 mod server;
@@ -18,6 +21,7 @@ mod signals;
 mod sys;
 mod table;
 mod terminal;
+mod utc;
 
 use std::process::ExitCode;
 
