@@ -3,8 +3,12 @@
 //! All of it runs on one thread. What is shared between connections is in an `Rc`; nothing waits
 //! while it holds a borrow.
 
-pub mod authority;
+mod confine;
+mod control_server;
+mod process;
 mod recorder;
+mod traffic;
 
-pub(crate) use recorder::Recorder;
+pub use confine::ConfineError;
+pub use process::{GatewayError, Inherited, run};
 pub use recorder::append;
