@@ -3,12 +3,23 @@
 //! All of it runs on one thread. What is shared between connections is in an `Rc`; nothing waits
 //! while it holds a borrow.
 
+mod active;
+pub mod authority;
+pub mod client_hello;
 mod confine;
+mod connection;
 mod control_server;
+mod dial;
+mod http;
+mod opened;
 mod process;
 mod recorder;
+mod rewound;
+mod sniff;
+mod spliced;
 mod traffic;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
+pub(crate) use recorder::Recorder;
 pub use recorder::append;
