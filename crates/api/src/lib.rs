@@ -30,7 +30,7 @@ pub use sandbox::{
 };
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Image, ImageList, Version};
-pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
+pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -116,6 +116,7 @@ fn a_session_has_no_nulls() {
         cwd: "/".into(),
         interactive_port: None,
         network_policy: None,
+        network_transfer: None,
         source_sandbox_name: None,
         project_id: None,
         end_code: Some(EndCode::TimedOut),

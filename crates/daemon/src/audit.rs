@@ -1,12 +1,7 @@
 //! The audit log of one session, as its gateways write it: two files that take turns, a line for each
 //! event. Read from its start by as many as like, while it grows and after.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use egress::event::Event;
@@ -23,9 +18,8 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Adds an event of the server's own. No gateway may be writing.
 pub(crate) async fn append(place: &Place, event: Event) -> io::Result<()> {
     let place = place.clone();
-    let appended = tokio::task::spawn_blocking(move || {
-        egress::gateway::append(place.open_logs()?, event)
-    });
+    let appended =
+        tokio::task::spawn_blocking(move || egress::gateway::append(place.open_logs()?, event));
     appended.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 

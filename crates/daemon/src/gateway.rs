@@ -25,7 +25,7 @@ use crate::{
     network::{ConfigureError, Egress, Network},
     store::Traffic,
 };
-use supervisor::{Ask, Supervisor, Up};
+use supervisor::{Ask, Supervisor};
 
 /// Asks waiting for the supervisor.
 const MAILBOX: usize = 16;
@@ -70,6 +70,8 @@ pub(crate) enum StartError {
     Process(#[source] std::io::Error),
     #[error("the gateway cannot be spoken with")]
     Channel(#[from] ChannelError),
+    #[error("the gateway ended at its start: {0}")]
+    Died(String),
     #[error(transparent)]
     Configure(#[from] ConfigureError),
     #[error("the gateway refuses its configuration: {0}")]
@@ -100,10 +102,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway; it holds to its policy when this returns. On failure nothing is left
     /// running.
-    pub(crate) async fn start(
-        spec: Spec,
-        news: watch::Sender<News>,
-    ) -> Result<Self, StartError> {
+    pub(crate) async fn start(spec: Spec, news: watch::Sender<News>) -> Result<Self, StartError> {
         let (supervisor, handle) = Self::supervised(spec, news);
         supervisor.start().await?;
         Ok(handle)

@@ -30,8 +30,8 @@ mod templates;
 mod uplink;
 
 pub use config::{AgentProgram, Paths};
-pub use seal::SealKeyError;
 pub use doctor::{Finding, Health, doctor};
+pub use seal::SealKeyError;
 pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};
 

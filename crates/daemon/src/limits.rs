@@ -51,7 +51,7 @@ pub(crate) const TAGS_MAX: usize = 5;
 /// Secrets that are stored, of all projects.
 pub(crate) const SECRETS_MAX: usize = 1000;
 /// The value of one secret.
-pub(crate) const SECRET_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SECRET_BYTES_MAX: usize = api::SECRET_BYTES_MAX;
 
 /// What the host has, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

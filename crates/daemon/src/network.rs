@@ -119,7 +119,11 @@ impl Network {
     }
 
     /// What is to be stored when it is made.
-    pub(crate) fn made(&self, seal: &Seal, sandbox: &SandboxName) -> Result<[Change; 2], StoreError> {
+    pub(crate) fn made(
+        &self,
+        seal: &Seal,
+        sandbox: &SandboxName,
+    ) -> Result<[Change; 2], StoreError> {
         let authority = EgressChange::Authority((*self.authority).clone());
         Ok([Change::Egress(authority), self.changed(seal, sandbox)?])
     }

@@ -23,9 +23,7 @@ use crate::{
         Adopted, EndReason, Owner, Remembered, Sandbox, end_of_state, machine_folder,
         remove_if_there,
     },
-    store::{
-        AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored,
-    },
+    store::{AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored},
 };
 
 /// Brings what is stored and what is there together.

@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(secrets.value("local", &name).unwrap(), Some(value));
         assert_eq!(secrets.value("other", &name).unwrap(), None);
         assert_eq!(secrets.list("local").len(), 1);
-        let shown = format!("{secrets:?}{}", serde_json::to_string(&secrets.list("local")).unwrap());
+        let shown =
+            format!("{secrets:?}{}", serde_json::to_string(&secrets.list("local")).unwrap());
         assert!(!shown.contains(VALUE));
         for entry in std::fs::read_dir(world.folder.path()).unwrap() {
             let path = entry.unwrap().path();

@@ -10,8 +10,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use egress::{control::UpstreamProxy, secret::SecretText};
 
 /// Where an administrator puts a company's certificate authorities, on Debian's kin and Red Hat's.
-const ANCHORS: [&str; 2] =
-    ["/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"];
+const ANCHORS: [&str; 2] = ["/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"];
 /// Where distributions keep all authorities together. Gateways read them by themselves, and what was
 /// added to them is in the folders above.
 const BUNDLES: [&str; 4] = [
@@ -38,7 +37,8 @@ impl Uplink {
     pub(crate) fn of_host(variable: impl Fn(&str) -> Option<String>) -> Self {
         let mut files: Vec<PathBuf> = ANCHORS.iter().flat_map(|folder| files_in(folder)).collect();
         let named = variable("SSL_CERT_FILE").map(PathBuf::from);
-        files.extend(named.filter(|named| !BUNDLES.iter().any(|bundle| named == Path::new(bundle))));
+        files
+            .extend(named.filter(|named| !BUNDLES.iter().any(|bundle| named == Path::new(bundle))));
         Self { proxy: proxy(variable), roots: roots(&files) }
     }
 }
@@ -50,14 +50,17 @@ fn proxy(variable: impl Fn(&str) -> Option<String>) -> Option<UpstreamProxy> {
     };
     let url = first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
     let except = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-    let except: Vec<String> = except.split(',').map(suffix).filter(|name| !name.is_empty()).collect();
+    let except: Vec<String> =
+        except.split(',').map(suffix).filter(|name| !name.is_empty()).collect();
     if except.iter().any(|name| name == "*") {
         return None;
     }
     let parsed = parse(url.trim(), except);
     if parsed.is_none() {
         // Without the URL: it may hold a password.
-        tracing::error!("the proxy of the environment is none that gateways can use (http://HOST:PORT)");
+        tracing::error!(
+            "the proxy of the environment is none that gateways can use (http://HOST:PORT)"
+        );
     }
     parsed
 }
@@ -86,8 +89,12 @@ fn parse(url: &str, except: Vec<String>) -> Option<UpstreamProxy> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    (!host.is_empty() && host.bytes().all(plain))
-        .then(|| UpstreamProxy { host, port, credentials: credentials.map(SecretText::new), except })
+    (!host.is_empty() && host.bytes().all(plain)).then(|| UpstreamProxy {
+        host,
+        port,
+        credentials: credentials.map(SecretText::new),
+        except,
+    })
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -117,8 +124,8 @@ fn roots(files: &[PathBuf]) -> Vec<Vec<u8>> {
 }
 
 fn read(path: &Path) -> String {
-    let is_file = std::fs::metadata(path)
-        .is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
+    let is_file =
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
     let text = is_file.then(|| std::fs::read(path).ok()).flatten().unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -185,7 +192,8 @@ mod tests {
             Some(["localhost", "internal.test", "corp.test", "10.0.0.1"].map(str::to_owned).into())
         );
         assert_eq!(except("*"), None);
-        let lower = proxy_of(&[("https_proxy", "http://a.test:1"), ("HTTPS_PROXY", "http://b.test:2")]);
+        let lower =
+            proxy_of(&[("https_proxy", "http://a.test:1"), ("HTTPS_PROXY", "http://b.test:2")]);
         assert_eq!(lower.unwrap().host, "a.test");
     }
 

@@ -7,7 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl Place {
         Self::at(paths.sessions().join(session.as_str()))
     }
 
-    pub(super) fn at(session: PathBuf) -> Self {
+    pub(crate) fn at(session: PathBuf) -> Self {
         Self { folder: session.join("gateway"), session }
     }
 
@@ -60,11 +60,10 @@ impl Place {
     }
 
     /// The files opened, made if they are not there.
-    pub(super) fn open_logs(&self) -> io::Result<[File; 2]> {
+    pub(crate) fn open_logs(&self) -> io::Result<[File; 2]> {
         let [first, second] = self.logs();
-        let open = |path| {
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
-        };
+        let open =
+            |path| OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
         Ok([open(first)?, open(second)?])
     }
 

@@ -85,8 +85,7 @@ pub(super) async fn find(place: &Place) -> Option<Process> {
     let mut found = None;
     for stray in strays_below(&place.folder) {
         let is_recorded = recorded.is_some_and(|recorded| {
-            (recorded.pid, recorded.start_time)
-                == (stray.process.pid(), stray.process.start_time())
+            (recorded.pid, recorded.start_time) == (stray.process.pid(), stray.process.start_time())
         });
         if is_recorded {
             found = Some(stray.process);
@@ -109,6 +108,10 @@ impl Stray {
         let pid = self.process.pid();
         tracing::warn!(pid, folder = %self.folder.display(), "a stray gateway is ended");
         self.process.kill().await;
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// The name of the session that it was started for.

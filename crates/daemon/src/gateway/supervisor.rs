@@ -64,7 +64,10 @@ enum State {
     Looking,
     Up(Box<Up>),
     /// None runs. `why` is to be told in the audit log, if it has not been told.
-    Down { why: Option<String>, again_at: Instant },
+    Down {
+        why: Option<String>,
+        again_at: Instant,
+    },
     Ending(Option<Box<Up>>, oneshot::Sender<()>),
     Over,
 }
@@ -82,11 +85,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(
-        spec: Spec,
-        news: watch::Sender<News>,
-        asks: mpsc::Receiver<Ask>,
-    ) -> Self {
+    pub(super) fn new(spec: Spec, news: watch::Sender<News>, asks: mpsc::Receiver<Ask>) -> Self {
         Self { spec, news, asks, revision: 0, failures: 0, before: Traffic::default() }
     }
 
@@ -163,6 +162,15 @@ impl Supervisor {
                 failpoint::pass("gateway-configured");
                 Ok(up)
             }
+            Err(StartError::Channel(ChannelError::Io(error))) => {
+                // Its sockets close a little before it is gone.
+                let exit = process.last_breath().await;
+                process.kill().await;
+                Err(match exit {
+                    Some(exit) => StartError::Died(ended(exit)),
+                    None => ChannelError::Io(error).into(),
+                })
+            }
             Err(error) => {
                 process.kill().await;
                 Err(error)
@@ -231,7 +239,9 @@ impl Supervisor {
     /// A gateway that cannot be spoken with is ended: it could not be told of a new policy.
     async fn broken(&self, up: &Up, error: &ChannelError) -> String {
         // Its sockets close a little before it is gone.
-        if let Some(exit) = up.process.last_breath().await {
+        if matches!(error, ChannelError::Io(_) | ChannelError::Closed)
+            && let Some(exit) = up.process.last_breath().await
+        {
             return ended(exit);
         }
         up.process.kill().await;
@@ -249,8 +259,7 @@ impl Supervisor {
             Err(ChannelError::TooLong(_)) => return Err(ChangeError::TooLong),
             // Nothing passes any more, and the next one is configured so.
             Err(error) => {
-                up.doom = Some(format!("it was ended: {}", causes(&error)));
-                up.process.kill().await;
+                up.doom = Some(self.broken(up, &error).await);
             }
         }
         self.spec.network = network;

@@ -117,10 +117,7 @@ impl Owner {
         handle
     }
 
-    fn new(
-        context: &Arc<Context>,
-        remembered: Remembered,
-    ) -> (Self, Arc<Sandbox>) {
+    fn new(context: &Arc<Context>, remembered: Remembered) -> (Self, Arc<Sandbox>) {
         let Remembered { sandbox, session, network, commands } = remembered;
         let (mailbox, asked) = mpsc::channel(MAILBOX);
         let (agent, agent_seen) = watch::channel(None);

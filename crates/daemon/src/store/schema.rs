@@ -128,10 +128,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
     Ok(())
 }
 
-fn apply_egress(
-    transaction: &Transaction<'_>,
-    change: &EgressChange,
-) -> Result<(), StoreError> {
+fn apply_egress(transaction: &Transaction<'_>, change: &EgressChange) -> Result<(), StoreError> {
     match change {
         EgressChange::Authority(record) => transaction
             .prepare_cached(

@@ -132,7 +132,8 @@ impl Gateway {
         let port = peer.address.port();
         let mut addresses = vec![peer.address.ip()];
         if is_host_itself(host) {
-            addresses = vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
+            addresses =
+                vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
         } else if let (Some(host), None) = (host, &active.proxy)
             && let Ok(Ok(others)) = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await
         {
@@ -247,12 +248,8 @@ fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial>
     }
 }
 
-async fn inspect<S>(
-    mut stream: S,
-    peer: Peer,
-    gateway: &Rc<Gateway>,
-    candidates: Vec<Candidate>,
-) where
+async fn inspect<S>(mut stream: S, peer: Peer, gateway: &Rc<Gateway>, candidates: Vec<Candidate>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let raw = candidates.iter().find_map(|one| match (&one.treatment, &one.whom) {
@@ -274,8 +271,7 @@ async fn inspect<S>(
             refuse_tls(stream, gateway, &peer, None, denied(why)).await;
         }
         Spoken::Http1 | Spoken::Http2 => {
-            let inside =
-                if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
+            let inside = if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
             let whom = candidates.into_iter().map(|one| one.whom).collect();
             let gateway = Rc::clone(gateway);
             let session = Session::new(gateway, peer, Way::Open, whom, Upstream::unasked());

@@ -71,7 +71,9 @@ fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused",
         io::ErrorKind::ConnectionReset => "the connection was reset",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route leads there",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "no route leads there"
+        }
         io::ErrorKind::TimedOut => "it does not answer",
         io::ErrorKind::PermissionDenied => "the host does not permit it",
         _ => "the connection failed",

@@ -122,8 +122,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let answering = Rc::clone(session);
-    let service =
-        service_fn(move |request| Box::pin(Rc::clone(&answering).answer(request)));
+    let service = service_fn(move |request| Box::pin(Rc::clone(&answering).answer(request)));
     let mut connection = server::conn::http1::Builder::new()
         .auto_date_header(false)
         .header_read_timeout(HEAD_WAIT)

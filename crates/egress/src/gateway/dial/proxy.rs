@@ -10,7 +10,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{DialError, Destination, Lookup, Wire, direct};
+use super::{Destination, DialError, Lookup, Wire, direct};
 use crate::{control::UpstreamProxy, gateway::rewound::Rewound, host::Host};
 
 /// Longest reply to `CONNECT`, in bytes.
@@ -55,7 +55,10 @@ async fn addresses(proxy: &UpstreamProxy, lookup: &Lookup) -> Result<Vec<IpAddr>
         return Ok(vec![address]);
     }
     if text == "localhost" {
-        return Ok(vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()]);
+        return Ok(vec![
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::Ipv6Addr::LOCALHOST.into(),
+        ]);
     }
     let host = Host::parse(text).map_err(|error| {
         DialError::Proxy(io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))

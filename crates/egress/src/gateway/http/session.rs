@@ -7,11 +7,11 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Incoming},
     upgrade::{OnUpgrade, Upgraded},
 };
-use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -203,9 +203,8 @@ impl Session {
         self.note(parts, account);
         let head = head(parts);
         let ruling = active.policy.request(&host, self.port(), &head);
-        let ruling = ruling.map_err(|denial| {
-            Answer::Refused(Refusal::Denied(StatusCode::FORBIDDEN, denial))
-        })?;
+        let ruling = ruling
+            .map_err(|denial| Answer::Refused(Refusal::Denied(StatusCode::FORBIDDEN, denial)))?;
         match ruling {
             Ruling::Send { rule, edits, pin } => {
                 account.allow(&rule);
@@ -240,8 +239,8 @@ impl Session {
         {
             *candidates = vec![asked.whom.clone()];
         }
-        let fits = candidates.contains(&asked.whom)
-            && asked.port.is_none_or(|port| port == self.port());
+        let fits =
+            candidates.contains(&asked.whom) && asked.port.is_none_or(|port| port == self.port());
         if !fits {
             let connected = candidates.first().map(ToString::to_string).unwrap_or_default();
             let connected = format!("{connected}:{}", self.port());
@@ -305,9 +304,8 @@ impl Session {
         });
         let Some(Named::Host(host)) = candidates.first().filter(|_| stays) else { return stays };
         for account in self.running.borrow().iter().filter_map(Weak::upgrade) {
-            let denied = account
-                .judge_again(|head| active.policy.request(host, port, head).err())
-                .flatten();
+            let denied =
+                account.judge_again(|head| active.policy.request(host, port, head).err()).flatten();
             if let Some(denial) = denied {
                 account.deny(&denial);
                 account.cut.cancel();
@@ -506,9 +504,10 @@ fn outgoing(
     *request.version_mut() = parts.version;
     request.extensions_mut().remove::<OnUpgrade>();
     let Some(body) = body.take() else { return request.map(|()| Passing::own("")) };
-    let waits = request.headers().get(header::EXPECT).is_some_and(|value| {
-        value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    });
+    let waits = request
+        .headers()
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut passing = Passing::new(body, account, Towards::Upstream);
     if waits && request.version() == http::Version::HTTP_11 && !passing.is_end_stream() {
         let told = CancellationToken::new();

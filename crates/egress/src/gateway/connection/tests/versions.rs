@@ -160,7 +160,8 @@ fn a_websocket_is_what_it_is_after_the_upgrade() {
                     stream.shutdown().await.unwrap();
                 });
                 let reply = Response::builder().status(101).header("upgrade", "websocket");
-                let reply = reply.header("connection", "Upgrade").header("sec-websocket-accept", "x");
+                let reply =
+                    reply.header("connection", "Upgrade").header("sec-websocket-accept", "x");
                 reply.body(body("")).unwrap()
             })
         });
@@ -207,7 +208,10 @@ fn server_sent_events_come_piece_by_piece() {
         let handler: Rc<Handler> = Rc::new(move |_request| {
             let events = events.take().unwrap();
             Box::pin(async {
-                Response::builder().header("content-type", "text/event-stream").body(events).unwrap()
+                Response::builder()
+                    .header("content-type", "text/event-stream")
+                    .body(events)
+                    .unwrap()
             })
         });
         let (world, port) = opened(handler).await;
