@@ -113,7 +113,11 @@ impl Channel {
                     FromGateway::Rejected { revision, reason } if revision == asked => {
                         return Ok(Answer::Rejected(reason));
                     }
-                    message => besides(message),
+                    other @ (FromGateway::Hello { .. }
+                    | FromGateway::Applied { .. }
+                    | FromGateway::Rejected { .. }
+                    | FromGateway::Logged
+                    | FromGateway::Traffic { .. }) => besides(other),
                 }
             }
         };
@@ -137,7 +141,7 @@ async fn send(writer: &mut OwnedWriteHalf, message: &ToGateway) -> Result<(), Ch
     if MESSAGE_BYTES_MAX < length {
         return Err(ChannelError::TooLong(length));
     }
-    let header = u32::try_from(length).map_err(|_| ChannelError::TooLong(length))?;
+    let header = u32::try_from(length).map_err(|_large| ChannelError::TooLong(length))?;
     let mut framed = Zeroizing::new(Vec::with_capacity(4 + length));
     framed.extend(header.to_be_bytes());
     postcard::to_io(message, &mut *framed)?;

@@ -105,8 +105,7 @@ pub(crate) struct Stray {
 
 impl Stray {
     pub(crate) async fn end(self) {
-        let pid = self.process.pid();
-        tracing::warn!(pid, folder = %self.folder.display(), "a stray gateway is ended");
+        tracing::warn!(pid = self.pid(), folder = %self.folder.display(), "a stray gateway is ended");
         self.process.kill().await;
     }
 
