@@ -49,7 +49,7 @@ pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
-pub use port::{AgentPort, NETWORK_WRITE_MAX, NetworkPort};
+pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};
 pub use process::{Leash, Process};
 pub use qemu::{FindError, Qemu, Version};
 pub use socket_folder::SocketFolder;

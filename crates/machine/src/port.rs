@@ -1,6 +1,6 @@
 //! The ways to a machine's agent and to its network card, as often as the connection is lost.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use tokio::net::UnixStream;
 
@@ -28,27 +28,28 @@ impl AgentPort {
 #[derive(Clone, Debug)]
 pub struct NetworkPort(SocketFolder);
 
-/// More than this in one write is cut off by QEMU, which reads no more at once.
-pub const NETWORK_WRITE_MAX: usize = 69_632;
+/// More than this in one message is cut off by QEMU, which reads no more at once.
+pub const NETWORK_MESSAGE_MAX: usize = 69_632;
 
 impl NetworkPort {
     pub(crate) fn new(sockets: SocketFolder) -> Self {
         Self(sockets)
     }
 
-    /// One connection is served at a time: the next one when the one before is closed.
+    /// A new connection, not blocking: a `SOCK_SEQPACKET`. One is served at a time: the next one
+    /// when the one before is closed.
     ///
-    /// Each Ethernet frame comes after its length, four bytes, big-endian; both are one message of
-    /// a `SOCK_SEQPACKET`, so each read is one frame of at most 4 + 14 + [`crate::MTU`] bytes, and
-    /// must have room for it. A write may hold more than one frame, or a part of one, but no more
-    /// than [`NETWORK_WRITE_MAX`] bytes.
+    /// Each message from the guest is one Ethernet frame of at most 14 + [`crate::MTU`] bytes after
+    /// its length, four bytes, big-endian. Messages to the guest are of the same form; one may hold
+    /// several frames, but no more than [`NETWORK_MESSAGE_MAX`] bytes.
     ///
-    /// It is not a stream since QEMU does not get over one that is cut in the middle of a frame: it
-    /// would send the rest to the next peer, or nothing at all any more.
+    /// It is no stream since QEMU does not get over one that ends in the middle of a frame: it sends
+    /// the next peer the rest of it, or nothing at all any more. So it is nothing for tokio's
+    /// `UnixStream` either, which takes a read that does not fill its buffer for the last one.
     ///
     /// Whoever connects goes on reading whatever happens: QEMU waits for it, and all of the machine
     /// with it, the control socket and the agent's port included.
-    pub async fn connect(&self) -> io::Result<UnixStream> {
+    pub fn connect(&self) -> io::Result<OwnedFd> {
         self.0.connect_for_packets(NETWORK)
     }
 }

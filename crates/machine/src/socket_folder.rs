@@ -52,13 +52,12 @@ impl SocketFolder {
         Ok(socket)
     }
 
-    /// Connects to such a one. It is no stream: whoever reads gives room for a whole message each
-    /// time, and each write is one.
-    pub fn connect_for_packets(&self, name: &str) -> io::Result<UnixStream> {
+    /// Connects to such a one, not blocking. Where more than one waits already, that is an error.
+    pub fn connect_for_packets(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (socket, address) = self.packets(name, flags)?;
         connect(&socket, &address)?;
-        UnixStream::from_std(socket.into())
+        Ok(socket)
     }
 
     fn packets(&self, name: &str, flags: SocketFlags) -> io::Result<(OwnedFd, SocketAddrUnix)> {
