@@ -20,6 +20,7 @@ use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::error::Code;
 use crate::explain::{Explain, Explanation};
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
+use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
 use crate::server::{ImageList, Version};
@@ -177,6 +178,27 @@ impl Client {
     /// Ends a session; it has ended when this returns. One that had ended already is no fault.
     pub async fn stop(&self, session: &str) -> Result<StopReply, ClientError> {
         self.post(&session_path(session, "/stop")).reply().await
+    }
+
+    /// Puts a policy in the place of the session's own; it holds when this returns.
+    pub async fn set_network_policy(
+        &self,
+        session: &str,
+        policy: &NetworkPolicy,
+    ) -> Result<SessionReply, ClientError> {
+        self.post(&session_path(session, "/network-policy")).json(policy).reply().await
+    }
+
+    /// What would become of a request by the session's policy. Nothing is sent.
+    pub async fn explain(
+        &self,
+        session: &str,
+        method: &str,
+        url: &str,
+    ) -> Result<Explanation, ClientError> {
+        let asked = Explain { method: method.to_owned(), url: url.to_owned() };
+        let path = session_path(session, "/network-policy/explain");
+        self.post(&path).json(&asked).reply().await
     }
 
     /// Starts a command and does not wait for it.

@@ -11,6 +11,7 @@ mod env;
 mod error;
 pub mod explain;
 mod files;
+pub mod network_policy;
 mod sandbox;
 mod secrets;
 mod server;
@@ -24,6 +25,7 @@ pub use error::{Code, ErrorBody, Refusal};
 pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };
+pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,

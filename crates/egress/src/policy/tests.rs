@@ -1,9 +1,11 @@
 //! The questions by table, and against a naive model.
 
 mod addresses;
+mod explaining;
 mod naive;
 mod names;
 mod patterns;
+mod presets;
 mod requests;
 mod servers;
 

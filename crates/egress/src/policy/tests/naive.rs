@@ -214,7 +214,7 @@ fn last_index(rule: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
     fn names_and_connections_are_as_in_the_model(policy in some_policy(), name in select(&HOSTS)) {
