@@ -17,6 +17,7 @@ use crate::attached::{Attached, Captured, Ending, OnSignal, Output, Target};
 use crate::cli::Run;
 use crate::duration::millis;
 use crate::failure::{Exit, Failure};
+use crate::network::Stdin;
 use crate::request::Tty;
 use crate::server::Server;
 use crate::signals::Signals;
@@ -47,8 +48,13 @@ async fn execute(
     report: &mut Report,
 ) -> Result<Ending, Failure> {
     let tty = if args.tty { Tty::Yes } else { Tty::No };
+    let stdin = if args.command.interactive { Stdin::Taken } else { Stdin::Free };
+    args.network.policy.check_env(&args.command.env)?;
+    let policy = args.network.policy.request(stdin)?;
     let start = args.command.request(args.argv, tty)?;
     let mut request = args.sandbox.request();
+    request.network_policy = policy;
+    request.trust_host_ca = args.network.trust_host_ca;
     request.name = Some(name.to_owned());
 
     let server = Server::reach(&context.server).await?;

@@ -1,10 +1,11 @@
 //! What `--allow` and `--deny` take.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use egress::address::HOST_NAME;
-use egress::policy::{Cidr, HostPattern, InvalidCidr, InvalidPattern};
+use egress::policy::{Cidr, HostPattern, InvalidCidr, InvalidPattern, Preset};
 
 /// Something that may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub(crate) struct Name {
     pub(crate) pattern: HostPattern,
     /// None: HTTP and HTTPS on their own ports.
     pub(crate) port: Option<u16>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pattern.fmt(f)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +49,10 @@ pub(crate) enum InvalidDestination {
     HostPort,
     #[error(transparent)]
     Name(#[from] InvalidPattern),
-    #[error("{0:?} is not the name of a preset; `fumehood policy presets` lists them")]
+    #[error(
+        "there is no preset {0:?}; there are {}",
+        Preset::names().collect::<Vec<_>>().join(", ")
+    )]
     Preset(String),
     #[error(transparent)]
     Subnet(#[from] InvalidCidr),
@@ -52,8 +63,7 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, InvalidDestination> {
         if let Some(preset) = text.strip_prefix('@') {
-            let grammar = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if preset.is_empty() || !preset.bytes().all(grammar) {
+            if Preset::names().all(|known| known != preset) {
                 return Err(InvalidDestination::Preset(preset.to_owned()));
             }
             return Ok(Self::Preset(preset.to_owned()));

@@ -12,7 +12,7 @@ use crate::cli::PolicyOptions;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Flags {
     pub(crate) reach: Reach,
-    /// Those with secrets first, since of two entries for one name the first decides.
+    /// Those with secrets first.
     pub(crate) names: Vec<Listed>,
     pub(crate) presets: Vec<String>,
     pub(crate) allow: Vec<Cidr>,
@@ -45,6 +45,16 @@ pub(crate) enum Tls {
 pub(crate) struct Listed {
     pub(crate) name: Name,
     pub(crate) secrets: Vec<SecretName>,
+    pub(crate) listed_by: ListedBy,
+}
+
+/// Which flag a name is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListedBy {
+    /// `--allow`, by itself or beside a secret: every request is allowed.
+    Allow,
+    /// `--secret` alone: the rules of a preset hold for it.
+    Secret,
 }
 
 /// Flags that cannot be meant together. Each says what to do.
@@ -86,7 +96,7 @@ impl Flags {
         }
         for destination in &options.allow {
             match destination {
-                Destination::Name(name) => drop(flags.listed(name)),
+                Destination::Name(name) => flags.listed(name).listed_by = ListedBy::Allow,
                 Destination::Subnet(subnet) => add(&mut flags.allow, *subnet),
                 Destination::Preset(preset) => add(&mut flags.presets, preset.clone()),
             }
@@ -103,7 +113,8 @@ impl Flags {
     fn listed(&mut self, name: &Name) -> &mut Listed {
         let found = self.names.iter().position(|listed| listed.name == *name);
         let at = found.unwrap_or_else(|| {
-            self.names.push(Listed { name: name.clone(), secrets: Vec::new() });
+            let listed_by = ListedBy::Secret;
+            self.names.push(Listed { name: name.clone(), secrets: Vec::new(), listed_by });
             self.names.len() - 1
         });
         &mut self.names[at]

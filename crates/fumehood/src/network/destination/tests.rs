@@ -57,8 +57,8 @@ fn what_is_refused_says_what_would_do() {
         ("w*.example.com", "whole part"),
         ("127.1", "IP address"),
         ("0x7f000001", "IP address"),
-        ("@", "not the name of a preset"),
-        ("@a/b", "not the name of a preset"),
+        ("@", "no preset \"\""),
+        ("@registries", "there are github-read, llm-apis, registries-read"),
     ] {
         let fault = text.parse::<Destination>().unwrap_err().to_string();
         assert!(fault.contains(words), "{text}: {fault}");
