@@ -103,7 +103,8 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         cwd: image.cwd,
         ports: body.ports,
         tags: body.tags,
-        network_policy: body.network_policy,
+        // It may hold secrets, and nothing holds to it here.
+        network_policy: None,
         created_at: clock::now_ms(),
         session,
     })
