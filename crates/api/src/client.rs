@@ -18,7 +18,6 @@ pub use exchange::{Download, Lines};
 use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::error::Code;
-use crate::explain::{Explain, Explanation};
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
@@ -258,16 +257,6 @@ impl Client {
     pub async fn console(&self, session: &str, mode: FollowMode) -> Result<Download, ClientError> {
         let rest = format!("/console?follow={}", mode == FollowMode::ToTheEnd);
         self.get(&session_path(session, &rest)).download().await
-    }
-
-    /// What the gateway would do with a request, by the policy that holds now.
-    pub async fn explain(
-        &self,
-        session: &str,
-        request: &Explain,
-    ) -> Result<Explanation, ClientError> {
-        let path = session_path(session, "/network-policy/explain");
-        self.post(&path).json(request).reply().await
     }
 
     /// What the gateway has decided, from the start of the session; a JSON object a line.

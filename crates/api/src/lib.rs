@@ -9,7 +9,6 @@ pub mod client;
 mod command;
 mod env;
 mod error;
-pub mod explain;
 mod files;
 pub mod network_policy;
 mod sandbox;

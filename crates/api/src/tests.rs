@@ -7,7 +7,6 @@ use crate::attach::{
     ClientMessage, Exit, ExitReason, Follow, ServerMessage, output_message, read_output_message,
     read_stdin_message, stdin_message,
 };
-use crate::explain::{Explain, Explanation, Question, Step, Verdict};
 use crate::*;
 
 fn command() -> Command {
@@ -174,34 +173,6 @@ fn the_value_of_a_secret_is_not_shown() {
             secrets: vec![Secret { name: "KEY".to_owned(), created_at: 1, updated_at: 2 }],
         },
         &json!({"secrets":[{"name":"KEY","createdAt":1,"updatedAt":2}]}),
-    );
-}
-
-#[test]
-fn an_explanation_is_words_for_programs_and_for_people() {
-    check(
-        &Explain { method: None, url: "https://a.test/x".into() },
-        &json!({"url":"https://a.test/x"}),
-    );
-    let step = |question, decision, rule: &str, reason: &str| Step {
-        question,
-        decision,
-        rule: rule.into(),
-        reason: reason.into(),
-    };
-    check(
-        &Explanation {
-            decision: Verdict::Deny,
-            rule: "a.test[0]".into(),
-            reason: "a rule denies it".into(),
-            steps: vec![
-                step(Question::Resolve, Verdict::Allow, "a.test", "it is listed"),
-                step(Question::Request, Verdict::Deny, "a.test[0]", "a rule denies it"),
-            ],
-        },
-        &json!({"decision":"deny","rule":"a.test[0]","reason":"a rule denies it","steps":[
-            {"question":"resolve","decision":"allow","rule":"a.test","reason":"it is listed"},
-            {"question":"request","decision":"deny","rule":"a.test[0]","reason":"a rule denies it"}]}),
     );
 }
 

@@ -49,11 +49,8 @@ pub(crate) enum InvalidDestination {
     HostPort,
     #[error(transparent)]
     Name(#[from] InvalidPattern),
-    #[error(
-        "there is no preset {0:?}; there are {}",
-        Preset::names().collect::<Vec<_>>().join(", ")
-    )]
-    Preset(String),
+    #[error("there is no preset {name:?}; there are {}", known_presets())]
+    Preset { name: String },
     #[error(transparent)]
     Subnet(#[from] InvalidCidr),
 }
@@ -64,7 +61,7 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, InvalidDestination> {
         if let Some(preset) = text.strip_prefix('@') {
             if Preset::names().all(|known| known != preset) {
-                return Err(InvalidDestination::Preset(preset.to_owned()));
+                return Err(InvalidDestination::Preset { name: preset.to_owned() });
             }
             return Ok(Self::Preset(preset.to_owned()));
         }
@@ -105,6 +102,10 @@ impl FromStr for Name {
             _ => Ok(Self { pattern, port }),
         }
     }
+}
+
+fn known_presets() -> String {
+    Preset::names().collect::<Vec<_>>().join(", ")
 }
 
 fn parse_port(text: &str) -> Result<u16, InvalidDestination> {

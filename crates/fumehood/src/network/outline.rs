@@ -111,7 +111,10 @@ fn credential(used: &CredentialUse) -> String {
         return format!("log in as {} with {secret}", basic.user);
     }
     if let Some(query) = &used.query {
-        return format!("put {secret} into the query as {}", query.name.as_deref().unwrap_or("key"));
+        return format!(
+            "put {secret} into the query as {}",
+            query.name.as_deref().unwrap_or("key")
+        );
     }
     let name = used.header.as_ref().and_then(|header| header.name.as_deref());
     format!("put {secret} into {}", name.unwrap_or("authorization"))

@@ -12,7 +12,9 @@ use super::preset;
 /// Flags that say nothing beside the file they came with. Each says what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unaddable {
-    #[error("the file of --policy allows everything already: leave out --allow, or its `mode`")]
+    #[error(
+        "the file of --policy allows everything already: leave out --allow, or the file's `mode`"
+    )]
     FileAllowsAll,
     #[error(
         "the file of --policy is in the old form, to which flags cannot add: write `allow` and \
@@ -38,7 +40,8 @@ pub(crate) fn with_flags(
     if is_old_form(&policy) {
         return Err(Unaddable::OldForm);
     }
-    let names_something = !flags.names.is_empty() || !flags.presets.is_empty();
+    let is_allowed = |listed: &Listed| listed.listed_by == ListedBy::Allow;
+    let names_something = flags.names.iter().any(is_allowed) || !flags.presets.is_empty();
     match (has_base, flags.reach) {
         (false, Reach::Listed) => policy.allow = Some(Allow::Names(Vec::new())),
         (false, Reach::Unsaid | Reach::Public) => policy.mode = Some(Mode::AllowAll),
@@ -165,6 +168,3 @@ fn rules(listed: &Listed, presets: &[String]) -> Result<Vec<Rule>, Unaddable> {
     }
     Ok(rules)
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 
-use api::network_policy::{Allow, Match, NetworkPolicy, Ordered, PairMatch, Rule, RuleAction, TextMatch};
+use api::network_policy::{
+    Allow, Match, NetworkPolicy, Ordered, PairMatch, Rule, RuleAction, TextMatch,
+};
 use egress::host::Host;
 use egress::policy::{self, Action, Preset};
 
@@ -78,7 +80,8 @@ mod tests {
             for ((_, told), domain) in domains.iter().zip(&preset.domains) {
                 assert_eq!(told.len(), domain.rules.len(), "{name}");
                 // A rule that does something else would be told as one that denies.
-                let known = |rule: &policy::Rule| matches!(rule.then, Action::Deny | Action::Send(_));
+                let known =
+                    |rule: &policy::Rule| matches!(rule.then, Action::Deny | Action::Send(_));
                 assert!(domain.rules.iter().all(known), "{name}");
             }
         }

@@ -52,11 +52,8 @@ fn content(found: &Preset) -> String {
             text.push_str(&format!("{domain}\n"));
         }
         for (index, rule) in group.iter().take(1).flat_map(|(_, rules)| rules).enumerate() {
-            let told = RuleReply {
-                when: rule.when.clone(),
-                action: rule.action,
-                ..RuleReply::default()
-            };
+            let told =
+                RuleReply { when: rule.when.clone(), action: rule.action, ..RuleReply::default() };
             text.push_str(&format!("{}\n", rule_line(index, &told)));
         }
     }
@@ -71,7 +68,8 @@ mod tests {
     fn a_person_sees_what_a_preset_is_for_and_what_is_in_it() {
         assert!(list().contains("@registries-read\n  Packages are read"), "{}", list());
         let text = content(&find("@registries-read").unwrap());
-        let wanted = "\nregistry.npmjs.org\nregistry.yarnpkg.com\n         [0] GET or HEAD: allow\n";
+        let wanted =
+            "\nregistry.npmjs.org\nregistry.yarnpkg.com\n         [0] GET or HEAD: allow\n";
         assert!(text.contains(wanted), "{text}");
         assert!(text.contains("[2] any request: deny\n\nnodejs.org\n"), "{text}");
         assert_eq!(find("x").unwrap_err().exit(), Exit::NotFound);

@@ -63,6 +63,6 @@ fn what_is_refused_says_what_would_do() {
         let fault = text.parse::<Destination>().unwrap_err().to_string();
         assert!(fault.contains(words), "{text}: {fault}");
     }
-    let fault = super::subnet("example.com").unwrap_err().to_string();
+    let fault = subnet("example.com").unwrap_err().to_string();
     assert!(fault.contains("10.0.0.0/8"), "{fault}");
 }
