@@ -10,12 +10,9 @@ mod place;
 mod process;
 mod supervisor;
 
-use std::{pin::Pin, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
-use tokio::{
-    net::UnixStream,
-    sync::{mpsc, oneshot, watch},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use channel::ChannelError;
 pub(crate) use place::Place;
@@ -31,9 +28,7 @@ use supervisor::{Ask, Supervisor};
 const MAILBOX: usize = 16;
 
 /// Makes connections to the guest's network card.
-pub(crate) type Card = Arc<
-    dyn Fn() -> Pin<Box<dyn Future<Output = std::io::Result<UnixStream>> + Send>> + Send + Sync,
->;
+pub(crate) type Card = Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>;
 
 /// What a gateway is started with.
 #[derive(Clone)]
@@ -65,9 +60,9 @@ pub(crate) struct News {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("the guest's network card cannot be reached")]
-    Card(#[source] std::io::Error),
+    Card(#[source] io::Error),
     #[error("the gateway's process could not be started")]
-    Process(#[source] std::io::Error),
+    Process(#[source] io::Error),
     #[error("the gateway cannot be spoken with")]
     Channel(#[from] ChannelError),
     #[error("the gateway ended at its start: {0}")]

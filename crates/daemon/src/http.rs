@@ -7,7 +7,7 @@ mod error;
 mod files;
 mod json;
 mod network;
-mod network_policy;
+pub mod network_policy;
 mod output;
 mod sandboxes;
 mod secrets;

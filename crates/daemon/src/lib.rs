@@ -31,6 +31,7 @@ mod uplink;
 
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
+pub use http::network_policy;
 pub use seal::SealKeyError;
 pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};

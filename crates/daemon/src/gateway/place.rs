@@ -77,6 +77,15 @@ impl Place {
         Ok(file)
     }
 
+    /// The end of what the process said of itself.
+    pub(super) fn last_line(&self) -> Option<String> {
+        const CHARACTERS_MAX: usize = 300;
+        let text = std::fs::read(self.folder.join(LOG)).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        Some(line.chars().filter(|each| !each.is_control()).take(CHARACTERS_MAX).collect())
+    }
+
     /// Makes the folders, for this user alone.
     pub(super) fn make(&self) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;

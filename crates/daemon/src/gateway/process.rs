@@ -37,14 +37,13 @@ impl Program {
 pub(super) fn start(
     place: &Place,
     program: &Program,
-    network: UnixStream,
+    network: OwnedFd,
     before: Traffic,
 ) -> io::Result<(Process, Leash)> {
     place.make()?;
     let mut record = Record { process: None, before, told: Traffic::default() };
     place.write(&record)?;
     let control = SocketFolder::open(&place.folder)?.listen(CONTROL)?;
-    let network = OwnedFd::from(network.into_std()?);
     let [first, second] = place.open_logs()?;
     let mut arguments = program.arguments.clone();
     let fds = [

@@ -148,7 +148,7 @@ impl Supervisor {
     /// Starts a gateway and configures it. If one went before, `why` it ended is told first, as the
     /// new one goes on with the same log; and not at all if the machine is gone too.
     async fn launch(&mut self, why: Option<&str>) -> Result<Up, StartError> {
-        let network = (self.spec.card)().await.map_err(StartError::Card)?;
+        let network = (self.spec.card)().map_err(StartError::Card)?;
         if let Some(why) = why {
             self.note(why).await;
         }
@@ -167,7 +167,10 @@ impl Supervisor {
                 let exit = process.last_breath().await;
                 process.kill().await;
                 Err(match exit {
-                    Some(exit) => StartError::Died(ended(exit)),
+                    Some(exit) => StartError::Died(match self.spec.place.last_line() {
+                        Some(line) => format!("{}: {line}", ended(exit)),
+                        None => ended(exit),
+                    }),
                     None => ChannelError::Io(error).into(),
                 })
             }

@@ -2,10 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use api::{
-    NDJSON,
-    explain::{Explain, Explanation},
-};
+use api::{Explain, Explanation, NDJSON, NetworkPolicy, SessionReply};
 use axum::{
     Json,
     body::Body,
@@ -14,10 +11,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use egress::policy::{Policy, Reach};
+use egress::{
+    policy::{Policy, Reach},
+    secret::SecretName,
+};
 use futures_util::stream;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
@@ -35,10 +34,10 @@ use crate::{
 };
 
 /// The network of a new sandbox. Without a policy every public address can be reached, and no other.
-pub(crate) fn new(server: &Server, project: &str, asked: Option<&Value>) -> Reply<Network> {
+pub(crate) fn new(server: &Server, project: &str, asked: Option<&NetworkPolicy>) -> Reply<Network> {
     let placeholders = Placeholders::random();
     let policy = match asked {
-        Some(asked) => parse(server, project, asked, |name| placeholders.of(name))?,
+        Some(asked) => parse(server, project, asked, &|name| placeholders.of(name))?,
         None => Policy { reach: Reach::Public, ..Policy::default() },
     };
     let seal = &server.registry.context().egress.seal;
@@ -50,23 +49,24 @@ pub(crate) fn new(server: &Server, project: &str, asked: Option<&Value>) -> Repl
 pub(crate) async fn set_policy(
     State(server): State<Server>,
     Path(session): Path<String>,
-    Body400(asked): Body400<Value>,
-) -> Reply<Json<Value>> {
+    Body400(asked): Body400<NetworkPolicy>,
+) -> Reply<Json<SessionReply>> {
     let sandbox = sessions::find(&server, &session)?;
     let network = sandbox.view().network.ok_or(PolicyError::NoNetwork)?;
-    let placeholder = |name: &_| network.placeholder(name);
-    let policy = parse(&server, &sandbox.record.project, &asked, placeholder)?;
+    let placeholder = |name: &SecretName| network.placeholder(name);
+    let policy = parse(&server, &sandbox.record.project, &asked, &placeholder)?;
     let view = sandbox.set_policy(policy).await?;
-    Ok(Json(json!({ "session": wire::session(&sandbox, &view) })))
+    Ok(Json(SessionReply { session: wire::session(&sandbox, &view), routes: Vec::new() }))
 }
 
 fn parse(
     server: &Server,
     project: &str,
-    asked: &Value,
-    placeholder: impl Fn(&egress::secret::SecretName) -> String,
+    asked: &NetworkPolicy,
+    placeholder: &dyn Fn(&SecretName) -> String,
 ) -> Reply<Policy> {
-    let policy = network_policy::parse(asked, placeholder)?;
+    let policy = network_policy::policy(asked, placeholder)
+        .map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let secrets = &server.registry.context().egress.secrets;
     match secret_names(&policy).into_iter().find(|name| !secrets.is_known(project, name)) {
         Some(unknown) => Err(Failure::bad_request(format!(
@@ -84,7 +84,11 @@ pub(crate) async fn explain(
 ) -> Reply<Json<Explanation>> {
     let sandbox = sessions::find(&server, &session)?;
     let policy = sandbox.view().network.map(|network| network.policy).unwrap_or_default();
-    Ok(Json(network_policy::explain(&policy, &asked)?))
+    let told = policy.explain(&asked.method, &asked.url);
+    let told = told.map_err(|error| {
+        Failure::bad_request(format!("Invalid request: `url`: {}", crate::causes(&error)))
+    })?;
+    Ok(Json(network_policy::explanation(told)))
 }
 
 #[derive(Debug, Default, Deserialize)]

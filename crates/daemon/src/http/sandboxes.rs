@@ -109,8 +109,8 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         cwd: image.cwd,
         ports: body.ports,
         tags: body.tags,
+        trust_host_ca: body.trust_host_ca.unwrap_or(false),
         // It may hold secrets, and nothing holds to it here.
-        network_policy: None,
         created_at: clock::now_ms(),
         session,
     })

@@ -1,6 +1,6 @@
 //! From records to what the clients demand on the wire.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
 use super::network_policy;
 use crate::{
@@ -36,12 +36,12 @@ pub(crate) fn end_reason(view: &View) -> Option<String> {
     })
 }
 
-fn policy(view: &View) -> Value {
-    match &view.network {
-        Some(network) => network_policy::show(&network.policy),
-        // It was made without a network card.
-        None => json!({ "mode": "deny-all" }),
-    }
+/// The form that their clients know, with what is ours beside it.
+fn policy(view: &View) -> serde_json::Value {
+    // A sandbox without a network was made without a card.
+    let policy = view.network.as_ref().map(|network| Arc::clone(&network.policy));
+    let reply = network_policy::reply(&policy.unwrap_or_default());
+    serde_json::to_value(reply).unwrap_or_default()
 }
 
 fn network_transfer(sandbox: &Sandbox) -> api::NetworkTransfer {

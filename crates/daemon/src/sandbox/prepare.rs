@@ -144,10 +144,7 @@ pub(crate) fn gateway_of(
     Spec {
         place: Place::of(&context.paths, &sandbox.session),
         program: Program::own(),
-        card: Arc::new(move || {
-            let port = port.clone();
-            Box::pin(async move { port.connect().await })
-        }),
+        card: Arc::new(move || port.connect()),
         egress: Arc::clone(&context.egress),
         project: sandbox.project.clone(),
         network,
