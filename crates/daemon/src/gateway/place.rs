@@ -77,13 +77,13 @@ impl Place {
         Ok(file)
     }
 
-    /// The end of what the process said of itself.
-    pub(super) fn last_line(&self) -> Option<String> {
-        const CHARACTERS_MAX: usize = 300;
+    /// The end of what the process said of itself, in one line.
+    pub(super) fn last_words(&self) -> Option<String> {
+        const BYTES_MAX: usize = 500;
         let text = std::fs::read(self.folder.join(LOG)).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(line.chars().filter(|each| !each.is_control()).take(CHARACTERS_MAX).collect())
+        let text = &text[text.len().saturating_sub(BYTES_MAX)..];
+        let text = String::from_utf8_lossy(text).replace(char::is_control, " ");
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// Makes the folders, for this user alone.

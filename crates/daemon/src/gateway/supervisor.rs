@@ -167,8 +167,8 @@ impl Supervisor {
                 let exit = process.last_breath().await;
                 process.kill().await;
                 Err(match exit {
-                    Some(exit) => StartError::Died(match self.spec.place.last_line() {
-                        Some(line) => format!("{}: {line}", ended(exit)),
+                    Some(exit) => StartError::Died(match self.spec.place.last_words() {
+                        Some(words) => format!("{}: {words}", ended(exit)),
                         None => ended(exit),
                     }),
                     None => ChannelError::Io(error).into(),
