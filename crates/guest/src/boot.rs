@@ -17,7 +17,7 @@ use rustix::{
     process::{Resource, Rlimit, setrlimit},
 };
 
-use crate::{link::Link, sys};
+use crate::{link::Link, network, sys};
 
 /// Drivers that the machine needs before it has a disk, and the order to load them in.
 const MODULES: &str = "/modules";
@@ -46,6 +46,7 @@ pub(crate) fn boot() -> Result<Link, BootError> {
     if let Err(error) = sys::loopback_up() {
         say(&format!("loopback: {error}"));
     }
+    network::set_up();
     find_port().map_err(|source| BootError::Port { source })
 }
 

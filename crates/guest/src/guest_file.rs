@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::Read,
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -19,13 +19,6 @@ pub(crate) fn read(path: &Path) -> String {
         bytes.clear();
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Never cut to nothing in between: ext4 would write such a file out to the disk on closing it.
-pub(crate) fn overwrite(path: &str, content: &str) -> io::Result<()> {
-    let mut file = never_waiting().write(true).create(true).truncate(false).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.set_len(content.len() as u64)
 }
 
 fn never_waiting() -> OpenOptions {

@@ -11,12 +11,15 @@ mod files;
 mod guest_file;
 mod identity;
 mod link;
+mod network;
 mod outgoing;
 mod place;
 mod poll;
 mod refusal;
 mod root;
 mod sys;
+mod tree;
+mod trust;
 
 use std::{
     convert::Infallible,

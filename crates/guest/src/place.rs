@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::{Claim, Refusal};
+use protocol::{Claim, Refusal, network::GATEWAY_V4};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use crate::{accounts::Account, guest_file, refusal::refuse_io, root::Root, sys};
+use crate::{accounts::Account, boot::say, refusal::refuse_io, root::Root, sys, tree::Tree, trust};
 
 #[derive(Debug)]
 pub(crate) enum Place {
@@ -51,6 +51,7 @@ impl Place {
         if let Self::Machine(root) = self {
             root.read_only()?;
             Root::mount_tmp();
+            trust::warm(Path::new("/"));
         }
         Ok(())
     }
@@ -69,7 +70,11 @@ impl Place {
         set_clock(claim.unix_nanos)?;
         reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
         root.writable()?;
-        name(claim).map_err(|error| refuse_io(&error, "name of the machine"))
+        name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
+        let unix_ms = claim.unix_nanos / 1_000_000;
+        let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
+        faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
+        Ok(())
     }
 
     pub(crate) fn set_clock(&self, unix_nanos: u64) -> Result<(), Refusal> {
@@ -95,13 +100,52 @@ fn reseed(seed: &[u8; 32]) -> io::Result<()> {
 /// Host name and machine id, in the kernel and in the files that programs look at.
 fn name(claim: &Claim) -> io::Result<()> {
     rustix::system::sethostname(claim.hostname.as_bytes())?;
-    fs::create_dir_all("/etc")?;
+    let tree = Tree::open(Path::new("/"))?;
+    tree.make_folder("etc")?;
     let id: String = claim.machine_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    guest_file::overwrite("/etc/machine-id", &(id + "\n"))?;
+    tree.write("etc/machine-id", (id + "\n").as_bytes())?;
     // `sudo` and others look their own host's name up.
-    let hosts = guest_file::read(Path::new("/etc/hosts"));
-    let others = hosts.lines().filter(|line| !line.starts_with("127.0.1.1"));
-    let mut hosts: String = others.map(|line| format!("{line}\n")).collect();
-    hosts.push_str(&format!("127.0.1.1 {}\n", claim.hostname));
-    guest_file::overwrite("/etc/hosts", &hosts)
+    let hosts = tree.read("etc/hosts").unwrap_or_default();
+    tree.write("etc/hosts", hosts_with(&hosts, &claim.hostname).as_bytes())?;
+    let resolver = format!("nameserver {GATEWAY_V4}\n");
+    tree.write("etc/resolv.conf", resolver.as_bytes())
+}
+
+/// The lines that are there, and those that have to be.
+fn hosts_with(hosts: &[u8], hostname: &str) -> String {
+    let hosts = String::from_utf8_lossy(hosts);
+    let others: Vec<_> = hosts.lines().filter(|line| !line.starts_with("127.0.1.1")).collect();
+    let names_itself = |line: &&str| {
+        line.split('#')
+            .next()
+            .is_some_and(|line| line.split_whitespace().skip(1).any(|name| name == "localhost"))
+    };
+    let mut all = String::new();
+    if !others.iter().any(names_itself) {
+        all.push_str("127.0.0.1 localhost\n::1 localhost\n");
+    }
+    others.into_iter().for_each(|line| all.extend([line, "\n"]));
+    all + &format!("127.0.1.1 {hostname}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_keep_what_they_have_and_name_the_machine_once() {
+        let table = [
+            ("", "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 box\n"),
+            ("127.0.0.1\tlocalhost\n127.0.1.1 old", "127.0.0.1\tlocalhost\n127.0.1.1 box\n"),
+            (
+                "10.0.0.1 db # localhost\n",
+                "127.0.0.1 localhost\n::1 localhost\n10.0.0.1 db # localhost\n127.0.1.1 box\n",
+            ),
+        ];
+        for (hosts, expected) in table {
+            assert_eq!(hosts_with(hosts.as_bytes(), "box"), expected);
+            let again = hosts_with(expected.as_bytes(), "box");
+            assert_eq!(again, expected);
+        }
+    }
 }

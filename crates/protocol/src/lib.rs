@@ -12,6 +12,7 @@
 
 mod frame;
 mod message;
+pub mod network;
 mod stream;
 
 pub use frame::{

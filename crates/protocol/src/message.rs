@@ -4,11 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{PAYLOAD_MAX, StreamId};
+use crate::{
+    frame::{PAYLOAD_MAX, StreamId},
+    network::Network,
+};
 
 /// Version of this contract. Host and agent come from one build, but a machine may outlive the
 /// server that started it, so the two still check.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Host to guest: begins an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ pub enum Request {
     Ping,
     /// Bare → warm: mount the root read-only and run commands that fill its caches.
     Warm(Warm),
-    /// Bare or warm → live: identity, clock, entropy, a writable root.
+    /// Bare or warm → live: identity, clock, entropy, a writable root, whom to trust.
     Claim(Claim),
     /// Sets the clock: guests have no other source of time.
     SetClock {
@@ -134,6 +137,7 @@ pub struct Claim {
     pub cwd: String,
     /// Environment of every command, under its own.
     pub env: Vec<(String, String)>,
+    pub network: Network,
 }
 
 impl fmt::Debug for Claim {

@@ -206,6 +206,7 @@ async fn claim(agent: &Agent, job: &Job, image: &BaseImage) -> Result<(), AgentE
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
+        network: protocol::network::Network::default(),
     };
     agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
 }

@@ -60,6 +60,7 @@ impl Guest {
             user: "root".into(),
             cwd: self.path("").to_str().unwrap().to_owned(),
             env: vec![("CLAIMED".into(), "yes".into())],
+            network: network::Network::default(),
         }
     }
 

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::*;
+use crate::{
+    network::{Certificate, Network},
+    *,
+};
 
 fn hex(body: Body) -> String {
     let mut wire = BytesMut::new();
@@ -29,11 +32,43 @@ fn frames_have_these_bytes() {
 }
 
 const GOLDEN: [&str; 4] = [
-    "46484d31040302010100000000000000000000000000000002000000eb54a37a0105",
+    "46484d3104030201010000000000000000000000000000000200000072fc444e0205",
     "46484d3104030201060100000d000000020100000000000002000000b67dda156869",
     "46484d31040302010700000007000000010000000000000008000000fe4fb32c0200000000000000",
     "46484d310403020103000000000000000900000000000000030000008a78d55705030f",
 ];
+
+#[test]
+fn a_claim_has_these_bytes() {
+    let claim = Claim {
+        hostname: "h".into(),
+        machine_id: [1; 16],
+        entropy: Entropy([2; 32]),
+        unix_nanos: 3,
+        user: "u".into(),
+        cwd: "/".into(),
+        env: vec![("K".into(), "v".into())],
+        network: Network { trust: vec![Certificate(vec![0x30, 0])] },
+    };
+    let wire = hex(Body::Request { id: 9, request: Request::Claim(claim) });
+    let payload = [
+        "02",
+        "0168",
+        &"01".repeat(16),
+        &"02".repeat(32),
+        "03",
+        "0175",
+        "012f",
+        "01014b0176",
+        "01023000",
+    ];
+    assert_eq!(wire[2 * HEADER_LEN..], payload.concat());
+}
+
+#[test]
+fn a_certificate_is_shown_by_its_length() {
+    assert_eq!(format!("{:?}", Certificate(vec![7; 600])), "Certificate(600 bytes)");
+}
 
 #[test]
 fn stream_ids_do_not_meet() {
@@ -58,6 +93,7 @@ fn secrets_are_not_printed() {
         user: String::new(),
         cwd: String::new(),
         env: vec![("KEY".into(), "token-in-env".into())],
+        network: Network::default(),
     };
     let text = format!("{claim:?}");
     assert!(
