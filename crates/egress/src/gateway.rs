@@ -6,12 +6,18 @@
 mod active;
 pub mod authority;
 pub mod client_hello;
+mod bucket;
 mod confine;
 mod connection;
 mod control_server;
 mod dial;
 mod http;
 mod opened;
+pub mod craft;
+pub mod frames;
+pub mod link;
+pub mod packet;
+pub mod peer;
 mod process;
 mod recorder;
 mod rewound;
@@ -21,5 +27,3 @@ mod traffic;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
-pub(crate) use recorder::Recorder;
-pub use recorder::append;

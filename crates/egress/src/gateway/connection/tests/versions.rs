@@ -113,6 +113,10 @@ fn a_guest_that_waits_is_told_to_go_on_by_the_host() {
         };
         client.write_all(head("/yes").as_bytes()).await.unwrap();
         started.cancelled().await;
+        // As long as another request takes from end to end, nothing comes.
+        let mut other = world.http1(HOST, port).await;
+        let refused = other.send_request(get("other.test", "/")).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::MISDIRECTED_REQUEST);
         let mut first = [0; 12];
         tokio::select! {
             biased;
