@@ -12,6 +12,7 @@ mod error;
 mod files;
 pub mod network_policy;
 mod sandbox;
+mod secrets;
 mod server;
 mod session;
 
@@ -28,8 +29,9 @@ pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
 };
+pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Image, ImageList, Version};
-pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
+pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

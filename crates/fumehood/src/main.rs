@@ -5,13 +5,16 @@ mod archive;
 mod attached;
 mod cli;
 mod commands;
+mod decision;
 mod duration;
 mod failure;
 mod folders;
 mod gateway;
 mod ids;
+mod network;
 mod own;
 mod place;
+mod refusals;
 mod request;
 mod say;
 mod server;
@@ -19,6 +22,7 @@ mod signals;
 mod sys;
 mod table;
 mod terminal;
+mod utc;
 
 use std::process::ExitCode;
 
