@@ -8,10 +8,9 @@ use crate::cli::{Cli, Command};
 
 fn options(line: &str) -> PolicyOptions {
     let words = ["fumehood", "policy", "set", "box"].into_iter().chain(line.split_whitespace());
-    match Cli::try_parse_from(words).unwrap().command {
-        Command::Policy(crate::cli::Policy::Set(set)) => set.policy,
-        _ => panic!("{line}"),
-    }
+    let command = Cli::try_parse_from(words).unwrap().command;
+    let Command::Policy(crate::cli::Policy::Set(set)) = command else { panic!("{line}") };
+    set.policy
 }
 
 /// What is asked of the server; the file of --policy, where there is one, holds `file`.
