@@ -6,6 +6,7 @@ mod commands;
 mod error;
 mod files;
 mod json;
+pub mod network_policy;
 mod output;
 mod sandboxes;
 mod server_routes;

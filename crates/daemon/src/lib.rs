@@ -25,6 +25,7 @@ mod templates;
 
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
+pub use http::network_policy;
 pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};
 
