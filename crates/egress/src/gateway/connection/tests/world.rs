@@ -148,6 +148,11 @@ impl World {
         std::sync::Arc::new(config)
     }
 
+    /// What the guest trusts.
+    pub(super) fn authority(&self) -> Vec<u8> {
+        self.authority.certificate.clone()
+    }
+
     /// HTTP/1 to a name over TLS.
     pub(super) async fn http1(
         &self,
