@@ -327,21 +327,39 @@ async fn tls<S>(
             return refuse_tls(stream, gateway, &peer, host, denial).await;
         }
     };
-    match treatment {
-        Treatment::Raw(grant) => {
-            let host = Some(host);
-            Spliced { grant, host, kind: Kind::Tcp }.carry(stream, &peer, gateway).await;
+    let opens = opens(&treatment, hello.encrypted);
+    let kind = match &treatment {
+        Treatment::Raw(_) => Kind::Tcp,
+        Treatment::Inspect { .. } => Kind::Tls,
+    };
+    let (Treatment::Raw(grant) | Treatment::Inspect { grant, .. }) = treatment;
+    match opens {
+        Opens::No => {
+            Spliced { grant, host: Some(host), kind }.carry(stream, &peer, gateway).await;
         }
-        // What may hide another name is opened: then no hidden one leaves, and a client that only
-        // pretends to hide one goes on as before.
-        Treatment::Inspect { grant, opened: false } if hello.encrypted == Encrypted::No => {
-            let host = Some(host);
-            Spliced { grant, host, kind: Kind::Tls }.carry(stream, &peer, gateway).await;
-        }
-        Treatment::Inspect { grant, .. } => {
+        Opens::Yes => {
             let opening = opened::Opening { host, grant, peer, gateway: Rc::clone(gateway) };
             opening.carry(stream, hello).await;
         }
+    }
+}
+
+/// Whether TLS is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opens {
+    No,
+    Yes,
+}
+
+/// What may hide another name inside is opened even if no rule asks for it. An encrypted hello and
+/// a random one that looks like it cannot be told apart; opened, the random one is overlooked as by
+/// any server that does not know it, and the encrypted one leads nowhere: the gateway sends a hello
+/// of its own, and the client breaks off.
+fn opens(treatment: &Treatment, encrypted: Encrypted) -> Opens {
+    match (treatment, encrypted) {
+        (Treatment::Raw(_), _) => Opens::No,
+        (Treatment::Inspect { opened: false, .. }, Encrypted::No) => Opens::No,
+        (Treatment::Inspect { .. }, _) => Opens::Yes,
     }
 }
 
