@@ -31,4 +31,5 @@ mod traffic;
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
 pub(crate) use recorder::Recorder;
+pub use recorder::append;
 pub use resolver::InvalidSettings;
