@@ -5,25 +5,30 @@
 
 mod active;
 pub mod authority;
-pub mod client_hello;
 mod bucket;
+pub mod client_hello;
 mod confine;
 mod connection;
 mod control_server;
-mod dial;
-mod http;
-mod opened;
 pub mod craft;
+mod dial;
+mod dns;
 pub mod frames;
+mod http;
 pub mod link;
+mod opened;
 pub mod packet;
 pub mod peer;
 mod process;
 mod recorder;
+mod resolver;
 mod rewound;
+mod serving;
 mod sniff;
 mod spliced;
 mod traffic;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
+pub(crate) use recorder::Recorder;
+pub use resolver::InvalidSettings;

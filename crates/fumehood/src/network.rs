@@ -15,7 +15,7 @@ use api::NetworkPolicy;
 
 use crate::cli::{EnvOptions, PolicyOptions};
 use crate::failure::{Exit, Failure};
-pub(crate) use destination::{Destination, subnet};
+pub(crate) use destination::{Destination, denied};
 use flags::Flags;
 pub(crate) use outline::{outline, rule_line};
 pub(crate) use secret_use::SecretUse;

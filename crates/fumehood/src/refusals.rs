@@ -69,7 +69,42 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use api::client::{Client, Endpoint};
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    async fn serve(router: Router) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Server::elsewhere(Client::new(Endpoint::from_url(&url, None).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn the_log_of_the_session_is_read_once() {
+        let events = [
+            Event::new(0, Decision::Allow, Kind::Dns, "a"),
+            denied(Kind::Tls, "a.example", "default"),
+        ];
+        let lines = events.map(|event| serde_json::to_string(&event).unwrap() + "\n").concat();
+        let route = "/v2/sandboxes/sessions/s/audit";
+        let server = serve(Router::new().route(route, get(async move || lines))).await;
+        let found = of(&server, "s").await.unwrap();
+        assert_eq!(found.note("see"), "1 request was denied (a.example by default); see");
+        // A session without a log has no refusals to tell of.
+        assert!(of(&server, "other").await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_server_that_says_nothing() {
+        let never = get(async || std::future::pending::<()>().await);
+        let route = "/v2/sandboxes/sessions/s/audit";
+        let server = serve(Router::new().route(route, never)).await;
+        assert!(of(&server, "s").await.is_none());
+    }
 
     fn denied(kind: Kind, host: &str, rule: &str) -> Event {
         Event { host: Some(host.to_owned()), ..Event::new(0, Decision::Deny, kind, rule) }

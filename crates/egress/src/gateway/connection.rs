@@ -62,6 +62,9 @@ struct Candidate {
     treatment: Treatment,
 }
 
+/// Any port does where only the address is asked about.
+const HTTPS_PORT: u16 = 443;
+
 /// Longest time that is waited for other addresses of a name.
 const OTHER_ADDRESSES: Duration = Duration::from_secs(2);
 /// Longest time in which a last word to the guest is tried.
@@ -106,6 +109,20 @@ impl Gateway {
         self.check_dial(active, to, port, host).is_ok()
     }
 
+    /// Whether the guest may know that the name leads to this address. What it may reach there is
+    /// decided when it connects.
+    pub(crate) fn may_tell(
+        &self,
+        active: &Active,
+        to: std::net::IpAddr,
+        host: &Host,
+    ) -> Result<(), Denial> {
+        match self.check_dial(active, to, HTTPS_PORT, Some(host)) {
+            Err(denial) if denial.why.is_about_the_address() => Err(denial),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn check_dial(
         &self,
         active: &Active,
@@ -113,12 +130,15 @@ impl Gateway {
         port: u16,
         host: Option<&Host>,
     ) -> Result<(), Denial> {
-        let grant = active.policy.dial(to, port, host)?;
+        let granted = active.policy.dial(to, port, host);
+        if granted.as_ref().is_err_and(|denial| denial.why.is_about_the_address()) {
+            return granted.map(drop);
+        }
         let named = active.policy.subnets.allow.iter().any(|net| net.contains(to));
         if !named && !is_host_itself(host) && is_own(to) {
-            return Err(Denial { rule: grant.rule, why: Why::HostItself });
+            return Err(Denial { rule: "default".to_owned(), why: Why::HostItself });
         }
-        Ok(())
+        granted.map(drop)
     }
 
     /// Connects to whom the guest wants: to the address that it chose and, if that fails, to others
@@ -307,21 +327,39 @@ async fn tls<S>(
             return refuse_tls(stream, gateway, &peer, host, denial).await;
         }
     };
-    match treatment {
-        Treatment::Raw(grant) => {
-            let host = Some(host);
-            Spliced { grant, host, kind: Kind::Tcp }.carry(stream, &peer, gateway).await;
+    let opens = opens(&treatment, hello.encrypted);
+    let kind = match &treatment {
+        Treatment::Raw(_) => Kind::Tcp,
+        Treatment::Inspect { .. } => Kind::Tls,
+    };
+    let (Treatment::Raw(grant) | Treatment::Inspect { grant, .. }) = treatment;
+    match opens {
+        Opens::No => {
+            Spliced { grant, host: Some(host), kind }.carry(stream, &peer, gateway).await;
         }
-        // What may hide another name is opened: then no hidden one leaves, and a client that only
-        // pretends to hide one goes on as before.
-        Treatment::Inspect { grant, opened: false } if hello.encrypted == Encrypted::No => {
-            let host = Some(host);
-            Spliced { grant, host, kind: Kind::Tls }.carry(stream, &peer, gateway).await;
-        }
-        Treatment::Inspect { grant, .. } => {
+        Opens::Yes => {
             let opening = opened::Opening { host, grant, peer, gateway: Rc::clone(gateway) };
             opening.carry(stream, hello).await;
         }
+    }
+}
+
+/// Whether TLS is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opens {
+    No,
+    Yes,
+}
+
+/// What may hide another name inside is opened even if no rule asks for it. An encrypted hello and
+/// a random one that looks like it cannot be told apart; opened, the random one is overlooked as by
+/// any server that does not know it, and the encrypted one leads nowhere: the gateway sends a hello
+/// of its own, and the client breaks off.
+fn opens(treatment: &Treatment, encrypted: Encrypted) -> Opens {
+    match (treatment, encrypted) {
+        (Treatment::Raw(_), _) => Opens::No,
+        (Treatment::Inspect { opened: false, .. }, Encrypted::No) => Opens::No,
+        (Treatment::Inspect { .. }, _) => Opens::Yes,
     }
 }
 

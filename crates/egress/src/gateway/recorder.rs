@@ -1,9 +1,9 @@
 //! The audit log: every decision, a line each, in two files that take turns.
 //!
 //! The files are opened by who starts the gateway; in here nothing is opened. When the one in use
-//! is full, the other one is emptied and taken, so the newest half is always there. Denials that
-//! are alike and come fast are counted instead of written, so that a guest cannot wash out what it
-//! did before.
+//! is full, the other one is emptied and taken, so the newest half is always there. Denials and
+//! names that are alike and come fast are counted instead of written, so that a guest cannot wash
+//! out what it did before.
 
 use std::{
     cell::RefCell,
@@ -90,7 +90,7 @@ impl Recorder {
 
 impl Log {
     fn admit(&mut self, mut event: Event) -> Option<Event> {
-        if event.decision != Decision::Deny {
+        if event.decision != Decision::Deny && event.kind != Kind::Dns {
             return Some(event);
         }
         let reason = event.reason.clone();

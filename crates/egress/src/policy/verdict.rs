@@ -43,6 +43,13 @@ pub enum Why {
     NoSecret(String),
 }
 
+impl Why {
+    /// Whether it holds for the address, whatever the port.
+    pub(crate) fn is_about_the_address(&self) -> bool {
+        matches!(self, Self::SubnetDenied | Self::Reserved(_) | Self::HostItself)
+    }
+}
+
 /// Nothing is let through, by this rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]

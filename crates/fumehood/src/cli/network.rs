@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use egress::policy::Cidr;
 
-use crate::network::{Destination, SecretUse, subnet};
+use crate::network::{Destination, SecretUse, denied};
 
 const HEADING: &str = "Network";
 
@@ -46,11 +46,11 @@ pub(crate) struct PolicyOptions {
     pub(crate) deny_all: bool,
 
     /// Never reach this subnet or address, by no name either
-    #[arg(long, help_heading = HEADING, value_name = "SUBNET", value_parser = subnet, value_delimiter = ',')]
+    #[arg(long, help_heading = HEADING, value_name = "SUBNET", value_parser = denied, value_delimiter = ',')]
     pub(crate) deny: Vec<Cidr>,
 
     /// Put the stored secret NAME into requests to HOST, in place of the placeholder that the guest
-    /// finds in its variable NAME; HOST may be reached
+    /// finds in its variable NAME; HOST may be reached, by the rules of a preset where one names it
     #[arg(long, help_heading = HEADING, value_name = "NAME@HOST[,HOST...]")]
     pub(crate) secret: Vec<SecretUse>,
 

@@ -64,7 +64,7 @@ pub(crate) struct PolicyExplain {
     /// The sandbox
     pub(crate) name: String,
 
-    /// The request: a URL, with a method before it if it is not GET
+    /// The request: a URL, with a method before it if it is not GET; or tcp://HOST:PORT
     #[arg(required = true, num_args = 1..=2, value_name = "REQUEST")]
     pub(crate) request: Vec<String>,
 }

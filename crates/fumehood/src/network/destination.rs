@@ -55,6 +55,14 @@ pub(crate) enum InvalidDestination {
     Subnet(#[from] InvalidCidr),
 }
 
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidDenied {
+    #[error("a subnet or address is meant, as in 10.0.0.0/8; what --allow does not list is denied")]
+    Name,
+    #[error(transparent)]
+    Subnet(InvalidCidr),
+}
+
 impl FromStr for Destination {
     type Err = InvalidDestination;
 
@@ -118,7 +126,16 @@ fn unbracketed(text: &str) -> &str {
 }
 
 /// What `--deny` takes.
-pub(crate) fn subnet(text: &str) -> Result<Cidr, InvalidCidr> {
+pub(crate) fn denied(text: &str) -> Result<Cidr, InvalidDenied> {
+    subnet(text).map_err(|fault| match fault {
+        InvalidCidr::Address(_) => InvalidDenied::Name,
+        InvalidCidr::Prefix(_) | InvalidCidr::BitsBeyond(_) | InvalidCidr::Mapped => {
+            InvalidDenied::Subnet(fault)
+        }
+    })
+}
+
+fn subnet(text: &str) -> Result<Cidr, InvalidCidr> {
     Cidr::parse(unbracketed(text))
 }
 

@@ -8,10 +8,9 @@ use crate::cli::{Cli, Command};
 
 fn options(line: &str) -> PolicyOptions {
     let words = ["fumehood", "policy", "set", "box"].into_iter().chain(line.split_whitespace());
-    match Cli::try_parse_from(words).unwrap().command {
-        Command::Policy(crate::cli::Policy::Set(set)) => set.policy,
-        _ => panic!("{line}"),
-    }
+    let command = Cli::try_parse_from(words).unwrap().command;
+    let Command::Policy(crate::cli::Policy::Set(set)) = command else { panic!("{line}") };
+    set.policy
 }
 
 /// What is asked of the server; the file of --policy, where there is one, holds `file`.
@@ -24,6 +23,11 @@ fn request(line: &str, file: Option<&Value>) -> Result<Value, Failure> {
     });
     options.policy = written.as_ref().map(|file| file.path().to_owned());
     let policy = options.request(Stdin::Free)?;
+    if let Some(policy) = &policy {
+        // A server takes it.
+        daemon::network_policy::policy(policy, &|secret| format!("placeholder of {secret}"))
+            .unwrap();
+    }
     Ok(policy.map_or(Value::Null, |policy| serde_json::to_value(policy).unwrap()))
 }
 
@@ -107,6 +111,41 @@ fn the_rules_of_a_preset_hold_for_a_secret_too() {
     ];
     for (line, wanted) in table {
         assert_eq!(request(line, None).unwrap(), wanted, "{line}");
+    }
+}
+
+#[test]
+fn what_flags_mean_at_the_gateway() {
+    let get = "GET https://registry.npmjs.org/lodash";
+    let put = "PUT https://registry.npmjs.org/mine";
+    let table = [
+        ("--allow-all", put, Some("")),
+        ("--allow-all", "GET tcp://10.0.0.1:80", None),
+        ("--deny-all", get, None),
+        ("--allow @registries-read", get, Some("")),
+        ("--allow @registries-read", put, None),
+        ("--allow @registries-read", "GET https://a.test/", None),
+        ("--secret KEY@registry.npmjs.org", put, Some("KEY")),
+        ("--secret KEY@registry.npmjs.org", "GET https://a.test/", Some("")),
+        ("--secret KEY@registry.npmjs.org --allow @registries-read", get, Some("KEY")),
+        ("--secret KEY@registry.npmjs.org --allow @registries-read", put, None),
+        ("--secret KEY@registry.npmjs.org --allow a.test", "GET https://b.test/", None),
+        ("--allow db.test:5432", "GET tcp://db.test:5432", Some("")),
+        ("--allow db.test:5432", "GET https://db.test/", None),
+        ("--allow 10.0.0.0/8", "GET tcp://10.0.0.1:80", Some("")),
+        ("--allow-all --deny 1.0.0.0/8", "GET tcp://1.1.1.1:53", None),
+        ("--allow-host-port 8080", "GET http://host.fumehood.internal:8080/", Some("")),
+        ("--deny-all --allow-host-port 8080", "GET http://host.fumehood.internal:8081/", None),
+    ];
+    for (line, asked, wanted) in table {
+        let policy = options(line).request(Stdin::Free).unwrap().unwrap();
+        let placeholder = |secret: &_| format!("placeholder of {secret}");
+        let policy = daemon::network_policy::policy(&policy, &placeholder).unwrap();
+        let (method, url) = asked.split_once(' ').unwrap();
+        let explained = policy.explain(method, url).unwrap();
+        let found = (explained.decision == egress::event::Decision::Allow)
+            .then(|| explained.credentials.join(" "));
+        assert_eq!(found.as_deref(), wanted, "{line}: {asked}");
     }
 }
 

@@ -28,7 +28,7 @@ fn shown(asked: &Value) -> Value {
 fn edits(policy: &Policy) -> &Edits {
     match &policy.domains[0].rules[0].then {
         Action::Send(edits) => edits,
-        other => panic!("{other:?}"),
+        other @ (Action::Deny | Action::Forward(_) | Action::Respond(_)) => panic!("{other:?}"),
     }
 }
 

@@ -63,6 +63,16 @@ fn what_is_refused_says_what_would_do() {
         let fault = text.parse::<Destination>().unwrap_err().to_string();
         assert!(fault.contains(words), "{text}: {fault}");
     }
-    let fault = subnet("example.com").unwrap_err().to_string();
-    assert!(fault.contains("10.0.0.0/8"), "{fault}");
+}
+
+#[test]
+fn what_is_denied_is_a_subnet() {
+    assert_eq!(denied("[fd00::]"), Ok(Cidr::parse("fd00::/128").unwrap()));
+    for (text, words) in [
+        ("example.com", "a subnet or address is meant"),
+        ("10.0.0.1/8", "the network is 10.0.0.0/8"),
+    ] {
+        let fault = denied(text).unwrap_err().to_string();
+        assert!(fault.contains(words), "{text}: {fault}");
+    }
 }

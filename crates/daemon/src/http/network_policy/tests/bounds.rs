@@ -8,7 +8,7 @@ fn check(max: usize, asked: impl Fn(usize) -> Value, field: &str, fault: &str) {
     assert_eq!(error.to_string(), format!("`networkPolicy{field}`: {fault}"));
 }
 
-fn one(rule: Value) -> Value {
+fn one(rule: &Value) -> Value {
     json!({"allow": {"a.com": [rule]}})
 }
 
@@ -50,11 +50,11 @@ fn everything_that_is_counted_has_a_bound() {
     check(16, presets, ".presets", "has more than 16");
     let place = ".allow[\"a.com\"][0]";
     let methods =
-        |count| one(json!({"action": "deny", "match": {"method": many(count, |_| json!("A"))}}));
+        |count| one(&json!({"action": "deny", "match": {"method": many(count, |_| json!("A"))}}));
     check(16, methods, &format!("{place}.match.method"), "has more than 16");
     let headers = |count: usize| {
         let headers = (0..count).map(|at| (format!("a{at}"), json!("b")));
-        one(json!({"transform": [{"headers": headers.collect::<serde_json::Map<_, _>>()}]}))
+        one(&json!({"transform": [{"headers": headers.collect::<serde_json::Map<_, _>>()}]}))
     };
     check(32, headers, &format!("{place}.transform[0].headers"), "has more than 32");
 }
@@ -63,28 +63,31 @@ fn everything_that_is_counted_has_a_bound() {
 fn every_text_has_a_bound() {
     let place = ".allow[\"a.com\"][0]";
     let too_long = |max| format!("is longer than {max} bytes");
-    let value = |len| one(json!({"transform": [{"headers": {"a": "x".repeat(len)}}]}));
+    let value = |len| one(&json!({"transform": [{"headers": {"a": "x".repeat(len)}}]}));
     check(8192, value, &format!("{place}.transform[0].headers[\"a\"]"), &too_long(8192));
-    let regex = |len| one(json!({"action": "deny", "match": {"path": {"regex": "x".repeat(len)}}}));
+    let regex =
+        |len| one(&json!({"action": "deny", "match": {"path": {"regex": "x".repeat(len)}}}));
     check(1024, regex, &format!("{place}.match.path.regex"), &too_long(1024));
     let path = |len: usize| {
         one(
-            json!({"action": "deny", "match": {"path": {"exact": format!("/{}", "x".repeat(len - 1))}}}),
+            &json!({"action": "deny", "match": {"path": {"exact": format!("/{}", "x".repeat(len - 1))}}}),
         )
     };
     check(2048, path, &format!("{place}.match.path.exact"), &too_long(2048));
-    let method = |len| one(json!({"action": "deny", "match": {"method": ["X".repeat(len)]}}));
+    let method = |len| one(&json!({"action": "deny", "match": {"method": ["X".repeat(len)]}}));
     check(32, method, &format!("{place}.match.method[0]"), &too_long(32));
     let user =
-        |len| one(json!({"credential": {"secret": "K", "basic": {"user": "x".repeat(len)}}}));
+        |len| one(&json!({"credential": {"secret": "K", "basic": {"user": "x".repeat(len)}}}));
     check(256, user, &format!("{place}.credential.basic.user"), &too_long(256));
     let body = |len| {
-        one(json!({"response": {"statusCode": 200, "body": "x".repeat(len), "contentType": "a/b"}}))
+        one(
+            &json!({"response": {"statusCode": 200, "body": "x".repeat(len), "contentType": "a/b"}}),
+        )
     };
     check(65536, body, &format!("{place}.response.body"), &too_long(65536));
     let url = |len: usize| {
         one(
-            json!({"forwardURL": format!("https://b.com/{}", "x".repeat(len - "https://b.com/".len()))}),
+            &json!({"forwardURL": format!("https://b.com/{}", "x".repeat(len - "https://b.com/".len()))}),
         )
     };
     check(2048, url, &format!("{place}.forwardURL"), &too_long(2048));

@@ -132,20 +132,23 @@ pub(super) async fn https(tls: TlsAcceptor, handler: Rc<Handler>) -> u16 {
 async fn serve(stream: TlsStream<TcpStream>, handler: Rc<Handler>) {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
-    if http2 {
-        let service = service_fn(move |request| {
-            let answer = handler(request);
-            async { Ok::<_, std::convert::Infallible>(answer.await) }
-        });
-        let serving = conn::http2::Builder::new(LocalExecutor)
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(4 << 20)
-            .max_frame_size(64 * 1024)
-            .serve_connection(io, service);
-        drop(serving.await);
-    } else {
-        serve1(io, handler).await;
-    }
+    if http2 { serve2(io.into_inner(), handler).await } else { serve1(io, handler).await }
+}
+
+pub(super) async fn serve2<S>(stream: S, handler: Rc<Handler>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request);
+        async { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let serving = conn::http2::Builder::new(LocalExecutor)
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(4 << 20)
+        .max_frame_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    drop(serving.await);
 }
 
 async fn serve1<I>(io: I, handler: Rc<Handler>)

@@ -151,6 +151,11 @@ impl World {
         std::sync::Arc::new(config)
     }
 
+    /// What the guest trusts.
+    pub(super) fn authority(&self) -> Vec<u8> {
+        self.authority.certificate.clone()
+    }
+
     /// HTTP/1 to a name over TLS.
     pub(super) async fn http1(&self, name: &str, port: u16) -> conn::http1::SendRequest<GuestBody> {
         let tls = self.tls(name, port, &["http/1.1"]).await.unwrap();
