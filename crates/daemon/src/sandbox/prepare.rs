@@ -14,6 +14,7 @@ use machine::{BootFailure, CloneSpec, Machine, MachineId, Root, Start, Step, Tem
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
+use super::trust;
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
@@ -119,7 +120,7 @@ async fn settle(
     let agent = agent_of(machine);
     let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
     let started = Gateway::start(spec, job.news.clone());
-    let (claimed, started) = tokio::join!(claim(&agent, job, image), started);
+    let (claimed, started) = tokio::join!(claim(context, &agent, job, image), started);
     match (claimed, started) {
         (Ok(()), Ok(gateway)) => Ok((agent, gateway)),
         (Err(error), Ok(gateway)) => {
@@ -190,14 +191,22 @@ pub(crate) fn agent_of(machine: &Machine) -> Agent {
     })
 }
 
-async fn claim(agent: &Agent, job: &Job, image: &BaseImage) -> Result<(), AgentError> {
+async fn claim(
+    context: &Context,
+    agent: &Agent,
+    job: &Job,
+    image: &BaseImage,
+) -> Result<(), AgentError> {
     let sandbox = &job.sandbox;
     if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
         return Err(AgentError::Confused);
     }
     let mut env = image.env.clone();
+    env.extend(trust::variables());
     env.extend(job.network.variables());
     env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let of_host = if sandbox.trust_host_ca { context.egress.uplink.roots.as_slice() } else { &[] };
+    let own = job.network.certificate();
     let claim = Claim {
         hostname: hostname(sandbox),
         machine_id: ids::random(),
@@ -206,7 +215,7 @@ async fn claim(agent: &Agent, job: &Job, image: &BaseImage) -> Result<(), AgentE
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
-        network: protocol::network::Network::default(),
+        network: protocol::network::Network { trust: trust::trusted(own, of_host) },
     };
     agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
 }
