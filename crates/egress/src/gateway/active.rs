@@ -71,9 +71,7 @@ impl Active {
     ) -> Result<Self, InvalidConfiguration> {
         let mut roots = host_roots.clone();
         for root in &configuration.extra_roots {
-            roots
-                .add(CertificateDer::from(root.as_slice()))
-                .map_err(InvalidConfiguration::Root)?;
+            roots.add(CertificateDer::from(root.as_slice())).map_err(InvalidConfiguration::Root)?;
         }
         Ok(Self {
             revision: configuration.revision,

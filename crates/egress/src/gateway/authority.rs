@@ -17,7 +17,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
     server::NoServerSessionStorage,
-    sign::{CertifiedKey, SingleCertAndKey, SigningKey},
+    sign::{CertifiedKey, SigningKey, SingleCertAndKey},
 };
 
 use crate::{clock, control, host::Host, secret::SecretText};
@@ -249,12 +249,10 @@ mod tests {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from(authority.certificate)).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
-            Arc::new(roots),
-            provider,
-        )
-        .build()
-        .unwrap();
+        let verifier =
+            rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .unwrap();
         let long = format!("{0}.{0}.{0}.test", "a".repeat(60));
         for name in ["api.example.test", long.as_str()] {
             let leaf = signer.leaf(&Host::parse(name).unwrap()).unwrap();

@@ -1,10 +1,10 @@
 //! One TCP connection of the guest, from its first byte to its last.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -12,13 +12,13 @@ use super::{
     Recorder,
     active::{Active, Current},
     authority::Inside,
-    client_hello::{ClientHello, Encrypted},
+    client_hello::{ClientHello, Encrypted, InvalidHello},
     dial::{self, Destination, DialError, Lookup, Wire, is_own},
     http::{self, Named, SendError, Sender, Session, Upstream, Way},
     opened,
     rewound::Rewound,
     sniff::{Patience, Spoken, sniff},
-    spliced::{Passed, splice},
+    spliced::Spliced,
 };
 use crate::{
     address::HOST_NAME,
@@ -132,7 +132,8 @@ impl Gateway {
         let port = peer.address.port();
         let mut addresses = vec![peer.address.ip()];
         if is_host_itself(host) {
-            addresses = vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
+            addresses =
+                vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
         } else if let (Some(host), None) = (host, &active.proxy)
             && let Ok(Ok(others)) = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await
         {
@@ -247,12 +248,8 @@ fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial>
     }
 }
 
-async fn inspect<S>(
-    mut stream: S,
-    peer: Peer,
-    gateway: &Rc<Gateway>,
-    candidates: Vec<Candidate>,
-) where
+async fn inspect<S>(mut stream: S, peer: Peer, gateway: &Rc<Gateway>, candidates: Vec<Candidate>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let raw = candidates.iter().find_map(|one| match (&one.treatment, &one.whom) {
@@ -267,15 +264,15 @@ async fn inspect<S>(
     match spoken {
         Spoken::Tls(hello) => tls(stream, &hello, peer, gateway, candidates).await,
         Spoken::BadTls(error) => {
-            let why = match error {
-                super::client_hello::InvalidHello::Inner => Why::HiddenName,
-                _ => Why::Malformed("the TLS client hello is not as it should be"),
+            let why = if error == InvalidHello::Inner {
+                Why::HiddenName
+            } else {
+                Why::Malformed("the TLS client hello is not as it should be")
             };
             refuse_tls(stream, gateway, &peer, None, denied(why)).await;
         }
         Spoken::Http1 | Spoken::Http2 => {
-            let inside =
-                if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
+            let inside = if spoken == Spoken::Http2 { Inside::Http2 } else { Inside::Http1 };
             let whom = candidates.into_iter().map(|one| one.whom).collect();
             let gateway = Rc::clone(gateway);
             let session = Session::new(gateway, peer, Way::Open, whom, Upstream::unasked());
@@ -385,91 +382,6 @@ pub(crate) async fn refuse_tls<S: AsyncWrite + Unpin>(
         stream.shutdown().await
     };
     drop(timeout(LAST_WORD, last).await);
-}
-
-/// A connection whose bytes pass as they are.
-struct Spliced {
-    grant: Grant,
-    host: Option<Host>,
-    kind: Kind,
-}
-
-impl Spliced {
-    async fn carry<S>(self, mut stream: S, peer: &Peer, gateway: &Gateway)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Some(active) = gateway.active() else { return };
-        let passed = Passed::default();
-        let reason = Cell::new(None);
-        let since = Instant::now();
-        let carrying = async {
-            match gateway.dial(&active, peer, self.host.as_ref()).await {
-                Ok(mut wire) => {
-                    drop(active);
-                    // Whoever broke off, both are at their end.
-                    drop(splice(&mut stream, &mut wire, &passed).await);
-                }
-                Err(error) => reason.set(Some(error.to_string())),
-            }
-        };
-        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
-        tokio::select! {
-            () = carrying => (),
-            () = self.cut(peer, gateway) => reason.set(Some("the policy has changed".to_owned())),
-        }
-        drop(told);
-    }
-
-    /// Ends when the policy would not let the bytes pass unseen any more.
-    async fn cut(&self, peer: &Peer, gateway: &Gateway) {
-        let mut current = gateway.current.clone();
-        current.mark_unchanged();
-        while current.changed().await.is_ok() {
-            let active = current.borrow_and_update().clone();
-            if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {
-                return;
-            }
-        }
-    }
-
-    fn stays(&self, active: &Active, peer: &Peer, gateway: &Gateway) -> bool {
-        let (address, port) = (peer.address.ip(), peer.address.port());
-        let treatment = match &self.host {
-            Some(host) => active.policy.connect(host, port),
-            None => active.policy.connect_address(address, port),
-        };
-        let dialled_by = self.host.as_ref().filter(|_| !peer.names.is_empty());
-        let unseen = match treatment {
-            Ok(Treatment::Raw(_)) => true,
-            Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
-            Err(_) => false,
-        };
-        unseen && gateway.may_dial(active, address, port, dialled_by)
-    }
-}
-
-/// Tells of a spliced connection when it is over, also when it is dropped.
-struct Told<'a> {
-    gateway: &'a Gateway,
-    peer: &'a Peer,
-    spliced: &'a Spliced,
-    passed: &'a Passed,
-    reason: &'a Cell<Option<String>>,
-    since: Instant,
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
-        event.rule.clone_from(&self.spliced.grant.rule);
-        event.reason = self.reason.take();
-        event.sent = Some(self.passed.sent.get());
-        event.received = Some(self.passed.received.get());
-        event.duration_ms =
-            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
-        self.gateway.recorder.tell(event);
-    }
 }
 
 #[cfg(test)]

@@ -67,11 +67,14 @@ pub(crate) enum DialError {
     ProxyReply,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are all the same here")]
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused",
         io::ErrorKind::ConnectionReset => "the connection was reset",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route leads there",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "no route leads there"
+        }
         io::ErrorKind::TimedOut => "it does not answer",
         io::ErrorKind::PermissionDenied => "the host does not permit it",
         _ => "the connection failed",

@@ -7,6 +7,7 @@
 mod account;
 mod asked;
 mod edits;
+mod exchange;
 mod executor;
 mod forward;
 mod hops;
@@ -19,7 +20,7 @@ mod refusal;
 mod session;
 mod upstream;
 
-use std::{pin::Pin, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use hyper::{client, server, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,13 +29,14 @@ use tokio::{
     time::timeout,
 };
 
+use self::session::Tunnel;
 pub(crate) use self::{
     asked::Named,
     edits::Way,
+    executor::OfConnection,
     session::Session,
     upstream::{SendError, Sender, Upstream},
 };
-use self::{executor::OfConnection, session::Tunnel};
 use super::{
     authority::Inside,
     rewound::Rewound,
@@ -122,8 +124,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let answering = Rc::clone(session);
-    let service =
-        service_fn(move |request| Box::pin(Rc::clone(&answering).answer(request)));
+    let service = service_fn(move |request| Box::pin(Rc::clone(&answering).answer(request)));
     let mut connection = server::conn::http1::Builder::new()
         .auto_date_header(false)
         .header_read_timeout(HEAD_WAIT)
@@ -135,7 +136,7 @@ where
     let served = tokio::select! {
         served = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => served,
         () = session.upstream.closed.cancelled() => {
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };

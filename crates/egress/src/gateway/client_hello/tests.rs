@@ -90,7 +90,8 @@ fn a_real_hello_is_read_in_any_pieces() {
 #[test]
 fn a_post_quantum_hello_is_as_long_as_it_is() {
     let share = [9; 1216];
-    let hello = made(&[(51, &share), (SERVER_NAME, &name_list(&[(0, b"a.test")])), (21, &[0; 600])]);
+    let hello =
+        made(&[(51, &share), (SERVER_NAME, &name_list(&[(0, b"a.test")])), (21, &[0; 600])]);
     let read = parse(&records(&hello, 517)).unwrap().unwrap();
     assert_eq!(read.server_name.unwrap().as_str(), "a.test");
 }

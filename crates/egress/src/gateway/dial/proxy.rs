@@ -10,7 +10,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{DialError, Destination, Lookup, Wire, direct};
+use super::{Destination, DialError, Lookup, Wire, direct};
 use crate::{control::UpstreamProxy, gateway::rewound::Rewound, host::Host};
 
 /// Longest reply to `CONNECT`, in bytes.
@@ -40,10 +40,12 @@ pub(super) async fn connect(
     lookup: &Lookup,
 ) -> Result<Wire, DialError> {
     let addresses = addresses(proxy, lookup).await?;
-    let mut stream = direct(&addresses, proxy.port).await.map_err(|error| match error {
-        DialError::Connect(error) => DialError::Proxy(error),
-        other => other,
-    })?;
+    let connected = direct(&addresses, proxy.port).await;
+    let mut stream = match connected {
+        Ok(stream) => stream,
+        Err(DialError::Connect(error)) => return Err(DialError::Proxy(error)),
+        Err(other) => return Err(other),
+    };
     let request = request(to, proxy)?;
     stream.write_all(request.as_bytes()).await.map_err(DialError::Proxy)?;
     reply(stream).await
@@ -55,7 +57,10 @@ async fn addresses(proxy: &UpstreamProxy, lookup: &Lookup) -> Result<Vec<IpAddr>
         return Ok(vec![address]);
     }
     if text == "localhost" {
-        return Ok(vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()]);
+        return Ok(vec![
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::Ipv6Addr::LOCALHOST.into(),
+        ]);
     }
     let host = Host::parse(text).map_err(|error| {
         DialError::Proxy(io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Pa
 
 use super::{edits::Way, session::Session};
 use crate::{
+    address::reserved,
     gateway::{
         active::{Active, Offer},
         authority::Inside,
@@ -11,28 +12,21 @@ use crate::{
         http::upstream::{SendError, Sender},
         opened,
     },
-    address::reserved,
     policy::ForwardTo,
 };
 
 /// What the request was, for who gets it instead: as proxies say it, and as programs written for
 /// Vercel's `forwardURL` expect it.
-const HOST: [HeaderName; 2] = [
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("vercel-forwarded-host"),
-];
+const HOST: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-host"), HeaderName::from_static("vercel-forwarded-host")];
 const SCHEME: [HeaderName; 2] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("vercel-forwarded-scheme"),
 ];
-const PORT: [HeaderName; 2] = [
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("vercel-forwarded-port"),
-];
-const PATH: [HeaderName; 2] = [
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("vercel-forwarded-path"),
-];
+const PORT: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-port"), HeaderName::from_static("vercel-forwarded-port")];
+const PATH: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-uri"), HeaderName::from_static("vercel-forwarded-path")];
 
 /// Where a request was going.
 pub(crate) struct Original<'a> {
@@ -59,7 +53,8 @@ pub(crate) fn readdress(
         (PATH, path.clone()),
     ];
     for (names, value) in told {
-        let value = HeaderValue::from_str(&value).map_err(|_error| "the request has no such URL")?;
+        let value =
+            HeaderValue::from_str(&value).map_err(|_error| "the request has no such URL")?;
         for name in names {
             parts.headers.insert(name, value.clone());
         }
@@ -98,8 +93,7 @@ pub(crate) async fn connect(
         !within(&subnets.deny)
             && (within(&subnets.allow) || (reserved(address).is_none() && !is_own(address)))
     });
-    let destination =
-        Destination { host: Some(&to.host), addresses: &addresses, port: to.port };
+    let destination = Destination { host: Some(&to.host), addresses: &addresses, port: to.port };
     let dialled = dial::dial(destination, active.proxy.as_ref(), &session.gateway.lookup);
     let wire = dialled.await.map_err(say)?;
     let closed = tokio_util::sync::CancellationToken::new();

@@ -157,9 +157,7 @@ impl Body for Passing {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Own(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
-            }
+            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Incoming(body) => {
                 let mut hint = body.size_hint();
                 if let Some(masked) = &self.masked {

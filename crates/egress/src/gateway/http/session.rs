@@ -7,22 +7,20 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Incoming},
-    upgrade::{OnUpgrade, Upgraded},
+    upgrade::Upgraded,
 };
-use http_body_util::BodyExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     account::Account,
     asked::{Asked, Named, asked},
-    edits::{self, Injected, Way},
-    forward::{self, Original},
+    edits::Way,
     hops::{self, Upgrade},
-    masked::{Masked, Secrets},
-    passing::{Passing, Towards},
+    passing::Passing,
     placeholder,
     refusal::{About, Form, Refusal, canned},
     upstream::{SendError, Upstream},
@@ -30,17 +28,12 @@ use super::{
 use crate::{
     event::Event,
     gateway::{
-        active::{Active, Offer},
-        authority::Inside,
+        active::Active,
         connection::{Gateway, Peer},
     },
     host::Host,
-    policy::{Edits, ForwardTo, Head, Pin, Ruling, Treatment, Why},
+    policy::{Denial, Head, Pin, Ruling, Treatment, Why},
 };
-
-/// How long the host may keep a guest waiting that waits to be told to go on (`Expect`). Some hosts
-/// never say it, and clients send the body after a second on their own (RFC 9110, 10.1.1).
-const CONTINUE: Duration = Duration::from_secs(2);
 
 /// As much of the body of a refused request is read and dropped, for as long, so that the client
 /// comes to read the reply.
@@ -78,11 +71,11 @@ impl std::fmt::Debug for Tunnel {
 }
 
 /// A request as it is known once it is clear whom it is for.
-struct Judged<'a> {
-    active: &'a Active,
-    account: &'a Rc<Account>,
-    asked: Asked,
-    upgrade: Upgrade,
+pub(super) struct Judged<'a> {
+    pub(super) active: &'a Active,
+    pub(super) account: &'a Rc<Account>,
+    pub(super) asked: Asked,
+    pub(super) upgrade: Upgrade,
 }
 
 impl Session {
@@ -103,6 +96,10 @@ impl Session {
             running: RefCell::default(),
             tunnel: RefCell::default(),
         }
+    }
+
+    pub(super) fn become_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
@@ -203,9 +200,8 @@ impl Session {
         self.note(parts, account);
         let head = head(parts);
         let ruling = active.policy.request(&host, self.port(), &head);
-        let ruling = ruling.map_err(|denial| {
-            Answer::Refused(Refusal::Denied(StatusCode::FORBIDDEN, denial))
-        })?;
+        let ruling = ruling
+            .map_err(|denial| Answer::Refused(Refusal::Denied(StatusCode::FORBIDDEN, denial)))?;
         match ruling {
             Ruling::Send { rule, edits, pin } => {
                 account.allow(&rule);
@@ -240,13 +236,13 @@ impl Session {
         {
             *candidates = vec![asked.whom.clone()];
         }
-        let fits = candidates.contains(&asked.whom)
-            && asked.port.is_none_or(|port| port == self.port());
+        let fits =
+            candidates.contains(&asked.whom) && asked.port.is_none_or(|port| port == self.port());
         if !fits {
             let connected = candidates.first().map(ToString::to_string).unwrap_or_default();
             let connected = format!("{connected}:{}", self.port());
             let why = Why::HostMismatch { asked: asked.text, connected };
-            let denial = crate::policy::Denial { rule: "default".to_owned(), why };
+            let denial = Denial { rule: "default".to_owned(), why };
             let refusal = Refusal::Denied(StatusCode::MISDIRECTED_REQUEST, denial);
             return Err(Answer::Refused(refusal));
         }
@@ -305,9 +301,8 @@ impl Session {
         });
         let Some(Named::Host(host)) = candidates.first().filter(|_| stays) else { return stays };
         for account in self.running.borrow().iter().filter_map(Weak::upgrade) {
-            let denied = account
-                .judge_again(|head| active.policy.request(host, port, head).err())
-                .flatten();
+            let denied =
+                account.judge_again(|head| active.policy.request(host, port, head).err()).flatten();
             if let Some(denial) = denied {
                 account.deny(&denial);
                 account.cut.cancel();
@@ -339,143 +334,42 @@ impl Session {
         }
     }
 
-    async fn send(
-        &self,
-        parts: &mut Parts,
-        body: &mut Option<Incoming>,
-        judged: &Judged<'_>,
-        (edits, pin): (Option<&Edits>, &Pin),
-    ) -> Result<Response<Passing>, Answer> {
-        let active = judged.active;
-        let injected = edits::apply(parts, edits, pin, &active.secrets, self.way);
-        let Injected { names, texts } = injected.map_err(refused)?;
-        judged.account.change(|event| event.credentials = names);
-        let secrets = Secrets::new(texts);
-        let version = parts.version;
-        self.whole_url(parts, &judged.asked.text)?;
-        let inside = inside(version);
-        forward::fit(parts, inside).map_err(bad_url)?;
-        let request = outgoing(parts, body, judged.account);
-        let connect = async |closed: &CancellationToken| {
-            self.gateway.connect_open(self, &judged.asked.whom, inside, closed).await
-        };
-        let sent = self.upstream.send(request, connect).await;
-        let response = sent.map_err(|error| self.failed(error, judged.account))?;
-        self.pass_back(response, version, judged, secrets).await
-    }
-
-    async fn forward(
-        &self,
-        parts: &mut Parts,
-        body: &mut Option<Incoming>,
-        judged: &Judged<'_>,
-        to: &ForwardTo,
-    ) -> Result<Response<Passing>, Answer> {
-        let version = parts.version;
-        let original =
-            Original { host: &judged.asked.whom.to_string(), port: self.port(), way: self.way };
-        forward::readdress(parts, &original, to).map_err(bad_url)?;
-        let offer = if version == http::Version::HTTP_2 { Offer::Both } else { Offer::Http1 };
-        let connected = forward::connect(self, judged.active, to, offer).await;
-        let failed = |error| self.failed(error, judged.account);
-        let mut sender = connected.map_err(failed)?;
-        forward::fit(parts, sender.inside()).map_err(bad_url)?;
-        let request = outgoing(parts, body, judged.account);
-        let response = sender.send(request).await.map_err(failed)?;
-        self.pass_back(response, version, judged, None).await
-    }
-
-    /// The reply, as the guest gets it.
-    async fn pass_back(
-        &self,
-        response: Response<Incoming>,
-        version: http::Version,
-        judged: &Judged<'_>,
-        secrets: Option<Rc<Secrets>>,
-    ) -> Result<Response<Passing>, Answer> {
-        let account = judged.account;
-        let (mut parts, body) = response.into_parts();
-        account.change(|event| event.status = Some(parts.status.as_u16()));
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            if judged.upgrade != Upgrade::WebSocket {
-                let error = SendError::Connect("the host changes the protocol unasked".to_owned());
-                return Err(self.failed(error, account));
-            }
-            let mut response = Response::from_parts(parts, body);
-            let upstream = hyper::upgrade::on(&mut response)
-                .await
-                .map_err(|error| self.failed(SendError::Reply(error), account))?;
-            *self.tunnel.borrow_mut() = Some(Tunnel { upstream, account: Rc::clone(account) });
-            return Ok(response.map(|_| Passing::own("")));
-        }
-        hops::strip_reply(&mut parts.headers, version);
-        parts.version = version;
-        let masked = secrets.and_then(|secrets| {
-            secrets.mask_headers(&mut parts.headers, account);
-            Masked::new(&secrets, &parts.headers, account)
-        });
-        let body = Passing::new(body, account, Towards::Guest).masked(masked);
-        Ok(Response::from_parts(parts, body))
-    }
-
-    /// What a request that failed is answered. Where the host closed the connection under it, the
-    /// guest's is closed too: its client knows which requests may be sent again.
-    fn failed(&self, error: SendError, account: &Account) -> Answer {
-        match error {
-            SendError::Closed => Answer::Closed(SendError::Closed),
-            SendError::Connect(_) | SendError::Handshake(_) | SendError::Reply(_) => {
-                let mut rule = String::new();
-                account.change(|event| rule.clone_from(&event.rule));
-                Answer::Refused(Refusal::Failed { rule, reason: error.to_string() })
-            }
-        }
-    }
-
-    fn whole_url(&self, parts: &mut Parts, authority: &str) -> Result<(), Answer> {
-        let scheme = match self.way {
-            Way::Sealed => "https",
-            Way::Open => "http",
-        };
-        let path = parts.uri.path_and_query().map_or("/", |text| text.as_str());
-        let whole = http::Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
-        parts.uri = whole.build().map_err(|_error| bad_url("the URL cannot be put together"))?;
-        Ok(())
-    }
-
-    const fn port(&self) -> u16 {
+    pub(super) const fn port(&self) -> u16 {
         self.peer.address.port()
     }
 
     /// Reads the rest of a body that goes nowhere.
-    fn drain(&self, mut body: Incoming) {
+    fn drain(&self, body: Incoming) {
         let cut = self.cut.clone();
         tokio::task::spawn_local(async move {
-            let mut read = 0;
-            let draining = async {
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
-                    if DRAIN_BYTES_MAX < read {
-                        return;
-                    }
-                }
-            };
-            drop(cut.run_until_cancelled(timeout(DRAIN, draining)).await);
+            // However it ended, the reply has been given.
+            let _ended = cut.run_until_cancelled(timeout(DRAIN, drained(body))).await;
         });
     }
 }
 
+async fn drained(mut body: Incoming) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
+        if DRAIN_BYTES_MAX < read {
+            return;
+        }
+    }
+}
+
 /// Why a request has no reply of its host.
-enum Answer {
+pub(super) enum Answer {
     Refused(Refusal),
     /// The connection is closed.
     Closed(SendError),
 }
 
-fn refused(why: Why) -> Answer {
+pub(super) fn refused(why: Why) -> Answer {
     Answer::Refused(Refusal::rule(why))
 }
 
-fn bad_url(why: &'static str) -> Answer {
+pub(super) fn bad_url(why: &'static str) -> Answer {
     Answer::Refused(Refusal::bad(StatusCode::BAD_REQUEST, why))
 }
 
@@ -486,44 +380,4 @@ fn head(parts: &Parts) -> Head<'_> {
         query: parts.uri.query(),
         headers: &parts.headers,
     }
-}
-
-fn inside(version: http::Version) -> Inside {
-    if version == http::Version::HTTP_2 { Inside::Http2 } else { Inside::Http1 }
-}
-
-/// The request as it leaves, with the body on its way.
-fn outgoing(
-    parts: &mut Parts,
-    body: &mut Option<Incoming>,
-    account: &Rc<Account>,
-) -> Request<Passing> {
-    let mut request = Request::new(());
-    std::mem::swap(request.method_mut(), &mut parts.method);
-    std::mem::swap(request.uri_mut(), &mut parts.uri);
-    std::mem::swap(request.headers_mut(), &mut parts.headers);
-    std::mem::swap(request.extensions_mut(), &mut parts.extensions);
-    *request.version_mut() = parts.version;
-    request.extensions_mut().remove::<OnUpgrade>();
-    let Some(body) = body.take() else { return request.map(|()| Passing::own("")) };
-    let waits = request.headers().get(header::EXPECT).is_some_and(|value| {
-        value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    });
-    let mut passing = Passing::new(body, account, Towards::Upstream);
-    if waits && request.version() == http::Version::HTTP_11 && !passing.is_end_stream() {
-        let told = CancellationToken::new();
-        let tell = told.clone();
-        hyper::ext::on_informational(&mut request, move |reply| {
-            if reply.status() == StatusCode::CONTINUE {
-                tell.cancel();
-            }
-        });
-        passing = passing.after(Box::pin(async move {
-            tokio::select! {
-                () = told.cancelled() => (),
-                () = sleep(CONTINUE) => (),
-            }
-        }));
-    }
-    request.map(|()| passing)
 }

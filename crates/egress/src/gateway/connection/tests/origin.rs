@@ -181,4 +181,3 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
         tokio::task::spawn_local(async move { drop(task.await) });
     }
 }
-

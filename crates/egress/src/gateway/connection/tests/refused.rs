@@ -33,7 +33,8 @@ fn a_denied_request_is_told_why_and_the_next_is_served() {
         let mut client = world.http1(HOST, port).await;
         // With a body, which must not be in the way of the reply.
         let big = vec![b'x'; 3 << 20];
-        let request = Request::post("/it's?q=private").header("host", HOST).body(full(big)).unwrap();
+        let request =
+            Request::post("/it's?q=private").header("host", HOST).body(full(big)).unwrap();
         let reply = client.send_request(request).await.unwrap();
         assert_eq!(reply.status(), StatusCode::FORBIDDEN);
         assert_eq!(reply.headers()["x-fumehood"], "refused");
@@ -74,7 +75,10 @@ fn a_rule_may_answer() {
         let mut client = world.http2(HOST, port).await;
         let request = Request::post(format!("https://{HOST}/")).body(full("x")).unwrap();
         let reply = client.send_request(request).await.unwrap();
-        assert_eq!((reply.status().as_u16(), reply.headers()["x-tea"].to_str().unwrap()), (418, "pot"));
+        assert_eq!(
+            (reply.status().as_u16(), reply.headers()["x-tea"].to_str().unwrap()),
+            (418, "pot")
+        );
         assert_eq!(text(reply).await, "short and stout");
         assert_eq!(seen.len(), 0);
         let events = world.told(Kind::Http, 1).await;
@@ -145,7 +149,11 @@ fn connect_and_trace_are_refused() {
         }
         let mut client = world.http2(HOST, port).await;
         for method in ["TRACE", "CONNECT"] {
-            let uri = if method == "CONNECT" { format!("{HOST}:{port}") } else { format!("https://{HOST}/") };
+            let uri = if method == "CONNECT" {
+                format!("{HOST}:{port}")
+            } else {
+                format!("https://{HOST}/")
+            };
             let request = Request::builder().method(method).uri(uri).body(full("")).unwrap();
             let reply = client.send_request(request).await.unwrap();
             assert_eq!(reply.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");

@@ -23,8 +23,8 @@ use super::super::*;
 use crate::{
     control::{Authority, Configuration, UpstreamProxy},
     gateway::authority,
-    policy::{Cidr, Domain, Edits, HostPattern, Match, Policy, Rule, Subnets},
     policy::{Action, Credential, Pin, Place},
+    policy::{Cidr, Domain, Edits, HostPattern, Match, Policy, Rule, Subnets},
     secret::{SecretName, SecretText},
 };
 
@@ -34,8 +34,7 @@ pub(super) type GuestTls = TlsStream<DuplexStream>;
 
 /// Runs a test on one thread, as a gateway runs. No test takes a minute.
 pub(super) fn run(test: impl Future<Output = ()>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let timed = async { timeout(Duration::from_secs(60), test).await.expect("it hangs") };
     LocalSet::new().block_on(&runtime, timed);
 }
@@ -135,7 +134,11 @@ impl World {
         TlsConnector::from(config).connect(name, self.open(peer).0).await
     }
 
-    pub(super) fn guest_config(&self, root: &[u8], protocols: &[&str]) -> std::sync::Arc<ClientConfig> {
+    pub(super) fn guest_config(
+        &self,
+        root: &[u8],
+        protocols: &[&str],
+    ) -> std::sync::Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(root)).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -154,11 +157,7 @@ impl World {
     }
 
     /// HTTP/1 to a name over TLS.
-    pub(super) async fn http1(
-        &self,
-        name: &str,
-        port: u16,
-    ) -> conn::http1::SendRequest<GuestBody> {
+    pub(super) async fn http1(&self, name: &str, port: u16) -> conn::http1::SendRequest<GuestBody> {
         let tls = self.tls(name, port, &["http/1.1"]).await.unwrap();
         let (sender, connection) = conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
         tokio::task::spawn_local(async move { drop(connection.await) });
@@ -166,11 +165,7 @@ impl World {
     }
 
     /// HTTP/2 to a name over TLS.
-    pub(super) async fn http2(
-        &self,
-        name: &str,
-        port: u16,
-    ) -> conn::http2::SendRequest<GuestBody> {
+    pub(super) async fn http2(&self, name: &str, port: u16) -> conn::http2::SendRequest<GuestBody> {
         let tls = self.tls(name, port, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let executor = hyper_util::rt::TokioExecutor::new();

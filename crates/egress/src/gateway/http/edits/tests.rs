@@ -61,14 +61,16 @@ fn a_secret_goes_into_each_place() {
 fn placeholders_are_replaced_wherever_they_stand() {
     let edits = credential(Place::Placeholder("PLACE_1".to_owned()));
     let encoded = BASE64.encode("user:PLACE_1");
-    let mut request = parts("/PLACE_1", &[
-        ("authorization", &format!("basic {encoded}")),
-        ("x-api-key", "PLACE_1"),
-        ("x-twice", "a PLACE_1 b PLACE_1"),
-        ("cookie", "a=stolen; b=PLACE_1"),
-    ]);
-    let injected =
-        apply(&mut request, Some(&edits), &pin(), &secrets(), Way::Sealed).unwrap();
+    let mut request = parts(
+        "/PLACE_1",
+        &[
+            ("authorization", &format!("basic {encoded}")),
+            ("x-api-key", "PLACE_1"),
+            ("x-twice", "a PLACE_1 b PLACE_1"),
+            ("cookie", "a=stolen; b=PLACE_1"),
+        ],
+    );
+    let injected = apply(&mut request, Some(&edits), &pin(), &secrets(), Way::Sealed).unwrap();
     assert_eq!(injected.names, ["KEY"]);
     let encoded = BASE64.encode(format!("user:{SECRET}"));
     assert_eq!(value(&request, "authorization"), format!("Basic {encoded}"));
@@ -78,8 +80,7 @@ fn placeholders_are_replaced_wherever_they_stand() {
     assert_eq!(request.uri, "/PLACE_1", "a URL is logged by everybody");
 
     let mut request = parts("/", &[("authorization", "Bearer stolen")]);
-    let injected =
-        apply(&mut request, Some(&edits), &pin(), &secrets(), Way::Sealed).unwrap();
+    let injected = apply(&mut request, Some(&edits), &pin(), &secrets(), Way::Sealed).unwrap();
     assert!(injected.names.is_empty() && injected.texts.is_empty());
     assert_eq!(value(&request, "authorization"), "");
 }
