@@ -1,9 +1,17 @@
 //! One TCP connection of the guest, from its first byte to its last.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::{FutureExt, select_ok};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -32,9 +40,13 @@ use crate::{
 pub(crate) struct Gateway {
     pub(crate) current: Current,
     pub(crate) recorder: Recorder,
-    /// Answers from memory where it can.
     pub(crate) lookup: Lookup,
+    /// Requests that may run at a time, over all connections.
+    pub(crate) requests: Arc<Semaphore>,
 }
+
+/// As many requests run at a time. Each may hold some 200 KiB on its way.
+const REQUESTS_MAX: usize = 1024;
 
 /// The other end of a connection, as the guest asked for it.
 #[derive(Clone, Debug)]
@@ -76,6 +88,10 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
+    pub(crate) fn new(current: Current, recorder: Recorder, lookup: Lookup) -> Self {
+        Self { current, recorder, lookup, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+    }
+
     /// The configuration that holds; without one nothing is let through.
     pub(crate) fn active(&self) -> Option<Rc<Active>> {
         self.current.borrow().clone()
@@ -99,7 +115,7 @@ impl Gateway {
     pub(crate) fn may_dial(
         &self,
         active: &Active,
-        to: std::net::IpAddr,
+        to: IpAddr,
         port: u16,
         host: Option<&Host>,
     ) -> bool {
@@ -109,7 +125,7 @@ impl Gateway {
     fn check_dial(
         &self,
         active: &Active,
-        to: std::net::IpAddr,
+        to: IpAddr,
         port: u16,
         host: Option<&Host>,
     ) -> Result<(), Denial> {
@@ -121,27 +137,45 @@ impl Gateway {
         Ok(())
     }
 
-    /// Connects to whom the guest wants: to the address that it chose and, if that fails, to others
-    /// of the same name.
+    /// Connects to whom the guest wants: to the address that it chose and, if that fails or takes
+    /// long, to others of the same name.
     pub(crate) async fn dial(
         &self,
         active: &Active,
         peer: &Peer,
         host: Option<&Host>,
     ) -> Result<Wire, DialError> {
-        let port = peer.address.port();
-        let mut addresses = vec![peer.address.ip()];
+        let (chosen, port) = (peer.address.ip(), peer.address.port());
+        let proxy = active.proxy.as_ref();
+        let dial_all = async |addresses: &[IpAddr]| {
+            dial::dial(Destination { host, addresses, port }, proxy, &self.lookup).await
+        };
         if is_host_itself(host) {
-            addresses =
-                vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
-        } else if let (Some(host), None) = (host, &active.proxy)
-            && let Ok(Ok(others)) = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await
-        {
-            let new = others.into_iter().filter(|other| *other != peer.address.ip());
-            addresses.extend(new.filter(|&other| self.may_dial(active, other, port, Some(host))));
+            return dial_all(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
         }
-        let to = Destination { host, addresses: &addresses, port };
-        dial::dial(to, active.proxy.as_ref(), &self.lookup).await
+        let chosen_only = [chosen];
+        let mut first = pin!(dial_all(&chosen_only));
+        let (Some(host), None) = (host, proxy) else { return first.await };
+        let failed = match timeout(dial::HEAD_START, first.as_mut()).await {
+            Ok(Ok(wire)) => return Ok(wire),
+            Ok(Err(error)) => Some(error),
+            Err(_elapsed) => None,
+        };
+        let others = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await;
+        let mut others = others.ok().and_then(Result::ok).unwrap_or_default();
+        others.retain(|&other| other != chosen && self.may_dial(active, other, port, Some(host)));
+        match (failed, others.is_empty()) {
+            (Some(error), true) => Err(error),
+            (None, true) => first.await,
+            (Some(_), false) => dial_all(&others).await,
+            (None, false) => {
+                let second = pin!(dial_all(&others));
+                match select_ok([first.boxed_local(), second.boxed_local()]).await {
+                    Ok((wire, _)) => Ok(wire),
+                    Err(error) => Err(error),
+                }
+            }
+        }
     }
 
     /// The connection upstream for requests in the clear.

@@ -156,8 +156,9 @@ impl Spliced {
 
     /// Ends when the policy would not let the bytes pass unseen any more.
     async fn cut(&self, peer: &Peer, gateway: &Gateway) {
+        // The first news may be from before the connection, which does no harm: then none is missed
+        // that came while its first bytes were awaited.
         let mut current = gateway.current.clone();
-        current.mark_unchanged();
         while current.changed().await.is_ok() {
             let active = current.borrow_and_update().clone();
             if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {

@@ -29,6 +29,7 @@ use super::{
     active::Active,
     authority::{self, Inside},
     connection::{Gateway, Peer},
+    dial::Lookup,
     http::{self, Named, Sender, Session, Upstream, Way},
 };
 use crate::{
@@ -75,11 +76,10 @@ impl Trial {
             Active::build(configuration, &RootCertStore::empty()).map_err(io::Error::other)?;
         let (configured, current) = watch::channel(Some(Rc::new(active)));
         let null = || File::options().read(true).write(true).open("/dev/null");
-        let gateway = Rc::new(Gateway {
-            current,
-            recorder: Recorder::open([null()?, null()?])?,
-            lookup: Rc::new(|_name| Box::pin(async { Err(io::ErrorKind::NotFound.into()) })),
-        });
+        let recorder = Recorder::open([null()?, null()?])?;
+        let nowhere: Lookup =
+            Rc::new(|_name| Box::pin(async { Err(io::ErrorKind::NotFound.into()) }));
+        let gateway = Rc::new(Gateway::new(current, recorder, nowhere));
         let address = (Ipv4Addr::new(192, 0, 2, 1), 443).into();
         let peer = Peer { address, names: vec![host.clone()], source_port: 1 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

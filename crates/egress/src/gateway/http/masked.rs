@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::account::Account;
 
 /// Shorter ones are not looked for: they would be found where they are not.
-const SECRET_BYTES_MIN: usize = 8;
+const SECRET_BYTES_MIN: usize = 12;
 
 /// What is told when something was masked.
 const FOUND: &str = "the reply held the secret; it was masked";

@@ -72,12 +72,17 @@ const QUERY: &[&str] = &[
     "x-goog-signature",
 ];
 
+/// Whether clients say who they are by this header.
+pub(crate) fn is_identity(name: &str) -> bool {
+    HEADERS.contains(&name)
+}
+
 /// Takes out of the headers what says who sends the request, the named ones too. What consists of
 /// nothing but one of `placeholders` stays: it becomes our secret.
 pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeholders: &[&str]) {
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| HEADERS.contains(&name.as_str()) || named.contains(name.as_str()))
+        .filter(|name| is_identity(name.as_str()) || named.contains(name.as_str()))
         .cloned()
         .collect();
     for name in names {

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -112,16 +113,20 @@ impl Session {
         request: Request<Incoming>,
     ) -> Result<Response<Passing>, SendError> {
         let (mut parts, body) = request.into_parts();
-        let account = Rc::new(Account::open(
-            self.event(&parts),
-            self.gateway.recorder.clone(),
-            self.cut.child_token(),
-        ));
+        let permit = Arc::clone(&self.gateway.requests).try_acquire_owned().ok();
+        let full = permit.is_none();
+        let recorder = self.gateway.recorder.clone();
+        let account =
+            Rc::new(Account::open(self.event(&parts), recorder, self.cut.child_token(), permit));
         let about = self.about(&parts);
         let has_body = !body.is_end_stream();
         let mut body = Some(body);
         let cut = account.cut.clone();
         let answered = tokio::select! {
+            biased;
+            () = std::future::ready(()), if full => {
+                Err(Answer::Refused(Refusal::Denied(StatusCode::SERVICE_UNAVAILABLE, too_many())))
+            }
             answered = self.handle(&mut parts, &mut body, &account) => answered,
             () = cut.cancelled() => Err(Answer::Refused(Refusal::rule(Why::Rule))),
         };
@@ -195,6 +200,7 @@ impl Session {
                 }
             };
             account.allow(&grant.rule);
+            Self::guard_placeholders(parts, None, &active)?;
             return self.send(parts, body, &judged, (None, &Pin::Off)).await;
         };
         self.note(parts, account);
@@ -205,7 +211,7 @@ impl Session {
         match ruling {
             Ruling::Send { rule, edits, pin } => {
                 account.allow(&rule);
-                self.guard_placeholders(parts, &host, &active)?;
+                Self::guard_placeholders(parts, Some(&host), &active)?;
                 self.send(parts, body, &judged, (edits, pin)).await
             }
             Ruling::Forward { rule, to } => {
@@ -313,25 +319,21 @@ impl Session {
 
     /// A placeholder that is used where it stands for nothing is a leak, or an attempt at one.
     fn guard_placeholders(
-        &self,
         parts: &Parts,
-        host: &Host,
+        host: Option<&Host>,
         active: &Active,
     ) -> Result<(), Answer> {
-        let strays = active.placeholders.iter().find(|(text, _)| {
-            let at_home = active
-                .placeholders
-                .iter()
-                .any(|(other, pattern)| other == text && pattern.matches(host));
-            !at_home && placeholder::occurs(parts, text)
-        });
-        match strays {
-            Some(_) => Err(Answer::Refused(Refusal::bad(
-                StatusCode::FORBIDDEN,
-                "it holds the placeholder of a secret that is not for this host",
-            ))),
-            None => Ok(()),
+        let at_home = |text: &str| {
+            active.placeholders.iter().any(|(other, pattern)| {
+                other == text && host.is_some_and(|host| pattern.matches(host))
+            })
+        };
+        let mut texts = active.placeholders.iter().map(|(text, _)| text);
+        if texts.any(|text| !at_home(text) && placeholder::occurs(parts, text)) {
+            let why = "it holds the placeholder of a secret that is not for this host";
+            return Err(Answer::Refused(Refusal::bad(StatusCode::FORBIDDEN, why)));
         }
+        Ok(())
     }
 
     pub(super) const fn port(&self) -> u16 {
@@ -363,6 +365,10 @@ pub(super) enum Answer {
     Refused(Refusal),
     /// The connection is closed.
     Closed(SendError),
+}
+
+fn too_many() -> Denial {
+    Denial { rule: "default".to_owned(), why: Why::TooManyConnections }
 }
 
 pub(super) fn refused(why: Why) -> Answer {
