@@ -27,10 +27,11 @@ mod serving;
 mod sniff;
 mod spliced;
 mod traffic;
+#[doc(hidden)]
+pub mod trial;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
-pub use recorder::append;
 pub(crate) use recorder::Recorder;
 pub use recorder::append;
 pub use resolver::InvalidSettings;

@@ -70,7 +70,7 @@ impl World {
         let active = Active::build(configuration, &RootCertStore::empty()).unwrap();
         let (configured, current) = watch::channel(Some(Rc::new(active)));
         let lookup: Lookup = Rc::new(|_name| Box::pin(async { Ok(Vec::new()) }));
-        let gateway = Rc::new(Gateway { current, recorder, lookup });
+        let gateway = Rc::new(Gateway::new(current, recorder, lookup));
         let memory = Rc::new(RefCell::new(Memory::default()));
         Self { dns: Dns::new(gateway, resolver, memory), asked, folder, _configured: configured }
     }
