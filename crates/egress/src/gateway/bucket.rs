@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 /// Fills up evenly, and each thing that happens takes one out.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     capacity: f64,
     per_second: f64,
     left: f64,
@@ -14,13 +14,13 @@ pub struct Bucket {
 impl Bucket {
     /// Full at first: `capacity` may happen at once, and then this many a second.
     #[must_use]
-    pub fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+    pub(crate) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
         let capacity = f64::from(capacity);
         Self { capacity, per_second, left: capacity, at: now }
     }
 
     /// Whether one more may happen now.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.fill(now);
         let may = 1.0 <= self.left;
         if may {
@@ -30,7 +30,7 @@ impl Bucket {
     }
 
     /// Whether nothing has happened for so long that it need not be remembered.
-    pub fn is_full(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.fill(now);
         self.capacity <= self.left
     }
