@@ -29,12 +29,6 @@ impl Bucket {
         may
     }
 
-    /// Whether nothing has happened for so long that it need not be remembered.
-    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        self.capacity <= self.left
-    }
-
     fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = self.capacity.min(self.left + passed * self.per_second);
@@ -59,8 +53,6 @@ mod tests {
         assert_eq!(taken(&mut bucket, 0), 3);
         assert_eq!(taken(&mut bucket, 499), 0);
         assert_eq!(taken(&mut bucket, 1000), 2);
-        assert!(!bucket.is_full(start + Duration::from_secs(2)));
-        assert!(bucket.is_full(start + Duration::from_secs(9)));
         assert_eq!(taken(&mut bucket, 3_600_000), 3);
     }
 }
