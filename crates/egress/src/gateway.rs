@@ -12,7 +12,7 @@ mod connection;
 mod control_server;
 pub mod craft;
 mod dial;
-mod dns;
+pub mod dns;
 pub mod frames;
 mod http;
 pub mod link;

@@ -6,7 +6,10 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::{Name, rdata::TXT},
+    proto::{
+        op::{Message, OpCode, ResponseCode},
+        rr::{Name, rdata::TXT},
+    },
 };
 use rustls::RootCertStore;
 use tokio::{net::UdpSocket, sync::watch, task::LocalSet};
