@@ -5,6 +5,7 @@ mod ending;
 mod owner;
 mod prepare;
 mod state;
+mod trust;
 
 use std::{path::PathBuf, sync::Arc};
 
