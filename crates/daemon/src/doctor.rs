@@ -174,11 +174,10 @@ fn room(paths: &Paths) -> Vec<Finding> {
 }
 
 fn open_files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let current = limit.current.unwrap_or(u64::MAX);
-    let found = format!("{current} open files");
-    if current < FILES_WANTED {
-        return Finding::warning("limits", found, "Raise it: ulimit -n 65536.");
+    let files = limits::open_files();
+    let found = format!("{files} open files");
+    if files < FILES_WANTED {
+        return Finding::warning("limits", found, "Raise the hard limit: ulimit -Hn 65536.");
     }
     Finding::good("limits", found)
 }

@@ -3,6 +3,7 @@
 mod access;
 mod attach;
 mod commands;
+mod connections;
 mod error;
 mod files;
 mod json;
@@ -25,6 +26,7 @@ use axum::{
 use tracing::Instrument;
 
 pub(crate) use access::{Access, Token};
+pub(crate) use connections::{Door, serve};
 
 use crate::{clock, ids, limits, registry::Registry};
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use daemon::{BeyondLoopback, Listen, Listening, Paths, ServerConfig};
+use daemon::{Encryption, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -20,38 +20,33 @@ pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
         paths: Paths::new(folders::state()?, folders::cache()?),
         agent: AGENT,
         version: own::version(),
-        listen: listen(&args)?,
+        listen: listen(args),
     };
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    daemon::serve(config, stop, tell)
-        .await
-        .map_err(|error| Failure::new(Exit::Host, anyhow::Error::from(error)))?;
+    daemon::serve(config, stop, tell).await.map_err(failure)?;
     Ok(Exit::Command(0))
+}
+
+fn failure(error: ServeError) -> Failure {
+    let exit = if error.is_of_usage() { Exit::Usage } else { Exit::Host };
+    Failure::new(exit, format_args!("{:#}", anyhow::Error::from(error)))
 }
 
 fn tell(listening: &Listening) {
     say::note(&format!("listening on {}", listening.socket.display()));
-    if let (Some(address), Some(token)) = (listening.tcp, &listening.token) {
-        say::note(&format!("and on http://{address}, with the token in {}", token.display()));
+    if let (Some(url), Some(token)) = (&listening.url, &listening.token) {
+        say::note(&format!("and on {url}, with the token in {}", token.display()));
     }
 }
 
-fn listen(args: &Serve) -> Result<Option<Listen>, Failure> {
-    if args.tls_cert.is_some() || args.tls_key.is_some() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "TLS is not served yet: put something that does in front",
-        ));
-    }
-    Ok(args.listen.map(|address| Listen {
-        address,
-        names: args.host.clone(),
-        beyond_loopback: match args.insecure {
-            true => BeyondLoopback::Insecure,
-            false => BeyondLoopback::Refused,
-        },
-    }))
+fn listen(args: Serve) -> Option<Listen> {
+    let encryption = match args.tls_cert.zip(args.tls_key) {
+        Some((certificate, key)) => Encryption::Tls(TlsFiles { certificate, key }),
+        None if args.insecure => Encryption::Insecure,
+        None => Encryption::LoopbackOnly,
+    };
+    Some(Listen { address: args.listen?, names: args.host, encryption })
 }
 
 /// To stderr, as `FUMEHOOD_LOG` filters it (`info` when unset).
