@@ -36,7 +36,10 @@ pub(crate) fn asked_for() -> Option<Result<Arguments, clap::Error>> {
 /// Runs until the guest is gone.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let inherited = take(arguments).map_err(|fault| Failure::host("starting a gateway", fault))?;
-    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(io::stderr)
+        .init();
     match egress::gateway::run(inherited) {
         Ok(()) => Ok(Exit::Command(0)),
         Err(fault) => Err(Failure::host("running a gateway", io::Error::other(fault))),
