@@ -122,6 +122,11 @@ fn prepare_code(error: &PrepareError) -> Code {
         PrepareError::Platform(error) => error.code(),
         PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
         PrepareError::Disk { .. } => Code::Internal,
+        PrepareError::Claim(AgentError::Refused(refusal))
+            if matches!(refusal.code, RefusalCode::UnknownUser | RefusalCode::Invalid) =>
+        {
+            Code::BadRequest
+        }
         PrepareError::Template(_) | PrepareError::Clone(_) | PrepareError::Claim(_) => {
             Code::MachineFailed
         }

@@ -45,6 +45,15 @@ pub(crate) enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether another clone may do better; a refusal will be given again.
+    fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Clone(_) => true,
+            Self::Claim(error) => !matches!(error, AgentError::Refused(_)),
+            Self::Platform(_) | Self::Template(_) | Self::Disk { .. } => false,
+        }
+    }
+
     /// Whether there was no room on the host's disk.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull)
@@ -74,27 +83,38 @@ pub(crate) async fn prepare(
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
-    let folder = machine_folder(context, &sandbox.session);
-    let mut attempt = 1;
-    loop {
-        let made = make(context, &template, &image, &folder).await?;
-        let agent = agent_of(&made);
-        match claim(&agent, sandbox, &image).await {
-            Ok(()) => {
-                failpoint::pass("machine-claimed");
-                return Ok(Prepared { machine: made, agent });
+    for _ in 1..ATTEMPTS {
+        match attempt(context, sandbox, &template, &image).await {
+            Err(error) if error.is_of_the_machine() => {
+                tracing::warn!(error = crate::causes(&error), "one more clone is tried");
             }
-            Err(error) => {
-                agent.close().await;
-                let failure = made.fail(Step::Guest, error.to_string()).await;
-                record(context, &failure);
-                if attempt == ATTEMPTS {
-                    return Err(PrepareError::Claim(error));
-                }
-            }
+            outcome => return outcome,
         }
-        attempt += 1;
     }
+    attempt(context, sandbox, &template, &image).await
+}
+
+async fn attempt(
+    context: &Context,
+    sandbox: &SandboxRecord,
+    template: &Template,
+    image: &BaseImage,
+) -> Result<Prepared, PrepareError> {
+    let folder = machine_folder(context, &sandbox.session);
+    let made = make(context, template, image, &folder).await?;
+    let agent = agent_of(&made);
+    let Err(error) = claim(&agent, sandbox, image).await else {
+        failpoint::pass("machine-claimed");
+        return Ok(Prepared { machine: made, agent });
+    };
+    agent.close().await;
+    let error = PrepareError::Claim(error);
+    if error.is_of_the_machine() {
+        record(context, &*made.fail(Step::Guest, crate::causes(&error)).await);
+    } else {
+        made.kill().await;
+    }
+    Err(error)
 }
 
 async fn make(
