@@ -112,7 +112,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
 
-    /// End it this long after its start, such as 90s, 5m, 2h or 1h30m; 30 days at most [default: 5m]
+    /// End it this long after its start, such as 90s, 5m, 1h30m or 2d; 30 days at most [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 
