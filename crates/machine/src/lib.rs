@@ -34,6 +34,7 @@ mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
 pub use arguments::Shape;
+pub use confine::is_confining;
 pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
 pub use event::{Event, Exit, RunState};
 pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};

@@ -6,6 +6,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
+use image::{catalog::OpenError, recipe};
 use protocol::RefusalCode;
 
 use crate::{
@@ -91,7 +92,11 @@ impl From<PlatformError> for Failure {
 impl PlatformError {
     fn code(&self) -> Code {
         match self {
-            Self::Image(_) => Code::ImageNotFound,
+            Self::Image(error) => match &**error {
+                OpenError::Missing { name, .. } if name == recipe::NAME => Code::SetupNeeded,
+                OpenError::Missing { .. } => Code::ImageNotFound,
+                OpenError::Cache(_) => Code::Internal,
+            },
             Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
             Self::Cache(_) | Self::Initramfs(_) | Self::Write { .. } | Self::Closing => {
                 Code::Internal
