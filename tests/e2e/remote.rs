@@ -142,8 +142,10 @@ fn garbage_is_told_by_its_field() {
     let (_server, address, token) = serve(&hood, &[]);
     let url = format!("http://{address}/v3/sandboxes");
     let bearer = format!("authorization: Bearer {token}");
+    let long_tag = format!(r#"{{"tags":{{"a":"{}"}}}}"#, "x".repeat(257));
     for (body, field) in [
         ("{", "Invalid request"),
+        ("[]", "must be a JSON object"),
         (r#"{"timeout":"long"}"#, "timeout"),
         (r#"{"timeout":1}"#, "timeout"),
         (r#"{"resources":{"vcpus":0}}"#, "resources.vcpus"),
@@ -152,11 +154,16 @@ fn garbage_is_told_by_its_field() {
         (r#"{"env":{"A=B":"1"}}"#, "env"),
         (r#"{"runtime":"cobol"}"#, "runtime"),
         (r#"{"ports":[3000]}"#, "ports"),
+        (&long_tag, "tags"),
     ] {
         let reply = curl(&["-H", &bearer, "-d", body, &url]);
         let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
         assert_eq!(json["error"]["code"], "bad_request", "{body}: {reply}");
         assert!(json["error"]["message"].as_str().unwrap().contains(field), "{body}: {reply}");
     }
+    // What no handler sees has the same form.
+    let reply = curl(&["-H", &bearer, &format!("http://{address}/v2/sandboxes/%ff")]);
+    let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
+    assert_eq!(json["error"]["code"], "bad_request", "{reply}");
     hood.assert_nothing_left();
 }

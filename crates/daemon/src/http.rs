@@ -55,6 +55,7 @@ pub(crate) fn router(server: Server, access: Access) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(middleware::from_fn(error::in_one_form))
         .layer(middleware::from_fn_with_state(Arc::new(access), access::check))
         .layer(middleware::from_fn(log))
         .with_state(server)

@@ -76,6 +76,9 @@ pub(crate) fn open_files() -> u64 {
     given.current.unwrap_or(u64::MAX)
 }
 
+/// A tag's key, and its value.
+pub(crate) const TAG_BYTES_MAX: usize = 256;
+
 /// What the host has, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
