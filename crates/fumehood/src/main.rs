@@ -13,6 +13,7 @@ mod ids;
 mod own;
 mod place;
 mod request;
+mod rolling_log;
 mod say;
 mod server;
 mod signals;

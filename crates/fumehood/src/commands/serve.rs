@@ -1,5 +1,6 @@
 //! `fumehood serve`.
 
+use std::fs::File;
 use std::io::IsTerminal;
 
 use daemon::{Encryption, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles};
@@ -11,11 +12,13 @@ use crate::{
     agent_program::AGENT,
     cli::Serve,
     failure::{Exit, Failure},
-    folders, own, say,
+    folders, own,
+    rolling_log::{self, RollingLog},
+    say,
 };
 
 pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
-    log();
+    log(if args.detached { Watcher::Nobody } else { Watcher::Somebody })?;
     let config = ServerConfig {
         paths: Paths::new(folders::state()?, folders::cache()?),
         agent: AGENT,
@@ -49,15 +52,29 @@ fn listen(args: Serve) -> Option<Listen> {
     Some(Listen { address: args.listen?, names: args.host, encryption })
 }
 
-/// To stderr, as `FUMEHOOD_LOG` filters it (`info` when unset).
-fn log() {
+/// Who reads what the server says while it says it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watcher {
+    Somebody,
+    Nobody,
+}
+
+/// To stderr, or to the file where it leads; as `FUMEHOOD_LOG` filters it (`info` when unset).
+fn log(watcher: Watcher) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_env("FUMEHOOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
-        .init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal());
+    if watcher == Watcher::Somebody {
+        lines.with_writer(stderr).init();
+        return Ok(());
+    }
+    let path = folders::log(&folders::state()?);
+    // What is not ours to log, such as a panic's words, goes to the new file too.
+    let begun = |file: &File| rustix::stdio::dup2_stderr(file).unwrap_or_default();
+    let log = RollingLog::open(path.clone(), rolling_log::BYTES_MAX, begun)
+        .map_err(|fault| Failure::host(format!("opening {}", path.display()), fault))?;
+    lines.with_writer(log).init();
+    Ok(())
 }
 
 /// Machines run on when a server ends; the next one finds them.
