@@ -22,3 +22,4 @@ mod remote;
 mod screen;
 mod templates;
 mod terminal;
+mod tools;
