@@ -19,7 +19,9 @@ use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::error::Code;
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
+use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
+use crate::secrets::{PutSecret, SecretList};
 use crate::server::{ImageList, Version};
 use crate::session::{SessionReply, StopReply};
 use exchange::{Exchange, stream_body};
@@ -132,6 +134,22 @@ impl Client {
         self.get("/v1/fumehood/images").reply().await
     }
 
+    /// The secrets that are stored, without their values.
+    pub async fn secrets(&self) -> Result<SecretList, ClientError> {
+        self.get("/v1/fumehood/secrets").reply().await
+    }
+
+    /// Stores a secret, in place of the one of this name before.
+    pub async fn put_secret(&self, name: &str, secret: &PutSecret) -> Result<(), ClientError> {
+        let exchange = Exchange::new(self, Method::PUT, &secret_path(name));
+        exchange.json(secret).accepted().await.map(|_| ())
+    }
+
+    pub async fn delete_secret(&self, name: &str) -> Result<(), ClientError> {
+        let exchange = Exchange::new(self, Method::DELETE, &secret_path(name));
+        exchange.accepted().await.map(|_| ())
+    }
+
     /// Makes a sandbox; it runs when this returns.
     pub async fn create(&self, spec: &CreateSandbox) -> Result<SandboxReply, ClientError> {
         self.post("/v3/sandboxes").json(spec).reply().await
@@ -159,6 +177,27 @@ impl Client {
     /// Ends a session; it has ended when this returns. One that had ended already is no fault.
     pub async fn stop(&self, session: &str) -> Result<StopReply, ClientError> {
         self.post(&session_path(session, "/stop")).reply().await
+    }
+
+    /// Puts a policy in the place of the session's own; it holds when this returns.
+    pub async fn set_network_policy(
+        &self,
+        session: &str,
+        policy: &NetworkPolicy,
+    ) -> Result<SessionReply, ClientError> {
+        self.post(&session_path(session, "/network-policy")).json(policy).reply().await
+    }
+
+    /// What would become of a request by the session's policy. Nothing is sent.
+    pub async fn explain(
+        &self,
+        session: &str,
+        method: &str,
+        url: &str,
+    ) -> Result<Explanation, ClientError> {
+        let asked = Explain { method: method.to_owned(), url: url.to_owned() };
+        let path = session_path(session, "/network-policy/explain");
+        self.post(&path).json(&asked).reply().await
     }
 
     /// Starts a command and does not wait for it.
@@ -220,6 +259,12 @@ impl Client {
         self.get(&session_path(session, &rest)).download().await
     }
 
+    /// What the gateway has decided, from the start of the session; a JSON object a line.
+    pub async fn audit(&self, session: &str, mode: FollowMode) -> Result<Lines, ClientError> {
+        let rest = format!("/audit?follow={}", mode == FollowMode::ToTheEnd);
+        self.get(&session_path(session, &rest)).lines().await
+    }
+
     pub async fn read_file(&self, session: &str, file: &FsPath) -> Result<Download, ClientError> {
         self.post(&session_path(session, "/fs/read")).json(file).download().await
     }
@@ -259,6 +304,10 @@ impl Client {
         let rest = format!("/fs/tar?path={}", segment(path));
         self.get(&session_path(session, &rest)).download().await
     }
+}
+
+fn secret_path(name: &str) -> String {
+    format!("/v1/fumehood/secrets/{}", segment(name))
 }
 
 fn session_path(session: &str, rest: &str) -> String {

@@ -10,7 +10,9 @@ mod command;
 mod env;
 mod error;
 mod files;
+pub mod network_policy;
 mod sandbox;
+mod secrets;
 mod server;
 mod session;
 
@@ -22,12 +24,14 @@ pub use error::{Code, ErrorBody, Refusal};
 pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };
+pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
 };
+pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Image, ImageList, Version};
-pub use session::{EndCode, Route, Session, SessionReply, Status, StopReply};
+pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::env::Env;
+use crate::network_policy::NetworkPolicy;
 use crate::session::{EndCode, Route, Session, Status};
 
 /// `POST /v3/sandboxes` and `POST /v2/sandboxes`.
@@ -41,7 +42,11 @@ pub struct CreateSandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub network_policy: Option<Value>,
+    pub network_policy: Option<NetworkPolicy>,
+    /// Whether the guest trusts the certificate authorities that this host was given beside the
+    /// usual ones, such as a company's (ours); the server's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_host_ca: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
 }

@@ -104,6 +104,8 @@ pub struct Session {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_transfer: Option<NetworkTransfer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_sandbox_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
@@ -113,6 +115,15 @@ pub struct Session {
     /// Why it ended, a sentence for people (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<String>,
+}
+
+/// Bytes that passed a session's gateway, without what Ethernet, TCP and TLS add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkTransfer {
+    /// To the guest.
+    pub ingress: u64,
+    /// From the guest.
+    pub egress: u64,
 }
 
 /// A port of the guest that can be reached from outside.

@@ -115,6 +115,7 @@ fn a_session_has_no_nulls() {
         cwd: "/".into(),
         interactive_port: None,
         network_policy: None,
+        network_transfer: None,
         source_sandbox_name: None,
         project_id: None,
         end_code: Some(EndCode::TimedOut),
@@ -156,6 +157,23 @@ fn values_of_the_environment_are_not_shown() {
     let env: Env = [("TOKEN".to_owned(), "hunter2".to_owned())].into_iter().collect();
     let shown = format!("{:?}", StartCommand { env, ..StartCommand::default() });
     assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn the_value_of_a_secret_is_not_shown() {
+    let put = PutSecret { value: SecretValue::new("hunter2".to_owned()) };
+    check(&put, &json!({"value":"hunter2"}));
+    assert!(!format!("{put:?}").contains("hunter2"));
+    for value in [json!(4711), json!(["4711"]), json!({"4711":null}), json!(null)] {
+        let fault = serde_json::from_value::<PutSecret>(json!({ "value": value })).unwrap_err();
+        assert!(!fault.to_string().contains("4711"), "{fault}");
+    }
+    check(
+        &SecretList {
+            secrets: vec![Secret { name: "KEY".to_owned(), created_at: 1, updated_at: 2 }],
+        },
+        &json!({"secrets":[{"name":"KEY","createdAt":1,"updatedAt":2}]}),
+    );
 }
 
 #[test]

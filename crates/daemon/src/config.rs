@@ -48,6 +48,11 @@ impl Paths {
         self.state.join("token")
     }
 
+    /// What the store's secrets are sealed with; mode 0600.
+    pub fn seal_key(&self) -> PathBuf {
+        self.state.join("seal.key")
+    }
+
     /// Held by the one server that owns this state.
     pub fn lock(&self) -> PathBuf {
         self.state.join("server.lock")

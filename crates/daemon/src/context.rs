@@ -1,10 +1,13 @@
 //! What all parts of one server share.
 
+use std::sync::Arc;
+
 use machine::{KvmState, Platform};
 use tokio::sync::OnceCell;
 
 use crate::{
     config::{AgentProgram, Paths},
+    network::Egress,
     platform::{self, PlatformError},
     store::Store,
     templates::{BaseImage, Templates},
@@ -16,6 +19,7 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     pub(crate) store: Store,
     pub(crate) templates: Templates,
+    pub(crate) egress: Arc<Egress>,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -27,6 +31,7 @@ impl Context {
         paths: Paths,
         store: Store,
         templates: Templates,
+        egress: Egress,
         agent_program: AgentProgram,
     ) -> Self {
         let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
@@ -34,6 +39,7 @@ impl Context {
             paths,
             store,
             templates,
+            egress: Arc::new(egress),
             host_boot: host_boot.unwrap_or_default().trim().to_owned(),
             agent_program,
             platform: OnceCell::new(),

@@ -7,10 +7,13 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 10] = [
+pub(crate) const POINTS: [&str; 13] = [
     "create-recorded",
     "disk-made",
     "machine-cloned",
+    "gateway-started",
+    "gateway-recorded",
+    "gateway-configured",
     "machine-claimed",
     "running-recorded",
     "command-recorded",

@@ -6,8 +6,11 @@ mod commands;
 mod error;
 mod files;
 mod json;
+mod network;
+pub mod network_policy;
 mod output;
 mod sandboxes;
+mod secrets;
 mod server_routes;
 mod sessions;
 mod wire;
@@ -20,7 +23,7 @@ use axum::{
     http::{HeaderValue, header::HeaderName},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use tracing::Instrument;
 
@@ -65,6 +68,9 @@ fn sandbox_routes() -> Router<Server> {
         .route("/sessions/{sid}", get(sessions::get))
         .route("/sessions/{sid}/stop", post(sessions::stop))
         .route("/sessions/{sid}/console", get(sessions::console))
+        .route("/sessions/{sid}/audit", get(network::audit))
+        .route("/sessions/{sid}/network-policy", post(network::set_policy))
+        .route("/sessions/{sid}/network-policy/explain", post(network::explain))
         .route("/sessions/{sid}/attach", get(attach::attach))
         .route("/sessions/{sid}/cmd", get(commands::list).post(commands::start))
         .route("/sessions/{sid}/cmd/{cid}", get(commands::get))
@@ -82,6 +88,8 @@ fn server_routes() -> Router<Server> {
         .route("/version", get(server_routes::version))
         .route("/handover", post(server_routes::handover))
         .route("/images", get(server_routes::images))
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/{name}", put(secrets::put).delete(secrets::remove))
 }
 
 /// Every request has an id, in the log and in the reply.

@@ -22,7 +22,16 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 
 fn random_text(alphabet: &[u8]) -> String {
     let bytes: [u8; RANDOM_LEN] = random();
-    // Of 256 values the last few are a little more likely than others: harmless in 28 of them.
+    text_of(&bytes, alphabet)
+}
+
+/// Bytes as letters and digits, one for each.
+pub(crate) fn base62(bytes: &[u8]) -> String {
+    text_of(bytes, BASE62)
+}
+
+/// Of 256 values the last few are a little more likely than others: harmless in 28 of them.
+fn text_of(bytes: &[u8], alphabet: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect()
 }
 
@@ -43,6 +52,20 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A sandbox and what is forked from it: 28 hexadecimal digits. Never told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Lineage(String);
+
+impl Lineage {
+    pub(crate) fn random() -> Self {
+        Self(random_text(HEX))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

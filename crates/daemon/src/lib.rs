@@ -4,27 +4,35 @@
 //! crash-only: machines outlive it, and every start goes through [`reconcile`].
 
 pub mod agent;
+mod audit;
 mod clock;
 pub mod command_log;
 mod config;
 mod context;
 mod doctor;
 mod failpoint;
+mod gateway;
 mod http;
 mod ids;
 mod limits;
+mod network;
 mod platform;
 mod reconcile;
 mod registry;
 mod sandbox;
+mod seal;
+mod secrets;
 mod server;
 mod setup;
 mod single_flight;
 mod store;
 mod templates;
+mod uplink;
 
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
+pub use http::network_policy;
+pub use seal::SealKeyError;
 pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};
 

@@ -48,6 +48,11 @@ pub(crate) const SANDBOXES_MAX: usize = 10_000;
 /// Tags of one sandbox.
 pub(crate) const TAGS_MAX: usize = 5;
 
+/// Secrets that are stored, of all projects.
+pub(crate) const SECRETS_MAX: usize = 1000;
+/// The value of one secret.
+pub(crate) const SECRET_BYTES_MAX: usize = api::SECRET_BYTES_MAX;
+
 /// What the host has, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host {

@@ -16,9 +16,14 @@ use machine::{Adoption, Machine, Stray, strays};
 
 use crate::{
     context::Context,
-    ids::SessionId,
-    sandbox::{Adopted, EndReason, Owner, Sandbox, end_of_state, machine_folder, remove_if_there},
-    store::{CommandRecord, Phase, SandboxRecord, SessionRecord, Stored},
+    gateway,
+    ids::{Lineage, SandboxName, SessionId},
+    network::Network,
+    sandbox::{
+        Adopted, EndReason, Owner, Remembered, Sandbox, end_of_state, machine_folder,
+        remove_if_there,
+    },
+    store::{AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored},
 };
 
 /// Brings what is stored and what is there together.
@@ -32,6 +37,7 @@ pub(crate) async fn reconcile(
     for command in stored.commands {
         commands.entry(command.session.clone()).or_default().push(command);
     }
+    let mut networks = recall(context, stored.networks, stored.authorities);
     let mut sandboxes = Vec::new();
     for sandbox in stored.sandboxes {
         let Some(session) = sessions.remove(&sandbox.session) else {
@@ -39,20 +45,35 @@ pub(crate) async fn reconcile(
             continue;
         };
         let commands = commands.remove(&sandbox.session).unwrap_or_default();
-        sandboxes.push(take_up(context, sandbox, session, commands).await);
+        let network = networks.remove(&sandbox.name);
+        let remembered = Remembered { sandbox, session, network, commands };
+        sandboxes.push(take_up(context, remembered).await);
     }
     sweep(context, &sandboxes).await?;
     Ok(sandboxes)
 }
 
-async fn take_up(
-    context: &Arc<Context>,
-    sandbox: SandboxRecord,
-    mut session: SessionRecord,
-    commands: Vec<CommandRecord>,
-) -> Arc<Sandbox> {
+/// The networks of the sandboxes that are stored.
+fn recall(
+    context: &Context,
+    networks: Vec<NetworkRecord>,
+    authorities: Vec<AuthorityRecord>,
+) -> HashMap<SandboxName, Network> {
+    let authorities: HashMap<Lineage, Arc<AuthorityRecord>> =
+        authorities.into_iter().map(|each| (each.lineage.clone(), Arc::new(each))).collect();
+    let recalled = networks.into_iter().filter_map(|record| {
+        // The store holds no network without its authority.
+        let authority = Arc::clone(authorities.get(&record.lineage)?);
+        let network = Network::recall(&context.egress.seal, &record, authority);
+        Some((record.sandbox, network))
+    });
+    recalled.collect()
+}
+
+async fn take_up(context: &Arc<Context>, mut remembered: Remembered) -> Arc<Sandbox> {
+    let session = &mut remembered.session;
     let adopted = match session.phase {
-        Phase::Running => adopt(context, &session).await,
+        Phase::Running => adopt(context, session).await,
         Phase::Preparing => {
             session.detail = Some("the server was restarted while it started".to_owned());
             Adopted::Ended(EndReason::FailedToStart)
@@ -63,8 +84,9 @@ async fn take_up(
         && session.phase != Phase::Stopped
     {
         end_strays(&machine_folder(context, &session.id)).await;
+        end_stray_gateways(&context.paths.sessions().join(session.id.as_str())).await;
     }
-    Owner::adopt(context, sandbox, session, commands, adopted).await
+    Owner::adopt(context, remembered, adopted).await
 }
 
 async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
@@ -104,6 +126,10 @@ async fn sweep(context: &Context, sandboxes: &[Arc<Sandbox>]) -> io::Result<()> 
     for stray in strays(&machines).into_iter().filter(|stray| !claimed(&stray.folder)) {
         end_stray(stray).await;
     }
+    let strays = gateway::strays_below(&context.paths.sessions());
+    for stray in strays.into_iter().filter(|stray| !sessions.contains(stray.session())) {
+        stray.end().await;
+    }
     for folder in [machines, context.paths.sessions()] {
         for path in entries(&folder).await?.into_iter().filter(|path| !claimed(path)) {
             tracing::info!(path = %path.display(), "a folder that belongs to nothing is removed");
@@ -116,6 +142,12 @@ async fn sweep(context: &Context, sandboxes: &[Arc<Sandbox>]) -> io::Result<()> 
 async fn end_strays(folder: &Path) {
     for stray in strays(folder) {
         end_stray(stray).await;
+    }
+}
+
+async fn end_stray_gateways(session: &Path) {
+    for stray in gateway::strays_below(session) {
+        stray.end().await;
     }
 }
 

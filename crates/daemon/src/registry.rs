@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use egress::secret::SecretName;
 use machine::Shape;
 
 use crate::{
@@ -12,8 +13,9 @@ use crate::{
     context::Context,
     ids::{SandboxName, SessionId},
     limits::{self, Host, NoRoom, Promised},
+    network::{Network, secret_names},
     sandbox::{NotRunning, Owner, PrepareError, Sandbox},
-    store::{Change, Phase, SandboxRecord, SessionRecord, StoreError},
+    store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
 };
 
 /// What a client asks for, checked.
@@ -22,6 +24,7 @@ pub(crate) struct NewSandbox {
     /// All but the name and the session, which are made here.
     pub(crate) record: Box<dyn FnOnce(SandboxName, SessionId) -> SandboxRecord + Send>,
     pub(crate) shape: Shape,
+    pub(crate) network: Network,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +99,9 @@ impl Registry {
             stopped_at: None,
             updated_at: now,
             host_boot: self.context.host_boot.clone(),
+            traffic: Traffic::default(),
         };
-        let sandbox = Owner::create(&self.context, record, session).await?;
+        let sandbox = Owner::create(&self.context, record, session, new.network).await?;
         self.slots().insert(name, Slot::Taken(Arc::clone(&sandbox)));
         let view = sandbox.started().await;
         if let Some(failure) = view.failure {
@@ -160,6 +164,23 @@ impl Registry {
             Slot::Reserved(_) => None,
         });
         taken.collect()
+    }
+
+    /// Gives the gateways that put in this secret what it is now. One that does not take it is ended
+    /// by who keeps it up, so that none goes on with what the secret was.
+    pub(crate) async fn secret_changed(&self, project: &str, name: &SecretName) {
+        let concerned = self.list().into_iter().filter(|sandbox| {
+            let network = sandbox.view().network;
+            sandbox.record.project == project
+                && network.is_some_and(|network| secret_names(&network.policy).contains(name))
+        });
+        let told = concerned.map(async |sandbox| {
+            if let Err(error) = sandbox.secret_changed().await {
+                let error = crate::causes(&error);
+                tracing::error!(sandbox = %sandbox.record.name, error, "a gateway took no secret");
+            }
+        });
+        futures_util::future::join_all(told).await;
     }
 
     /// Ends a sandbox and forgets it with its logs.

@@ -3,23 +3,29 @@
 mod commands;
 mod ending;
 mod owner;
+mod policy;
 mod prepare;
 mod state;
 mod trust;
 
 use std::{path::PathBuf, sync::Arc};
 
+use egress::policy::Policy;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use commands::{Command, CommandError, Commands, Launch, Lost};
 pub(crate) use ending::end_of_state;
-pub(crate) use owner::{Adopted, Owner};
+pub(crate) use owner::{Adopted, Owner, Remembered};
+pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{PrepareError, machine_folder, remove_if_there};
 pub(crate) use state::EndReason;
 
 use crate::{
     agent::Agent,
-    store::{Phase, SandboxRecord, SessionRecord},
+    audit::AuditReader,
+    gateway::{News, Place},
+    network::Network,
+    store::{Phase, SandboxRecord, SessionRecord, Traffic},
 };
 
 /// How a session stands. Only its owner makes one; everybody else watches.
@@ -28,6 +34,8 @@ pub(crate) struct View {
     pub(crate) session: SessionRecord,
     /// Why it failed to start, with all causes.
     pub(crate) failure: Option<Arc<PrepareError>>,
+    /// None if it was made by a version whose sandboxes had none.
+    pub(crate) network: Option<Network>,
 }
 
 /// What is asked of an owner.
@@ -36,6 +44,12 @@ pub(crate) enum Ask {
     Stop,
     /// Fetch what the guest wrote to its console into the file that keeps it.
     FetchConsole(oneshot::Sender<()>),
+    SetPolicy {
+        policy: Box<Policy>,
+        reply: oneshot::Sender<Result<(), PolicyError>>,
+    },
+    /// A secret that its policy names has changed.
+    SecretChanged(oneshot::Sender<Result<(), PolicyError>>),
 }
 
 /// A handle to a sandbox and its current session.
@@ -47,6 +61,8 @@ pub(crate) struct Sandbox {
     agent: watch::Receiver<Option<Agent>>,
     mailbox: mpsc::Sender<Ask>,
     console: PathBuf,
+    place: Place,
+    news: watch::Receiver<News>,
 }
 
 /// The session cannot take commands now.
@@ -108,6 +124,45 @@ impl Sandbox {
             // Without an owner the file is as it stays.
             drop(fetched.await);
         }
+    }
+
+    /// Makes another policy hold, for connections that are open too.
+    pub(crate) async fn set_policy(&self, policy: Policy) -> Result<View, PolicyError> {
+        self.agent()?;
+        let (reply, done) = oneshot::channel();
+        let ask = Ask::SetPolicy { policy: Box::new(policy), reply };
+        // An owner that is gone has ended the session.
+        drop(self.mailbox.send(ask).await);
+        match done.await {
+            Ok(result) => result.map(|()| self.view()),
+            Err(_gone) => Err(self.agent().err().map_or(PolicyError::NoNetwork, Into::into)),
+        }
+    }
+
+    /// Gives the gateway, if one runs, the secrets as they are now.
+    pub(crate) async fn secret_changed(&self) -> Result<(), PolicyError> {
+        let (reply, done) = oneshot::channel();
+        drop(self.mailbox.send(Ask::SecretChanged(reply)).await);
+        // Without an owner there is no gateway.
+        done.await.unwrap_or(Ok(()))
+    }
+
+    /// What has passed its gateways.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let session = &self.view.borrow().session;
+        match session.phase {
+            Phase::Preparing | Phase::Running | Phase::Stopping => self.news.borrow().traffic,
+            Phase::Stopped => session.traffic,
+        }
+    }
+
+    /// Changes whenever there is something new in the audit log.
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    pub(crate) fn audit(&self) -> AuditReader {
+        AuditReader::new(&self.place)
     }
 
     /// The files that the machine's console is kept in: while it lives, and afterwards.

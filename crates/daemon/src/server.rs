@@ -18,11 +18,15 @@ use crate::{
     context::Context,
     http::{self, Access, Token},
     ids,
+    network::Egress,
     platform::hex,
     reconcile::reconcile,
     registry::Registry,
-    store::{Store, StoreError},
+    seal::{KeySource, Seal, SealKeyError},
+    secrets::Secrets,
+    store::{SecretRecord, Store, StoreError},
     templates::Templates,
+    uplink::Uplink,
 };
 
 /// What a server is told.
@@ -59,6 +63,8 @@ pub enum ServeError {
     Path { path: PathBuf, source: io::Error },
     #[error("the store {path} cannot be opened")]
     Store { path: PathBuf, source: StoreError },
+    #[error(transparent)]
+    SealKey(#[from] SealKeyError),
     #[error("the templates cannot be opened")]
     Templates(#[from] machine::TemplateError),
     #[error("what an earlier server left cannot be read")]
@@ -96,10 +102,11 @@ pub async fn serve(
     let _lock = lock(&paths.lock())?;
     let store_path = paths.store();
     let opened = Store::open(&store_path);
-    let (store, stored) =
+    let (store, mut stored) =
         opened.map_err(|source| ServeError::Store { path: store_path, source })?;
     let templates = Templates::open(paths)?;
-    let context = Arc::new(Context::new(paths.clone(), store, templates, config.agent));
+    let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
+    let context = Arc::new(Context::new(paths.clone(), store, templates, egress, config.agent));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let handover = stop.child_token();
@@ -127,6 +134,20 @@ pub async fn serve(
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
     result
+}
+
+/// What gateways are made with.
+fn egress(
+    paths: &Paths,
+    store: &Store,
+    secrets: Vec<SecretRecord>,
+) -> Result<Egress, SealKeyError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let source = KeySource::find(credentials.as_deref(), paths.seal_key());
+    let seal = Arc::new(Seal::load(&source)?);
+    let secrets = Secrets::new(Arc::clone(&seal), store.clone(), secrets);
+    let uplink = Uplink::of_host(|name| std::env::var(name).ok());
+    Ok(Egress { seal, secrets, uplink })
 }
 
 async fn run(

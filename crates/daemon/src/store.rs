@@ -9,11 +9,13 @@ mod schema;
 
 use std::{path::Path, sync::mpsc, thread};
 
+use egress::secret::SecretName;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub(crate) use record::{
-    CommandRecord, ExitRecord, Phase, SandboxRecord, SessionRecord, Stored, default_project,
+    AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
+    SessionRecord, Stored, Traffic, default_project,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +46,19 @@ pub(crate) enum Change {
     Command(CommandRecord),
     /// A command that was recorded and never started.
     RemoveCommand(crate::ids::CommandName),
-    /// With all its sessions and their commands.
+    /// With all its sessions and their commands, and its authority if it was the last of its
+    /// lineage.
     RemoveSandbox(crate::ids::SandboxName),
+    Egress(EgressChange),
+}
+
+/// One change to what gateways are made with.
+#[derive(Clone, Debug)]
+pub(crate) enum EgressChange {
+    Authority(AuthorityRecord),
+    Network(NetworkRecord),
+    Secret(SecretRecord),
+    RemoveSecret { project: String, name: SecretName },
 }
 
 type Job = (Vec<Change>, oneshot::Sender<Result<(), StoreError>>);

@@ -40,9 +40,113 @@ pub enum Reserved {
     Special,
 }
 
+/// Addresses that hand out credentials or roles to who asks: of AWS (also for containers), Google,
+/// Alibaba, Azure and Oracle.
+const METADATA_V4: [Ipv4Addr; 6] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(169, 254, 170, 23),
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 /// Why the address is reserved, looking through every form in which an IPv6 address carries an IPv4
 /// one; `None` if it is an ordinary public address.
+///
+/// 203.0.113.0/24 counts as ordinary, though it is set aside for documentation: private mirrors are
+/// served from it. A translation prefix that a network chose itself (NAT64 other than 64:ff9b) looks
+/// like any public address and is not seen through.
 #[must_use]
-pub fn reserved(_address: IpAddr) -> Option<Reserved> {
-    Some(Reserved::Special)
+pub fn reserved(address: IpAddr) -> Option<Reserved> {
+    match address {
+        IpAddr::V4(address) => reserved_v4(address),
+        IpAddr::V6(address) => {
+            let mut carried = carried(address).into_iter().flatten().filter_map(reserved_v4);
+            carried.next().or_else(|| reserved_v6(address))
+        }
+    }
 }
+
+fn reserved_v4(address: Ipv4Addr) -> Option<Reserved> {
+    if METADATA_V4.contains(&address) {
+        return Some(Reserved::Metadata);
+    }
+    match address.octets() {
+        [0, ..] => Some(Reserved::Unspecified),
+        [127, ..] => Some(Reserved::Loopback),
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => {
+            Some(Reserved::Private)
+        }
+        [169, 254, ..] => Some(Reserved::LinkLocal),
+        // Protocols, documentation (without 203.0.113.0/24), the 6to4 relays, benchmarks.
+        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => {
+            Some(Reserved::Special)
+        }
+        [224..=239, ..] => Some(Reserved::Multicast),
+        [255, 255, 255, 255] => Some(Reserved::Broadcast),
+        [240..=255, ..] => Some(Reserved::Special),
+        _ => None,
+    }
+}
+
+/// What the address is by itself, whatever it carries.
+fn reserved_v6(address: Ipv6Addr) -> Option<Reserved> {
+    if METADATA_V6.contains(&address) {
+        return Some(Reserved::Metadata);
+    }
+    if address.is_unspecified() {
+        return Some(Reserved::Unspecified);
+    }
+    if address.is_loopback() {
+        return Some(Reserved::Loopback);
+    }
+    match address.segments() {
+        // Carries an IPv4 address that has been judged.
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0 | 1, 0, 0, 0, ..]
+        | [0x2001, 0, ..] => None,
+        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some(Reserved::Private),
+        [0xfe80..=0xfebf, ..] => Some(Reserved::LinkLocal),
+        [0xff00..=0xffff, ..] => Some(Reserved::Multicast),
+        // Protocols (2001::/23) and documentation.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some(Reserved::Special),
+        [0x2000..=0x3fff, ..] => None,
+        // Nothing else is global unicast: discard, segment routing, not yet assigned.
+        _ => Some(Reserved::Special),
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address carries: where its packets come out, or through whom
+/// they go.
+#[must_use]
+pub fn carried(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
+        // Mapped and compatible; translated (SIIT); NAT64, the public prefix and the local one.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low] => [v4(high, low), None],
+        // 6to4, and the ISATAP interface that may be below it.
+        [0x2002, high, low, _, 0 | 0x200, 0x5efe, inner, most] => [v4(high, low), v4(inner, most)],
+        [0x2002, high, low, ..] => [v4(high, low), None],
+        // Teredo: its server, and its client with every bit turned.
+        [0x2001, 0, high, low, _, _, inner, most] => [v4(high, low), v4(!inner, !most)],
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => [v4(high, low), None],
+        _ => [None, None],
+    }
+}
+
+#[cfg(test)]
+mod tests;

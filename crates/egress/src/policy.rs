@@ -3,11 +3,34 @@
 //! Every question is answered by a pure function of the policy and of what was asked, so that
 //! `policy explain` says exactly what the gateway does.
 
+mod cidr;
+mod connect;
+mod deciding;
+mod dial;
+mod explain;
+mod fit;
+mod forward_to;
+mod host_pattern;
+mod identity;
 mod model;
+mod preset;
+mod reading;
+mod request;
+mod resolve;
 mod verdict;
 
+pub use cidr::InvalidCidr;
+pub use explain::{Explanation, InvalidUrl, Outcome, Question, Step};
+pub use forward_to::InvalidForward;
+pub use host_pattern::InvalidPattern;
+pub use identity::{IDENTITY_HEADERS, IDENTITY_QUERY_KEYS, is_identity_header};
 pub use model::{
     Action, Canned, Cidr, Credential, Domain, Edits, ForwardTo, HeaderEdit, HostPattern, Match,
     PairMatch, Pattern, Pin, Place, Policy, Reach, Rule, Subnets, TextMatch,
 };
+pub use preset::Preset;
+pub use reading::canonical as canonical_path;
 pub use verdict::{Denial, Grant, Head, Ruling, Treatment, Why};
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,26 @@
 //! What a person types. The doc comments are the help.
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
-use std::fmt;
+mod audit;
+mod network;
+mod policy;
+mod secret;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use egress::secret::SecretText;
 
 use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
+pub(crate) use audit::Audit;
+pub(crate) use network::{NetworkOptions, PolicyOptions};
+pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
+pub(crate) use secret::{Secret, SecretRm, SecretSet};
 
 /// Run code nobody has read in a microVM of its own.
 ///
@@ -44,28 +53,21 @@ pub(crate) struct ServerOptions {
     pub(crate) token_file: Option<PathBuf>,
 
     // A variable and not an option, since everybody sees the arguments of a process.
-    #[arg(skip = Secret::from_environment())]
-    pub(crate) token: Option<Secret>,
+    #[arg(skip = token_from_environment())]
+    pub(crate) token: Option<SecretText>,
 }
 
-/// Text that nothing shows.
-#[derive(Clone)]
-pub(crate) struct Secret(pub String);
-
-impl Secret {
-    fn from_environment() -> Option<Self> {
-        std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(Self)
-    }
+fn token_from_environment() -> Option<SecretText> {
+    std::env::var("FUMEHOOD_TOKEN").ok().filter(|text| !text.is_empty()).map(SecretText::new)
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("redacted")
-    }
+/// What follows the options in the help of a command that makes a sandbox.
+fn with_network(examples: &str) -> String {
+    with_exit_codes(&format!("{}\n\n{}", examples.trim_end(), network::NETWORK))
 }
 
 fn with_exit_codes(examples: &str) -> String {
-    format!("{examples}\n\n{EXIT_CODES}")
+    format!("{}\n\n{EXIT_CODES}", examples.trim_end())
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +81,11 @@ pub(crate) enum Command {
     Logs(Logs),
     Stop(Stop),
     Rm(Rm),
+    #[command(subcommand)]
+    Policy(Policy),
+    Audit(Audit),
+    #[command(subcommand)]
+    Secret(Secret),
     #[command(subcommand)]
     Image(Image),
     Serve(Serve),
@@ -149,12 +156,12 @@ pub(crate) struct CommandOptions {
 /// stdout and stderr of the command come out apart, and its exit code is ours. Ctrl-C stops and
 /// removes the sandbox; twice leaves at once.
 #[derive(Debug, Args)]
-#[command(after_help = with_exit_codes("\
+#[command(after_help = with_network("\
 Examples:
   fumehood run -- uname -r                      the guest's kernel, not yours
   echo hi | fumehood run -i -- cat              stdin goes in with -i
   fumehood run -it -- bash                      a shell in a terminal of its own
-  fumehood run -e TOKEN --timeout 1h -- ./job   TOKEN as it is set here, one hour
+  fumehood run -e CI --timeout 1h -- ./job      CI as it is set here, one hour; for keys see Network
   fumehood run --json -- node -v                one JSON object, also when it fails: name,
                                                 exitCode, stdout, stderr (the first 16 MiB of
                                                 each, as text), startMs, durationMs, error
@@ -162,6 +169,9 @@ Examples:
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
 
     #[command(flatten)]
     pub(crate) command: CommandOptions,
@@ -187,7 +197,7 @@ pub(crate) struct Run {
 ///
 /// It runs until its time is over or `fumehood stop`.
 #[derive(Debug, Args)]
-#[command(after_help = with_exit_codes("\
+#[command(after_help = with_network("\
 Examples:
   box=$(fumehood create --memory 1024 --timeout 2h)
   fumehood exec $box -- npm test
@@ -195,6 +205,9 @@ Examples:
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
 
     #[command(flatten)]
     pub(crate) env: EnvOptions,

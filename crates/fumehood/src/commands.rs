@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod audit;
 mod completions;
 mod connect;
 mod cp;
@@ -10,8 +11,10 @@ mod image;
 mod logs;
 mod ls;
 mod man;
+mod policy;
 mod rm;
 mod run;
+mod secret;
 mod serve;
 mod setup;
 mod stop;
@@ -43,6 +46,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
+        Command::Policy(args) => policy::run(args, context).await,
+        Command::Audit(args) => audit::run(args, context).await,
+        Command::Secret(args) => secret::run(args, context).await,
         Command::Image(args) => image::run(&args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,

@@ -5,12 +5,16 @@ mod archive;
 mod attached;
 mod cli;
 mod commands;
+mod decision;
 mod duration;
 mod failure;
 mod folders;
+mod gateway;
 mod ids;
+mod network;
 mod own;
 mod place;
+mod refusals;
 mod request;
 mod say;
 mod server;
@@ -18,6 +22,7 @@ mod signals;
 mod sys;
 mod table;
 mod terminal;
+mod utc;
 
 use std::process::ExitCode;
 
@@ -30,8 +35,12 @@ use failure::{Exit, Failure};
 use say::Verbosity;
 
 fn main() -> ExitCode {
-    let exit = match Cli::try_parse() {
-        Ok(cli) => run(cli).unwrap_or_else(|failure| {
+    let parsed = match gateway::asked_for() {
+        Some(parsed) => parsed.map(|arguments| gateway::run(&arguments)),
+        None => Cli::try_parse().map(run),
+    };
+    let exit = match parsed {
+        Ok(result) => result.unwrap_or_else(|failure| {
             failure.message().iter().for_each(|message| say::note(message));
             failure.exit()
         }),

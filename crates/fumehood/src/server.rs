@@ -74,7 +74,7 @@ fn token(options: &ServerOptions) -> Result<Option<Token>, Failure> {
     let text = match (&options.token_file, &options.token) {
         (Some(file), _) => std::fs::read_to_string(file)
             .map_err(|fault| Failure::host(format!("reading {}", file.display()), fault))?,
-        (None, Some(token)) => token.0.clone(),
+        (None, Some(token)) => token.expose().to_owned(),
         (None, None) => return Ok(None),
     };
     let token = Token::new(&text);

@@ -1,41 +1,54 @@
-//! The terminal: its size, and raw mode that always ends.
+//! The terminal: its size, and modes of it that always end.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use api::PtySize;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// What a pty gets when there is no terminal to copy.
 const SIZE_WITHOUT_TERMINAL: PtySize = PtySize { cols: 80, rows: 24 };
 
-/// A terminal in raw mode and how it was before, for whoever has to restore it: the guard or the
-/// panic hook.
+/// A terminal in another mode and how it was before, for whoever has to restore it: the guard or
+/// the panic hook.
 static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
-/// Raw mode until dropped. There is one terminal, and so one of these at a time.
-#[must_use = "raw mode ends when this is dropped"]
+/// Another mode until dropped. There is one terminal, and so one of these at a time.
+#[must_use = "the mode ends when this is dropped"]
 #[derive(Debug)]
-pub(crate) struct RawMode(());
+pub(crate) struct Mode(());
 
-impl RawMode {
+impl Mode {
     /// From here on keys arrive as they are pressed; none when this is no terminal.
-    pub(crate) fn enter(input: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+    pub(crate) fn raw(input: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        Self::enter(input, Termios::make_raw)
+    }
+
+    /// From here on what is typed is not shown, but for the end of a line; none when this is no
+    /// terminal.
+    pub(crate) fn hidden(input: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        Self::enter(input, |mode| {
+            mode.local_modes.remove(LocalModes::ECHO);
+            mode.local_modes.insert(LocalModes::ECHONL);
+        })
+    }
+
+    fn enter(input: BorrowedFd<'_>, change: impl FnOnce(&mut Termios)) -> io::Result<Option<Self>> {
         if !input.is_terminal() {
             return Ok(None);
         }
         let input = input.try_clone_to_owned()?;
         let before = tcgetattr(&input)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(&input, OptionalActions::Now, &raw)?;
+        let mut after = before.clone();
+        change(&mut after);
+        tcsetattr(&input, OptionalActions::Now, &after)?;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some((input, before));
         Ok(Some(Self(())))
     }
 }
 
-impl Drop for RawMode {
+impl Drop for Mode {
     fn drop(&mut self) {
         restore();
     }
@@ -74,10 +87,8 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use rustix::termios::LocalModes;
-
     use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
     /// Both ends of a new terminal.
     fn terminal() -> (OwnedFd, File) {
@@ -99,20 +110,32 @@ mod tests {
     fn raw_mode_ends_on_every_way_out() {
         let (_ours, theirs) = terminal();
         assert!(!is_raw(&theirs));
-        let raw = RawMode::enter(theirs.as_fd()).unwrap();
+        let raw = Mode::raw(theirs.as_fd()).unwrap();
         assert!(raw.is_some() && is_raw(&theirs));
         drop(raw);
         assert!(!is_raw(&theirs));
         // As the panic hook does, with no destructor run.
-        std::mem::forget(RawMode::enter(theirs.as_fd()).unwrap());
+        std::mem::forget(Mode::raw(theirs.as_fd()).unwrap());
         assert!(is_raw(&theirs));
         restore();
         assert!(!is_raw(&theirs));
     }
 
     #[test]
+    fn what_is_hidden_is_a_line_like_any_other() {
+        let (_ours, theirs) = terminal();
+        let modes = || tcgetattr(&theirs).unwrap().local_modes;
+        let before = modes();
+        let hidden = Mode::hidden(theirs.as_fd()).unwrap();
+        assert!(hidden.is_some() && !modes().contains(LocalModes::ECHO));
+        assert!(modes().contains(LocalModes::ICANON | LocalModes::ISIG));
+        drop(hidden);
+        assert_eq!(modes(), before);
+    }
+
+    #[test]
     fn what_is_no_terminal_is_left_alone() {
         let file = tempfile::tempfile().unwrap();
-        assert!(RawMode::enter(file.as_fd()).unwrap().is_none());
+        assert!(Mode::raw(file.as_fd()).unwrap().is_none());
     }
 }

@@ -1,4 +1,5 @@
 //! Benchmarks: like beside like, in one run.
 
+pub(crate) mod egress;
 pub(crate) mod start;
 mod table;

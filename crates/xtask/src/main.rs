@@ -1,4 +1,4 @@
-//! Chores: `cargo xtask tidy`, `cargo xtask bench start`.
+//! Chores: `cargo xtask tidy`, `cargo xtask bench start`, `cargo xtask bench egress`.
 
 mod bench;
 mod tidy;
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask tidy           checks that neither compiler nor clippy makes
-       cargo xtask bench start    time from nothing to a command's result, beside runc";
+       cargo xtask bench start    time from nothing to a command's result, beside runc
+       cargo xtask bench egress   a guest's network, beside QEMU's own and passt";
 
 #[expect(clippy::print_stderr, reason = "it talks to a developer")]
 fn main() -> ExitCode {
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(),
         ["bench", "start", rest @ ..] => bench::start::run(rest),
+        ["bench", "egress", rest @ ..] => bench::egress::run(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

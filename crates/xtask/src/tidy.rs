@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("machine", &[]),
     ("image", &[]),
     ("egress", &[]),
-    ("xtask", &[]),
+    ("xtask", &["egress"]),
     ("guest", &["protocol"]),
     ("daemon", &["api", "protocol", "machine", "image", "egress"]),
     ("fumehood", &["api", "daemon", "egress"]),

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::attach::{Follow, ServerMessage, output_message, read_stdin_message};
 use crate::command::LogLine;
+use crate::secrets::SecretValue;
 
 /// A server in a folder of its own; `serve` gets its one connection, past the request's head.
 struct World {
@@ -144,6 +145,50 @@ async fn lines_come_one_by_one_however_they_are_cut() {
     assert_eq!(lines.next().await.unwrap(), Some(LogLine::Stdout("ü\n".into())));
     assert_eq!(lines.next().await.unwrap(), Some(LogLine::Stderr("x".into())));
     assert_eq!(lines.next::<LogLine>().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_secret_goes_in_and_only_its_name_comes_out() {
+    let reply = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let (world, listener) = World::listen();
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        let mut body = vec![0; br#"{"value":"hunter2"}"#.len()];
+        stream.read_exact(&mut body).await.unwrap();
+        stream.write_all(reply.as_bytes()).await.unwrap();
+        (head, body)
+    });
+    let put = PutSecret { value: SecretValue::new("hunter2".to_owned()) };
+    world.client.put_secret("API_KEY", &put).await.unwrap();
+    let (head, body) = served.await.unwrap();
+    assert!(head.starts_with("PUT /v1/fumehood/secrets/API_KEY HTTP/1.1\r\n"), "{head}");
+    assert!(!head.contains("hunter2"), "{head}");
+    assert_eq!(body, br#"{"value":"hunter2"}"#);
+
+    let (world, served) = World::answering(reply);
+    world.client.delete_secret("../images").await.unwrap();
+    let head = served.await.unwrap();
+    assert!(head.starts_with("DELETE /v1/fumehood/secrets/%2E%2E%2Fimages HTTP/1.1\r\n"), "{head}");
+
+    let (world, _served) = World::answering(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"secrets\":[{\"name\":\"K\",\"createdAt\":1,\"updatedAt\":2}]}",
+    );
+    assert_eq!(world.client.secrets().await.unwrap().secrets[0].name, "K");
+}
+
+#[tokio::test]
+async fn decisions_come_line_by_line() {
+    let (world, served) =
+        World::answering("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"seq\":1}\n{\"seq\":2}\n");
+    let mut lines = world.client.audit("sbx_1", FollowMode::ToTheEnd).await.unwrap();
+    let mut seqs = Vec::new();
+    while let Some(event) = lines.next::<serde_json::Value>().await.unwrap() {
+        seqs.push(event["seq"].as_u64().unwrap());
+    }
+    assert_eq!(seqs, [1, 2]);
+    let head = served.await.unwrap();
+    assert!(head.starts_with("GET /v2/sandboxes/sessions/sbx_1/audit?follow=true "), "{head}");
 }
 
 #[tokio::test]

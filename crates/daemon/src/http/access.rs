@@ -45,13 +45,27 @@ pub(crate) enum Access {
     Bearer { token: Token, address: SocketAddr, names: Vec<String> },
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// This machine, this user.
+    Local,
+    Remote,
+}
+
 pub(crate) async fn check(
     State(access): State<Arc<Access>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     match allowed(&access, request.headers(), request.uri().host()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            request.extensions_mut().insert(match *access {
+                Access::Owner => Caller::Local,
+                Access::Bearer { .. } => Caller::Remote,
+            });
+            next.run(request).await
+        }
         Err(failure) => failure.into_response(),
     }
 }

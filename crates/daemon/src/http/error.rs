@@ -12,9 +12,11 @@ use crate::{
     agent::AgentError,
     causes,
     command_log::LogError,
+    gateway::ChangeError,
     platform::PlatformError,
     registry::CreateError,
-    sandbox::{CommandError, NotRunning, PrepareError},
+    sandbox::{CommandError, NotRunning, PolicyError, PrepareError},
+    secrets::PutError,
     store::StoreError,
 };
 
@@ -122,9 +124,39 @@ fn prepare_code(error: &PrepareError) -> Code {
         PrepareError::Platform(error) => error.code(),
         PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
         PrepareError::Disk { .. } => Code::Internal,
-        PrepareError::Template(_) | PrepareError::Clone(_) | PrepareError::Claim(_) => {
-            Code::MachineFailed
-        }
+        PrepareError::Template(_)
+        | PrepareError::Clone(_)
+        | PrepareError::Claim(_)
+        | PrepareError::Gateway(_) => Code::MachineFailed,
+    }
+}
+
+impl From<PutError> for Failure {
+    fn from(error: PutError) -> Self {
+        let code = match error {
+            PutError::Length | PutError::Control => {
+                return Self::bad_request(format!("Invalid request: {error}"));
+            }
+            PutError::TooMany => Code::LimitReached,
+            PutError::Store(error) => return error.into(),
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
+        let code = match error {
+            PolicyError::NotRunning(error) => return error.into(),
+            PolicyError::Store(error) => return error.into(),
+            PolicyError::NoNetwork => Code::Conflict,
+            PolicyError::Gateway(ChangeError::TooLong) => Code::TooLarge,
+            PolicyError::Gateway(ChangeError::Ending) => Code::SandboxStopping,
+            PolicyError::Gateway(ChangeError::Rejected(_) | ChangeError::Configure(_)) => {
+                Code::Internal
+            }
+        };
+        Self::new(code, causes(&error))
     }
 }
 

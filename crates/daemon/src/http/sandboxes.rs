@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use api::{Code, CreateSandbox, SandboxQuery, SortBy, SortOrder};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use machine::Shape;
 
 use super::{
     Server,
+    access::Caller,
     error::{Failure, Reply},
     json::{Body400, Query400},
-    wire,
+    network, wire,
 };
 use crate::{
     clock,
@@ -33,15 +34,20 @@ const LIST_LIMIT_MAX: u32 = 50;
 
 pub(crate) async fn create(
     State(server): State<Server>,
-    Body400(body): Body400<CreateSandbox>,
+    Extension(caller): Extension<Caller>,
+    Body400(mut body): Body400<CreateSandbox>,
 ) -> Reply<Json<api::SandboxReply>> {
     check(&body)?;
+    // Who is on this machine sits behind the same company's proxies as the guest will.
+    body.trust_host_ca.get_or_insert(caller == Caller::Local);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;
     let image = body.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
     let image = server.registry.context().image(&image).await?;
-    let new = NewSandbox { name, record: record(body, shape, image), shape };
+    let project = body.project_id.clone().unwrap_or_else(default_project);
+    let network = network::new(&server, &project, body.network_policy.as_ref())?;
+    let new = NewSandbox { name, record: record(body, shape, image), shape, network };
     let sandbox = server.registry.create(new).await?;
     Ok(Json(wire::reply(&sandbox)))
 }
@@ -61,7 +67,7 @@ fn check(body: &CreateSandbox) -> Reply<()> {
         return fault("`source` is not supported yet; write the files after the create".to_owned());
     }
     if !body.ports.is_empty() {
-        return fault("`ports` cannot be published yet: sandboxes have no network".to_owned());
+        return fault("`ports` cannot be published yet".to_owned());
     }
     if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
@@ -103,7 +109,8 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         cwd: image.cwd,
         ports: body.ports,
         tags: body.tags,
-        network_policy: body.network_policy,
+        trust_host_ca: body.trust_host_ca.unwrap_or(false),
+        // It may hold secrets, and nothing holds to it here.
         created_at: clock::now_ms(),
         session,
     })

@@ -1,7 +1,8 @@
 //! From records to what the clients demand on the wire.
 
-use serde_json::json;
+use std::sync::Arc;
 
+use super::network_policy;
 use crate::{
     sandbox::{Sandbox, View},
     store::{CommandRecord, Phase},
@@ -35,6 +36,19 @@ pub(crate) fn end_reason(view: &View) -> Option<String> {
     })
 }
 
+/// The form that their clients know, with what is ours beside it.
+fn policy(view: &View) -> serde_json::Value {
+    // A sandbox without a network was made without a card.
+    let policy = view.network.as_ref().map(|network| Arc::clone(&network.policy));
+    let reply = network_policy::reply(&policy.unwrap_or_default());
+    serde_json::to_value(reply).unwrap_or_default()
+}
+
+fn network_transfer(sandbox: &Sandbox) -> api::NetworkTransfer {
+    let traffic = sandbox.traffic();
+    api::NetworkTransfer { ingress: traffic.received, egress: traffic.sent }
+}
+
 pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
     let (record, session) = (&sandbox.record, &view.session);
     api::Session {
@@ -59,8 +73,8 @@ pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
         updated_at: session.updated_at,
         cwd: record.cwd.clone(),
         interactive_port: Some(INTERACTIVE_PORT),
-        // A guest has no network at all, whatever was asked for.
-        network_policy: Some(json!({ "mode": "deny-all" })),
+        network_policy: Some(policy(view)),
+        network_transfer: Some(network_transfer(sandbox)),
         source_sandbox_name: Some(record.name.to_string()),
         project_id: Some(record.project.clone()),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
@@ -84,7 +98,7 @@ pub(crate) fn sandbox(sandbox: &Sandbox, view: &View) -> api::Sandbox {
         architecture: Some(ARCHITECTURE.to_owned()),
         image: Some(record.image.clone()),
         timeout: Some(record.timeout_ms),
-        network_policy: Some(json!({ "mode": "deny-all" })),
+        network_policy: Some(policy(view)),
         expires_at: session.deadline_ms().filter(|_| running),
         cwd: Some(record.cwd.clone()),
         tags: record.tags.clone(),

@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::{
     Ask, Commands, EndReason, PrepareError, Sandbox, View, ending,
-    prepare::{Prepared, agent_of, machine_folder, prepare, remove_if_there},
+    prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
     state::{Effect, Event, State},
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
     clock,
     context::Context,
     failpoint,
+    gateway::{Gateway, News, Place},
+    network::Network,
     store::{Change, CommandRecord, Phase, SandboxRecord, SessionRecord, StoreError},
 };
 
@@ -42,15 +44,26 @@ pub(crate) enum Adopted {
     Ended(EndReason),
 }
 
+/// What is stored of a sandbox and its session.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) sandbox: SandboxRecord,
+    pub(crate) session: SessionRecord,
+    pub(crate) network: Option<Network>,
+    pub(crate) commands: Vec<CommandRecord>,
+}
+
 /// Owns one session.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    context: Arc<Context>,
-    session: SessionRecord,
+    pub(super) context: Arc<Context>,
+    pub(super) session: SessionRecord,
     state: State,
     machine: Option<Machine>,
+    pub(super) gateway: Option<Gateway>,
+    pub(super) news: watch::Sender<News>,
     agent: watch::Sender<Option<Agent>>,
-    view: watch::Sender<View>,
+    pub(super) view: watch::Sender<View>,
     mailbox: mpsc::Receiver<Ask>,
     commands: Commands,
 }
@@ -61,12 +74,17 @@ impl Owner {
         context: &Arc<Context>,
         sandbox: SandboxRecord,
         session: SessionRecord,
+        network: Network,
     ) -> Result<Arc<Sandbox>, StoreError> {
-        let changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
+        let mut changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
+        changes.extend(network.made(&context.egress.seal, &sandbox.name)?);
         context.store.commit(changes).await?;
         failpoint::pass("create-recorded");
-        let (mut owner, handle) = Self::new(context, sandbox, session, Vec::new());
-        let preparing = prepare_in_background(context, &handle.record);
+        let network_now = Some(network.clone());
+        let remembered =
+            Remembered { sandbox, session, network: network_now, commands: Vec::new() };
+        let (mut owner, handle) = Self::new(context, remembered);
+        let preparing = owner.prepare_in_background(&handle.record, network);
         let span = tracing::info_span!("sandbox", name = %handle.record.name);
         tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
         Ok(handle)
@@ -75,18 +93,21 @@ impl Owner {
     /// Goes on with a session of an earlier server.
     pub(crate) async fn adopt(
         context: &Arc<Context>,
-        sandbox: SandboxRecord,
-        session: SessionRecord,
-        commands: Vec<CommandRecord>,
+        remembered: Remembered,
         adopted: Adopted,
     ) -> Arc<Sandbox> {
-        let span = tracing::info_span!("sandbox", name = %sandbox.name);
-        let (mut owner, handle) = Self::new(context, sandbox, session, commands);
+        let span = tracing::info_span!("sandbox", name = %remembered.sandbox.name);
+        let (mut owner, handle) = Self::new(context, remembered);
         match adopted {
             Adopted::Machine(machine) => {
                 owner.state = State::Running;
                 let agent = agent_of(&machine);
                 owner.commands.adopt(&agent).await;
+                let network = owner.view.borrow().network.clone();
+                owner.gateway = network.map(|network| {
+                    let spec = gateway_of(context, &machine, &handle.record, network);
+                    span.in_scope(|| Gateway::adopt(spec, owner.news.clone()))
+                });
                 owner.machine = Some(*machine);
                 owner.agent.send_replace(Some(agent));
             }
@@ -96,15 +117,14 @@ impl Owner {
         handle
     }
 
-    fn new(
-        context: &Arc<Context>,
-        sandbox: SandboxRecord,
-        session: SessionRecord,
-        commands: Vec<CommandRecord>,
-    ) -> (Self, Arc<Sandbox>) {
+    fn new(context: &Arc<Context>, remembered: Remembered) -> (Self, Arc<Sandbox>) {
+        let Remembered { sandbox, session, network, commands } = remembered;
         let (mailbox, asked) = mpsc::channel(MAILBOX);
         let (agent, agent_seen) = watch::channel(None);
-        let (view, seen) = watch::channel(View { session: session.clone(), failure: None });
+        let view = View { session: session.clone(), failure: None, network };
+        let (view, seen) = watch::channel(view);
+        let (news, news_seen) = watch::channel(News::default());
+        let place = Place::of(&context.paths, &session.id);
         let console = machine_folder(context, &session.id).join("console.log");
         let commands = Commands::new(context, session.id.clone(), commands);
         let owner = Self {
@@ -112,13 +132,23 @@ impl Owner {
             session,
             state: State::Preparing { stop: None },
             machine: None,
+            gateway: None,
+            news,
             agent,
             view,
             mailbox: asked,
             commands: commands.clone(),
         };
-        let handle =
-            Sandbox { record: sandbox, commands, view: seen, agent: agent_seen, mailbox, console };
+        let handle = Sandbox {
+            record: sandbox,
+            commands,
+            view: seen,
+            agent: agent_seen,
+            mailbox,
+            console,
+            place,
+            news: news_seen,
+        };
         (owner, Arc::new(handle))
     }
 
@@ -145,6 +175,14 @@ impl Owner {
                         self.fetch_console().await;
                         // Who asked may have gone.
                         let _gone = done.send(()).is_err();
+                        continue;
+                    }
+                    Ask::SetPolicy { policy, reply } => {
+                        let _gone = reply.send(self.set_policy(*policy).await).is_err();
+                        continue;
+                    }
+                    Ask::SecretChanged(reply) => {
+                        let _gone = reply.send(self.renew_secrets().await).is_err();
                         continue;
                     }
                 },
@@ -202,10 +240,17 @@ impl Owner {
         }
     }
 
+    fn prepare_in_background(&self, sandbox: &SandboxRecord, network: Network) -> Preparing {
+        let context = Arc::clone(&self.context);
+        let job = Job { sandbox: sandbox.clone(), network, news: self.news.clone() };
+        Box::pin(async move { prepare(&context, &job).await })
+    }
+
     fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {
         match outcome {
-            Ok(Prepared { machine, agent }) => {
+            Ok(Prepared { machine, agent, gateway }) => {
                 self.machine = Some(machine);
+                self.gateway = Some(gateway);
                 self.agent.send_replace(Some(agent));
                 Event::Prepared
             }
@@ -239,9 +284,14 @@ impl Owner {
         failpoint::pass("stop-recorded");
         self.fetch_console().await;
         let agent = self.agent.send_replace(None);
-        if let Some(machine) = self.machine.take() {
-            machine.kill().await;
-        }
+        let machine = self.machine.take();
+        let killed = async {
+            if let Some(machine) = machine {
+                machine.kill().await;
+            }
+        };
+        // The gateway sees its machine go and writes what is left to be told.
+        tokio::join!(killed, self.end_gateway());
         if let Some(agent) = agent {
             agent.close().await;
         }
@@ -262,7 +312,7 @@ impl Owner {
 
     /// Stores the session and shows it. If it cannot be stored it goes on: after a restart what is
     /// there is looked at anyway.
-    async fn record(&mut self) {
+    pub(super) async fn record(&mut self) {
         self.session.updated_at = clock::now_ms();
         if let Err(error) =
             self.context.store.commit(vec![Change::Session(self.session.clone())]).await
@@ -310,11 +360,6 @@ fn ended_state(session: &SessionRecord, reason: EndReason) -> State {
         Phase::Stopped => State::Stopped { reason },
         Phase::Preparing | Phase::Running | Phase::Stopping => State::Stopping { reason },
     }
-}
-
-fn prepare_in_background(context: &Arc<Context>, sandbox: &SandboxRecord) -> Preparing {
-    let (context, sandbox) = (Arc::clone(context), sandbox.clone());
-    Box::pin(async move { prepare(&context, &sandbox).await })
 }
 
 async fn option<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {

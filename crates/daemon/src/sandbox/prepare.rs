@@ -6,19 +6,23 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use machine::{BootFailure, CloneSpec, Machine, MachineId, Root, Start, Step, Template};
 use protocol::{Claim, Entropy, Phase, Request};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
+use super::trust;
 use crate::{
     agent::{Agent, AgentError},
-    clock,
+    causes, clock,
     context::Context,
     failpoint,
+    gateway::{self, Gateway, News, Place, Program, Spec},
     ids::{self, SessionId},
+    network::Network,
     platform::PlatformError,
     store::SandboxRecord,
     templates::{BaseImage, MakeError},
@@ -42,6 +46,8 @@ pub(crate) enum PrepareError {
     Clone(#[source] Box<BootFailure>),
     #[error("the guest agent did not take the sandbox's identity")]
     Claim(#[source] AgentError),
+    #[error("no gateway came up")]
+    Gateway(#[source] gateway::StartError),
 }
 
 impl PrepareError {
@@ -56,6 +62,16 @@ impl PrepareError {
 pub(crate) struct Prepared {
     pub(crate) machine: Machine,
     pub(crate) agent: Agent,
+    pub(crate) gateway: Gateway,
+}
+
+/// What is to be prepared.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) sandbox: SandboxRecord,
+    pub(crate) network: Network,
+    /// Where the gateway's news go.
+    pub(crate) news: watch::Sender<News>,
 }
 
 /// The folder of a session's machine.
@@ -65,10 +81,8 @@ pub(crate) fn machine_folder(context: &Context, session: &SessionId) -> PathBuf 
 
 /// Makes a machine for the sandbox. On failure nothing is left running; the folder is the caller's
 /// to remove.
-pub(crate) async fn prepare(
-    context: &Context,
-    sandbox: &SandboxRecord,
-) -> Result<Prepared, PrepareError> {
+pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, PrepareError> {
+    let sandbox = &job.sandbox;
     let platform = context.platform().await?;
     let image = context.image(&sandbox.image).await?;
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
@@ -77,23 +91,64 @@ pub(crate) async fn prepare(
     let folder = machine_folder(context, &sandbox.session);
     let mut attempt = 1;
     loop {
-        let made = make(context, &template, &image, &folder).await?;
-        let agent = agent_of(&made);
-        match claim(&agent, sandbox, &image).await {
-            Ok(()) => {
+        let machine = make(context, &template, &image, &folder).await?;
+        match settle(context, job, &image, &machine).await {
+            Ok((agent, gateway)) => {
                 failpoint::pass("machine-claimed");
-                return Ok(Prepared { machine: made, agent });
+                return Ok(Prepared { machine, agent, gateway });
             }
             Err(error) => {
-                agent.close().await;
-                let failure = made.fail(Step::Guest, error.to_string()).await;
+                let failure = machine.fail(Step::Guest, causes(&error)).await;
                 record(context, &failure);
                 if attempt == ATTEMPTS {
-                    return Err(PrepareError::Claim(error));
+                    return Err(error);
                 }
             }
         }
         attempt += 1;
+    }
+}
+
+/// Gives a machine its identity and its gateway, both at once: no program of its user's runs before
+/// it has the two. On failure neither is left.
+async fn settle(
+    context: &Context,
+    job: &Job,
+    image: &BaseImage,
+    machine: &Machine,
+) -> Result<(Agent, Gateway), PrepareError> {
+    let agent = agent_of(machine);
+    let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
+    let started = Gateway::start(spec, job.news.clone());
+    let (claimed, started) = tokio::join!(claim(context, &agent, job, image), started);
+    match (claimed, started) {
+        (Ok(()), Ok(gateway)) => Ok((agent, gateway)),
+        (Err(error), Ok(gateway)) => {
+            tokio::join!(agent.close(), gateway.end());
+            Err(PrepareError::Claim(error))
+        }
+        (_, Err(error)) => {
+            agent.close().await;
+            Err(PrepareError::Gateway(error))
+        }
+    }
+}
+
+/// What the gateway of a machine is started with.
+pub(crate) fn gateway_of(
+    context: &Context,
+    machine: &Machine,
+    sandbox: &SandboxRecord,
+    network: Network,
+) -> Spec {
+    let port = machine.network();
+    Spec {
+        place: Place::of(&context.paths, &sandbox.session),
+        program: Program::own(),
+        card: Arc::new(move || port.connect()),
+        egress: Arc::clone(&context.egress),
+        project: sandbox.project.clone(),
+        network,
     }
 }
 
@@ -137,15 +192,21 @@ pub(crate) fn agent_of(machine: &Machine) -> Agent {
 }
 
 async fn claim(
+    context: &Context,
     agent: &Agent,
-    sandbox: &SandboxRecord,
+    job: &Job,
     image: &BaseImage,
 ) -> Result<(), AgentError> {
+    let sandbox = &job.sandbox;
     if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
         return Err(AgentError::Confused);
     }
     let mut env = image.env.clone();
+    env.extend(trust::variables());
+    env.extend(job.network.variables());
     env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let of_host = if sandbox.trust_host_ca { context.egress.uplink.roots.as_slice() } else { &[] };
+    let own = job.network.certificate();
     let claim = Claim {
         hostname: hostname(sandbox),
         machine_id: ids::random(),
@@ -154,7 +215,7 @@ async fn claim(
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
-        network: protocol::network::Network::default(),
+        network: protocol::network::Network { trust: trust::trusted(own, of_host) },
     };
     agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
 }

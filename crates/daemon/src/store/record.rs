@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use egress::secret::SecretName;
 use machine::Shape;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    ids::{CommandName, SandboxName, SessionId},
+    ids::{CommandName, Lineage, SandboxName, SessionId},
     sandbox::EndReason,
+    seal::Sealed,
 };
 
 /// The project of who names none.
@@ -33,7 +34,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) cwd: String,
     pub(crate) ports: Vec<u16>,
     pub(crate) tags: Option<BTreeMap<String, String>>,
-    pub(crate) network_policy: Option<Value>,
+    /// Whether the guest is given the certificate authorities that the host was given.
+    #[serde(default)]
+    pub(crate) trust_host_ca: bool,
     pub(crate) created_at: u64,
     pub(crate) session: SessionId,
 }
@@ -77,6 +80,27 @@ pub(crate) struct SessionRecord {
     pub(crate) updated_at: u64,
     /// The host's boot id: a machine does not outlive it.
     pub(crate) host_boot: String,
+    /// What has passed the gateway, once the session has ended.
+    #[serde(default)]
+    pub(crate) traffic: Traffic,
+}
+
+/// Bytes that have passed a session's gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// Out of the guest.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+impl Traffic {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_add(other.sent),
+            received: self.received.saturating_add(other.received),
+        }
+    }
 }
 
 impl SessionRecord {
@@ -119,9 +143,59 @@ pub(crate) struct ExitRecord {
     pub(crate) duration_ms: u64,
 }
 
+/// What a sandbox's network is made with. A sandbox of an earlier version has none, and its guest no
+/// network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkRecord {
+    pub(crate) sandbox: SandboxName,
+    /// Whose certificate authority signs for it.
+    pub(crate) lineage: Lineage,
+    /// A [`crate::network::Private`].
+    pub(crate) sealed: Sealed,
+}
+
+/// The certificate authority of a sandbox and of all that are forked from it: their processes
+/// trust it already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuthorityRecord {
+    pub(crate) lineage: Lineage,
+    /// DER.
+    #[serde(with = "base64_text")]
+    pub(crate) certificate: Vec<u8>,
+    /// The key: PKCS#8, PEM.
+    pub(crate) sealed: Sealed,
+}
+
+/// A secret of a project's. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SecretRecord {
+    pub(crate) project: String,
+    pub(crate) name: SecretName,
+    /// The value.
+    pub(crate) sealed: Sealed,
+    pub(crate) created_at: u64,
+    pub(crate) updated_at: u64,
+}
+
+mod base64_text {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        BASE64_STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
 /// All that is in a store.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
+    pub(crate) secrets: Vec<SecretRecord>,
+    pub(crate) authorities: Vec<AuthorityRecord>,
+    pub(crate) networks: Vec<NetworkRecord>,
     pub(crate) sandboxes: Vec<SandboxRecord>,
     pub(crate) sessions: Vec<SessionRecord>,
     pub(crate) commands: Vec<CommandRecord>,

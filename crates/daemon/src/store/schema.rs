@@ -3,10 +3,11 @@
 use rusqlite::{Connection, Transaction, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Change, StoreError, Stored};
+use super::{Change, EgressChange, StoreError, Stored};
 
 /// Each step brings the schema from its index to the next version.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE sandboxes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY,
@@ -20,7 +21,25 @@ const STEPS: [&str; 1] = ["
         record TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX commands_by_session ON commands (session);
-"];
+",
+    "
+    CREATE TABLE secrets (
+        project TEXT NOT NULL,
+        name TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (project, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE authorities (lineage TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE networks (
+        sandbox TEXT PRIMARY KEY REFERENCES sandboxes (name) ON DELETE CASCADE,
+        lineage TEXT NOT NULL REFERENCES authorities (lineage),
+        record TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX networks_by_lineage ON networks (lineage);
+    -- Policies were stored as they were asked for, with what secrets they held, and never used.
+    UPDATE sandboxes SET record = json_remove(record, '$.network_policy');
+",
+];
 
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -45,6 +64,9 @@ pub(super) fn read(connection: &Connection) -> Result<Stored, StoreError> {
         sandboxes: records(connection, "SELECT record FROM sandboxes")?,
         sessions: records(connection, "SELECT record FROM sessions")?,
         commands: records(connection, "SELECT record FROM commands")?,
+        secrets: records(connection, "SELECT record FROM secrets")?,
+        authorities: records(connection, "SELECT record FROM authorities")?,
+        networks: records(connection, "SELECT record FROM networks")?,
     })
 }
 
@@ -69,6 +91,7 @@ pub(super) fn write(connection: &mut Connection, changes: &[Change]) -> Result<(
 
 fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
     match change {
+        Change::Egress(change) => return apply_egress(transaction, change),
         Change::Sandbox(record) => transaction
             .prepare_cached(
                 "INSERT INTO sandboxes (name, record) VALUES (?1, ?2)
@@ -90,9 +113,45 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::RemoveCommand(id) => transaction
             .prepare_cached("DELETE FROM commands WHERE id = ?1")?
             .execute(params![id.as_str()])?,
-        Change::RemoveSandbox(name) => transaction
-            .prepare_cached("DELETE FROM sandboxes WHERE name = ?1")?
-            .execute(params![name.as_str()])?,
+        Change::RemoveSandbox(name) => {
+            transaction
+                .prepare_cached("DELETE FROM sandboxes WHERE name = ?1")?
+                .execute(params![name.as_str()])?;
+            transaction
+                .prepare_cached(
+                    "DELETE FROM authorities WHERE NOT EXISTS
+                     (SELECT 1 FROM networks WHERE networks.lineage = authorities.lineage)",
+                )?
+                .execute([])?
+        }
+    };
+    Ok(())
+}
+
+fn apply_egress(transaction: &Transaction<'_>, change: &EgressChange) -> Result<(), StoreError> {
+    match change {
+        EgressChange::Authority(record) => transaction
+            .prepare_cached(
+                "INSERT INTO authorities (lineage, record) VALUES (?1, ?2)
+                 ON CONFLICT (lineage) DO UPDATE SET record = excluded.record",
+            )?
+            .execute(params![record.lineage.as_str(), json(record)?])?,
+        EgressChange::Network(record) => transaction
+            .prepare_cached(
+                "INSERT INTO networks (sandbox, lineage, record) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sandbox) DO UPDATE
+                 SET lineage = excluded.lineage, record = excluded.record",
+            )?
+            .execute(params![record.sandbox.as_str(), record.lineage.as_str(), json(record)?])?,
+        EgressChange::Secret(record) => transaction
+            .prepare_cached(
+                "INSERT INTO secrets (project, name, record) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (project, name) DO UPDATE SET record = excluded.record",
+            )?
+            .execute(params![record.project, record.name.as_str(), json(record)?])?,
+        EgressChange::RemoveSecret { project, name } => transaction
+            .prepare_cached("DELETE FROM secrets WHERE project = ?1 AND name = ?2")?
+            .execute(params![project, name.as_str()])?,
     };
     Ok(())
 }

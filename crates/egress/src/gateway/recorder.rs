@@ -1,15 +1,15 @@
 //! The audit log: every decision, a line each, in two files that take turns.
 //!
 //! The files are opened by who starts the gateway; in here nothing is opened. When the one in use
-//! is full, the other one is emptied and taken, so the newest half is always there. Denials that
-//! are alike and come fast are counted instead of written, so that a guest cannot wash out what it
-//! did before.
+//! is full, the other one is emptied and taken, so the newest half is always there. Denials and
+//! names that are alike and come fast are counted instead of written, so that a guest cannot wash
+//! out what it did before.
 
 use std::{
     cell::RefCell,
     collections::HashMap,
     fs::File,
-    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     rc::Rc,
     time::Duration,
 };
@@ -52,11 +52,19 @@ struct Counted {
     left_out: u64,
 }
 
+/// Adds one event to a log that nobody else is writing: the server tells so of a gateway that has
+/// ended.
+pub fn append(files: [File; 2], event: Event) -> io::Result<()> {
+    Recorder::open(files)?.tell(event);
+    Ok(())
+}
+
 impl Recorder {
     /// Goes on with the logs as they are.
     pub(crate) fn open(files: [File; 2]) -> io::Result<Self> {
         let last = [last_seq(&files[0])?, last_seq(&files[1])?];
         let current = usize::from(last[0] < last[1]);
+        end_line(&files[current])?;
         let bytes = (&files[current]).seek(SeekFrom::End(0))?;
         let seq = last[0].max(last[1]);
         let log = Log { files, current, bytes, seq, alike: HashMap::new() };
@@ -82,7 +90,7 @@ impl Recorder {
 
 impl Log {
     fn admit(&mut self, mut event: Event) -> Option<Event> {
-        if event.decision != Decision::Deny {
+        if event.decision != Decision::Deny && event.kind != Kind::Dns {
             return Some(event);
         }
         let reason = event.reason.clone();
@@ -131,6 +139,16 @@ impl Log {
         }
         self.bytes = 0;
     }
+}
+
+/// The last line of a writer that was killed may be cut: what follows is not to be on it.
+fn end_line(mut file: &File) -> io::Result<()> {
+    let mut last = [b'\n'];
+    if file.metadata()?.len() != 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
 }
 
 /// The number of the last whole line.

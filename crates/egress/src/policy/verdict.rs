@@ -1,9 +1,7 @@
-//! The questions, and what the answers are.
+//! What the answers to the questions are.
 
-use std::net::IpAddr;
-
-use super::{Canned, Edits, ForwardTo, Pin, Policy};
-use crate::{address::Reserved, host::Host};
+use super::{Canned, Edits, ForwardTo, Pin};
+use crate::address::Reserved;
 
 /// Why something is not let through. [`std::fmt::Display`] is the sentence that the guest's program
 /// and the audit log show.
@@ -45,12 +43,20 @@ pub enum Why {
     NoSecret(String),
 }
 
+impl Why {
+    /// Whether it holds for the address, whatever the port.
+    pub(crate) fn is_about_the_address(&self) -> bool {
+        matches!(self, Self::SubnetDenied | Self::Reserved(_) | Self::HostItself)
+    }
+}
+
 /// Nothing is let through, by this rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Denial {
-    /// As a user finds it again in the policy: `api.example.com[1]`, `subnets.deny 10.0.0.0/8`,
-    /// `default`.
+    /// As a user finds it again in the policy: `api.example.com[1]` (rules count from 0),
+    /// `db.example.com:5432`, `registries-read/pypi.org[0]` (from a preset), `subnets.deny
+    /// 10.0.0.0/8`, `hostPorts 8080`, `default`.
     pub rule: String,
     pub why: Why,
 }
@@ -100,40 +106,4 @@ pub enum Ruling<'a> {
         rule: String,
         canned: &'a Canned,
     },
-}
-
-impl Policy {
-    /// Whether the name may be looked up, on any port.
-    pub fn resolve(&self, host: &Host) -> Result<Grant, Denial> {
-        Err(self.unlisted(host))
-    }
-
-    /// Whether a packet may go to this address. With a `name` it was given out for that name, which
-    /// is allowed; without one the guest uses the address by itself.
-    ///
-    /// This does not know the host's own addresses: the gateway asks the host about those.
-    pub fn dial(&self, address: IpAddr, _port: u16, name: Option<&Host>) -> Result<Grant, Denial> {
-        let unlisted = |host| self.unlisted(host);
-        let why = Why::NotListed(address.to_string());
-        Err(name.map_or_else(|| Denial { rule: "default".to_owned(), why }, unlisted))
-    }
-
-    /// How a connection to this name and port is treated.
-    pub fn connect(&self, host: &Host, _port: u16) -> Result<Treatment, Denial> {
-        Err(self.unlisted(host))
-    }
-
-    /// How a connection to an address that no name stands for is treated.
-    pub fn connect_address(&self, address: IpAddr, _port: u16) -> Result<Treatment, Denial> {
-        Err(Denial { rule: "default".to_owned(), why: Why::NotListed(address.to_string()) })
-    }
-
-    /// What becomes of one request to this name and port.
-    pub fn request(&self, host: &Host, _port: u16, _head: &Head<'_>) -> Result<Ruling<'_>, Denial> {
-        Err(self.unlisted(host))
-    }
-
-    fn unlisted(&self, host: &Host) -> Denial {
-        Denial { rule: "default".to_owned(), why: Why::NotListed(host.to_string()) }
-    }
 }

@@ -60,6 +60,64 @@ fn a_duration_that_is_refused_says_what_would_do() {
 }
 
 #[test]
-fn a_secret_is_not_shown() {
-    assert!(!format!("{:?}", Secret("hunter2".to_owned())).contains("hunter2"));
+fn a_secret_has_a_name_and_no_value_here() {
+    use clap::error::ErrorKind;
+    let Ok(Command::Secret(Secret::Set(set))) = parse("secret set API_KEY --from-env K") else {
+        panic!()
+    };
+    assert_eq!((set.name.as_str(), set.from_env.as_deref()), ("API_KEY", Some("K")));
+    for (line, kind) in [
+        ("secret set", ErrorKind::MissingRequiredArgument),
+        ("secret set KEY --from-env A --from-file B", ErrorKind::ArgumentConflict),
+        ("secret rm", ErrorKind::MissingRequiredArgument),
+    ] {
+        assert_eq!(parse(line).err(), Some(kind), "{line}");
+    }
+}
+
+#[test]
+fn help_man_pages_and_completions_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    clap_mangen::generate_to(Cli::command(), folder.path()).unwrap();
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, &mut Cli::command(), "fumehood", &mut script);
+    let script = String::from_utf8(script).unwrap();
+    for words in [
+        "policy",
+        "policy get",
+        "policy set",
+        "policy explain",
+        "policy presets",
+        "audit",
+        "secret",
+        "secret set",
+        "secret ls",
+        "secret rm",
+    ] {
+        let help = help(words);
+        assert!(help.starts_with(|first: char| first.is_ascii_uppercase()), "{help}");
+        let page = format!("fumehood-{}.1", words.replace(' ', "-"));
+        assert!(folder.path().join(&page).exists(), "{page}");
+        let last = words.rsplit(' ').next().unwrap();
+        assert!(script.contains(&format!("__{last})\n")), "{words}");
+    }
+}
+
+fn help(words: &str) -> String {
+    let mut command = Cli::command();
+    command.build();
+    let found = words.split(' ').fold(&mut command, |command, word| {
+        command.find_subcommand_mut(word).unwrap_or_else(|| panic!("no {word}"))
+    });
+    found.render_long_help().to_string()
+}
+
+#[test]
+fn the_help_says_why_a_value_is_no_argument() {
+    let help = help("secret set");
+    let words: Vec<&str> = help.split_whitespace().collect();
+    assert!(
+        words.join(" ").contains("everybody on this computer can read the arguments"),
+        "{help}"
+    );
 }

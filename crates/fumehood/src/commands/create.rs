@@ -6,11 +6,15 @@ use api::{Code, CreateSandbox, SandboxReply};
 use super::Context;
 use crate::cli::Create;
 use crate::failure::{Exit, Failure};
+use crate::network::Stdin;
 use crate::say;
 use crate::server::Server;
 
 pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure> {
     let mut request = args.sandbox.request();
+    args.network.policy.check_env(&args.env)?;
+    request.network_policy = args.network.policy.request(Stdin::Free)?;
+    request.trust_host_ca = args.network.trust_host_ca;
     request.env = args.env.request()?;
     request.user = args.user;
     let server = Server::reach(&context.server).await?;

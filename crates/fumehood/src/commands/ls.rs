@@ -42,7 +42,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "ages are told by the wall clock")]
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     duration::millis(since)
 }

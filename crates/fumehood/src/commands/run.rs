@@ -17,11 +17,12 @@ use crate::attached::{Attached, Captured, Ending, OnSignal, Output, Target};
 use crate::cli::Run;
 use crate::duration::millis;
 use crate::failure::{Exit, Failure};
+use crate::network::Stdin;
 use crate::request::Tty;
 use crate::server::Server;
 use crate::signals::Signals;
-use crate::terminal::RawMode;
-use crate::{ids, say};
+use crate::terminal::Mode;
+use crate::{ids, refusals, say};
 
 pub(crate) async fn run(args: Run, context: &Context) -> Result<Exit, Failure> {
     let wants_json = args.json;
@@ -47,8 +48,13 @@ async fn execute(
     report: &mut Report,
 ) -> Result<Ending, Failure> {
     let tty = if args.tty { Tty::Yes } else { Tty::No };
+    let stdin = if args.command.interactive { Stdin::Taken } else { Stdin::Free };
+    args.network.policy.check_env(&args.command.env)?;
+    let policy = args.network.policy.request(stdin)?;
     let start = args.command.request(args.argv, tty)?;
     let mut request = args.sandbox.request();
+    request.network_policy = policy;
+    request.trust_host_ca = args.network.trust_host_ca;
     request.name = Some(name.to_owned());
 
     let server = Server::reach(&context.server).await?;
@@ -74,6 +80,10 @@ async fn execute(
         report.stderr = stderr;
     }
 
+    if !args.json && has_failed(&result) {
+        let see = if args.keep { Hint::Here } else { Hint::NextTime };
+        job.hint(&made.session.id, see, &mut signals).await;
+    }
     if args.keep {
         say::note(&format!("sandbox {name} is left running"));
     } else {
@@ -82,12 +92,24 @@ async fn execute(
     result
 }
 
+fn has_failed(result: &Result<Ending, Failure>) -> bool {
+    matches!(result, Ok(Ending::Exited(ended)) if ended.code != 0)
+}
+
+/// Where more is to be seen of what was refused.
+enum Hint {
+    /// The sandbox is still there.
+    Here,
+    /// It goes, and its audit log with it.
+    NextTime,
+}
+
 /// Keys go to the guest as they are pressed, if it has a terminal and we feed it.
-pub(crate) fn enter_raw_mode(attached: &Attached<'_>) -> Result<Option<RawMode>, Failure> {
+pub(crate) fn enter_raw_mode(attached: &Attached<'_>) -> Result<Option<Mode>, Failure> {
     if !attached.has_pty() || !attached.has_stdin() {
         return Ok(None);
     }
-    RawMode::enter(io::stdin().as_fd())
+    Mode::raw(io::stdin().as_fd())
         .map_err(|fault| Failure::host("switching the terminal to raw mode", fault))
 }
 
@@ -133,6 +155,19 @@ impl Job<'_> {
             () = signals.insisted() => say::note(&format!("sandbox {} may be left", self.name)),
         }
         Err(Failure::silent(Exit::Signal(signal)))
+    }
+
+    /// Says what the sandbox was refused, if anything was; an interrupt meanwhile wants no hints.
+    async fn hint(&self, session: &str, see: Hint, signals: &mut Signals) {
+        let refusals = tokio::select! {
+            refusals = refusals::of(self.server, session) => refusals,
+            () = signals.insisted() => None,
+        };
+        let see = match see {
+            Hint::Here => format!("see: fumehood audit {}", self.name),
+            Hint::NextTime => "run it with --keep to see more in fumehood audit".to_owned(),
+        };
+        refusals.iter().for_each(|refusals| say::note(&refusals.note(&see)));
     }
 
     /// Removes the sandbox; an interrupt meanwhile wants no waiting either.

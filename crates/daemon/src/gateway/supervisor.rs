@@ -1,0 +1,393 @@
+//! The task that keeps one session's gateway up.
+
+use std::time::Duration;
+
+use egress::{
+    control::FromGateway,
+    event::{Decision, Event, Kind},
+};
+use machine::{Exit, Leash, Process};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    ChangeError, News, Spec, StartError,
+    channel::{Answer, Channel, ChannelError},
+    process,
+};
+use crate::{audit, causes, clock, failpoint, network::Network, store::Traffic};
+
+/// How long it is waited before a gateway that has ended is started again, first and last.
+const AGAIN: [u64; 7] = [0, 1, 2, 4, 8, 16, 30];
+/// A gateway that has run for so long had a good start, and the next one is started at once.
+const STEADY: Duration = Duration::from_secs(60);
+/// A gateway whose machine is gone writes its last events and ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// So often what has passed is written down, for a server that comes after us.
+const TRAFFIC_EVERY: Duration = Duration::from_secs(10);
+/// What a gateway gives as a reason is shown as far as this.
+const REASON_BYTES_MAX: usize = 512;
+
+/// What is asked of a supervisor.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Change { network: Box<Network>, reply: oneshot::Sender<Result<(), ChangeError>> },
+    End(oneshot::Sender<()>),
+}
+
+/// A gateway that holds to its configuration.
+#[derive(Debug)]
+pub(super) struct Up {
+    process: Process,
+    channel: Channel,
+    since: Instant,
+    /// When what has passed was last written down.
+    traffic_at: Instant,
+    /// Why it is being ended, if we do that.
+    doom: Option<String>,
+}
+
+/// How a gateway's time came to its end.
+enum End {
+    /// By itself, or because it did not do as it should.
+    Gone(String),
+    Asked(oneshot::Sender<()>),
+    /// The server is closing: the gateway runs on.
+    LetGo,
+}
+
+/// Where the supervisor is.
+enum State {
+    /// Looking for what an earlier server left.
+    Looking,
+    Up(Box<Up>),
+    /// None runs. `why` is to be told in the audit log, if it has not been told.
+    Down {
+        why: Option<String>,
+        again_at: Instant,
+    },
+    Ending(Option<Box<Up>>, oneshot::Sender<()>),
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    spec: Spec,
+    news: watch::Sender<News>,
+    asks: mpsc::Receiver<Ask>,
+    revision: u64,
+    /// How often in a row it was started and did not last.
+    failures: usize,
+    /// What had passed before the gateway that runs now.
+    before: Traffic,
+}
+
+impl Supervisor {
+    pub(super) fn new(spec: Spec, news: watch::Sender<News>, asks: mpsc::Receiver<Ask>) -> Self {
+        Self { spec, news, asks, revision: 0, failures: 0, before: Traffic::default() }
+    }
+
+    /// Starts the first gateway, and then goes on in the background.
+    pub(super) async fn start(mut self) -> Result<(), StartError> {
+        let up = self.launch(None).await?;
+        tokio::spawn(self.run(State::Up(Box::new(up))));
+        Ok(())
+    }
+
+    pub(super) async fn adopt(self) {
+        self.run(State::Looking).await;
+    }
+
+    async fn run(mut self, mut state: State) {
+        loop {
+            state = match state {
+                State::Looking => self.look().await,
+                State::Up(up) => self.keep(up).await,
+                State::Down { why, again_at } => self.wait(why, again_at).await,
+                State::Ending(up, reply) => {
+                    self.finish(up).await;
+                    // Who asked may have gone.
+                    let _gone = reply.send(()).is_err();
+                    State::Over
+                }
+                State::Over => return,
+            };
+        }
+    }
+
+    /// Takes up what an earlier server left, if it can be spoken with.
+    async fn look(&mut self) -> State {
+        self.before = self.spec.place.traffic().unwrap_or_default();
+        self.tell_traffic(Traffic::default());
+        let Some(process) = process::find(&self.spec.place).await else {
+            let why = Some("it ended while no server ran".to_owned());
+            return State::Down { why, again_at: Instant::now() };
+        };
+        if let Some(record) = self.spec.place.read() {
+            self.before = record.before;
+        }
+        match self.take_up(process.clone()).await {
+            Ok(up) => State::Up(Box::new(up)),
+            Err(error) => {
+                process.kill().await;
+                let why = Some(format!("it could not be taken up again: {}", causes(&error)));
+                State::Down { why, again_at: Instant::now() }
+            }
+        }
+    }
+
+    async fn take_up(&mut self, process: Process) -> Result<Up, StartError> {
+        let stream = process::connect(&self.spec.place).await.map_err(ChannelError::from)?;
+        let (channel, revision) = Channel::open(stream).await?;
+        self.revision = self.revision.max(revision.unwrap_or(0));
+        self.configured(process, channel).await
+    }
+
+    /// Starts a gateway and configures it. If one went before, `why` it ended is told first, as the
+    /// new one goes on with the same log; and not at all if the machine is gone too.
+    async fn launch(&mut self, why: Option<&str>) -> Result<Up, StartError> {
+        let network = (self.spec.card)().map_err(StartError::Card)?;
+        if let Some(why) = why {
+            self.note(why).await;
+        }
+        let Spec { place, program, .. } = &self.spec;
+        let started = process::start(place, program, network, self.before);
+        let (process, leash) = started.map_err(StartError::Process)?;
+        let up = self.first_words(process.clone()).await;
+        match up {
+            Ok(up) => {
+                Leash::release(leash);
+                failpoint::pass("gateway-configured");
+                Ok(up)
+            }
+            Err(StartError::Channel(ChannelError::Io(error))) => {
+                // Its sockets close a little before it is gone.
+                let exit = process.last_breath().await;
+                process.kill().await;
+                Err(match exit {
+                    Some(exit) => StartError::Died(match self.spec.place.last_words() {
+                        Some(words) => format!("{}: {words}", ended(exit)),
+                        None => ended(exit),
+                    }),
+                    None => ChannelError::Io(error).into(),
+                })
+            }
+            Err(error) => {
+                process.kill().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn first_words(&mut self, process: Process) -> Result<Up, StartError> {
+        let stream = process::connect(&self.spec.place).await.map_err(ChannelError::from)?;
+        let (channel, _) = Channel::open(stream).await?;
+        self.configured(process, channel).await
+    }
+
+    async fn configured(
+        &mut self,
+        process: Process,
+        mut channel: Channel,
+    ) -> Result<Up, StartError> {
+        self.revision += 1;
+        let Spec { egress, project, network, .. } = &self.spec;
+        let configuration = network.configuration(egress, project, self.revision)?;
+        match channel.configure(configuration, |message| self.heard(&message)).await? {
+            Answer::Applied => {}
+            Answer::Rejected(reason) => return Err(StartError::Rejected(shortened(reason))),
+        }
+        let now = Instant::now();
+        Ok(Up { process, channel, since: now, traffic_at: now, doom: None })
+    }
+
+    /// While a gateway is up.
+    async fn keep(&mut self, mut up: Box<Up>) -> State {
+        let end = loop {
+            tokio::select! {
+                exit = up.process.exited() => {
+                    break End::Gone(up.doom.take().unwrap_or_else(|| ended(exit)));
+                }
+                message = up.channel.next() => match message {
+                    Ok(message) => self.take(&mut up, &message),
+                    Err(error) => break End::Gone(self.broken(&up, &error).await),
+                },
+                ask = self.asks.recv() => match ask {
+                    Some(Ask::Change { network, reply }) => {
+                        let changed = self.change(&mut up, *network).await;
+                        // Who asked may have gone.
+                        let _gone = reply.send(changed).is_err();
+                    }
+                    Some(Ask::End(reply)) => break End::Asked(reply),
+                    None => break End::LetGo,
+                },
+            }
+        };
+        match end {
+            End::Gone(why) => {
+                if STEADY <= up.since.elapsed() {
+                    self.failures = 0;
+                }
+                self.before = self.news.borrow().traffic;
+                tracing::debug!(%why, "the gateway has ended");
+                self.down(Some(why))
+            }
+            End::Asked(reply) => State::Ending(Some(up), reply),
+            End::LetGo => State::Over,
+        }
+    }
+
+    /// A gateway that cannot be spoken with is ended: it could not be told of a new policy.
+    async fn broken(&self, up: &Up, error: &ChannelError) -> String {
+        // Its sockets close a little before it is gone.
+        if matches!(error, ChannelError::Io(_) | ChannelError::Closed)
+            && let Some(exit) = up.process.last_breath().await
+        {
+            return ended(exit);
+        }
+        up.process.kill().await;
+        format!("it was ended: {}", causes(error))
+    }
+
+    async fn change(&mut self, up: &mut Up, network: Network) -> Result<(), ChangeError> {
+        let revision = self.revision + 1;
+        let Spec { egress, project, .. } = &self.spec;
+        let configuration = network.configuration(egress, project, revision)?;
+        self.revision = revision;
+        match up.channel.configure(configuration, |message| self.heard(&message)).await {
+            Ok(Answer::Applied) => {}
+            Ok(Answer::Rejected(reason)) => return Err(ChangeError::Rejected(shortened(reason))),
+            Err(ChannelError::TooLong(_)) => return Err(ChangeError::TooLong),
+            // Nothing passes any more, and the next one is configured so.
+            Err(error) => {
+                up.doom = Some(self.broken(up, &error).await);
+            }
+        }
+        self.spec.network = network;
+        Ok(())
+    }
+
+    /// While none is up, until the next is started.
+    async fn wait(&mut self, why: Option<String>, again_at: Instant) -> State {
+        loop {
+            tokio::select! {
+                () = sleep_until(again_at) => break,
+                ask = self.asks.recv() => match ask {
+                    Some(Ask::Change { network, reply }) => {
+                        // Nothing passes until the next one, which is configured so.
+                        self.spec.network = *network;
+                        let _gone = reply.send(Ok(())).is_err();
+                    }
+                    Some(Ask::End(reply)) => return State::Ending(None, reply),
+                    None => return State::Over,
+                },
+            }
+        }
+        match self.launch(why.as_deref()).await {
+            Ok(up) => {
+                tracing::info!("the gateway is back");
+                State::Up(Box::new(up))
+            }
+            // The machine is gone or going: its owner will say so. It was not the gateway's fault.
+            Err(error @ StartError::Card(_)) => {
+                tracing::debug!(error = causes(&error), "no gateway is started");
+                self.down(why)
+            }
+            Err(error) => {
+                tracing::error!(error = causes(&error), "the gateway is not back");
+                self.down(None)
+            }
+        }
+    }
+
+    fn down(&mut self, why: Option<String>) -> State {
+        let wait = AGAIN[self.failures.min(AGAIN.len() - 1)];
+        self.failures += 1;
+        State::Down { why, again_at: Instant::now() + Duration::from_secs(wait) }
+    }
+
+    /// The machine is being ended: the gateway has some time for its last words.
+    async fn finish(&mut self, up: Option<Box<Up>>) {
+        if let Some(mut up) = up {
+            let words = async {
+                while let Ok(message) = up.channel.next().await {
+                    self.heard(&message);
+                }
+                up.process.exited().await;
+            };
+            if timeout(LAST_WORDS, words).await.is_err() {
+                up.process.kill().await;
+            }
+        }
+        self.news.send_modify(|news| news.logged += 1);
+    }
+
+    fn take(&self, up: &mut Up, message: &FromGateway) {
+        self.heard(message);
+        let now = Instant::now();
+        if matches!(message, FromGateway::Traffic { .. }) && TRAFFIC_EVERY <= now - up.traffic_at {
+            up.traffic_at = now;
+            self.write_traffic();
+        }
+    }
+
+    /// What it says by itself.
+    fn heard(&self, message: &FromGateway) {
+        match message {
+            FromGateway::Logged => self.news.send_modify(|news| news.logged += 1),
+            FromGateway::Traffic { sent, received } => {
+                self.tell_traffic(Traffic { sent: *sent, received: *received });
+            }
+            // Late answers of something already given up.
+            FromGateway::Hello { .. }
+            | FromGateway::Applied { .. }
+            | FromGateway::Rejected { .. } => {}
+        }
+    }
+
+    fn tell_traffic(&self, told: Traffic) {
+        let traffic = self.before.and(told);
+        self.news.send_modify(|news| news.traffic = traffic);
+    }
+
+    fn write_traffic(&self) {
+        let Some(mut record) = self.spec.place.read() else { return };
+        let traffic = self.news.borrow().traffic;
+        record.told = Traffic {
+            sent: traffic.sent.saturating_sub(record.before.sent),
+            received: traffic.received.saturating_sub(record.before.received),
+        };
+        if let Err(error) = self.spec.place.write(&record) {
+            tracing::warn!(%error, "what has passed was not written down");
+        }
+    }
+
+    /// Tells in the audit log that the gateway has ended. No gateway runs now.
+    async fn note(&self, why: &str) {
+        tracing::error!(%why, "the gateway has ended, and is started again");
+        let mut event = Event::new(clock::now_ms(), Decision::Note, Kind::Gateway, "default");
+        event.reason = Some(format!("the gateway ended and is started again: {why}"));
+        let place = self.spec.place.clone();
+        if let Err(error) = audit::append(&place, event).await {
+            tracing::error!(%error, "the audit log could not be written");
+        }
+        self.news.send_modify(|news| news.logged += 1);
+    }
+}
+
+fn ended(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("it ended with code {code}"),
+        Exit::Signal(signal) => format!("it was ended by signal {signal}"),
+        Exit::Unknown => "it ended".to_owned(),
+    }
+}
+
+/// A gateway that its guest has taken over may say anything, at any length.
+fn shortened(mut reason: String) -> String {
+    let cut = reason.floor_char_boundary(REASON_BYTES_MAX);
+    reason.truncate(cut);
+    reason
+}

@@ -1,0 +1,73 @@
+//! What an owner does about its sandbox's network once that runs.
+
+use egress::policy::Policy;
+
+use super::{NotRunning, Owner};
+use crate::{
+    gateway::{ChangeError, Place},
+    network::Network,
+    store::StoreError,
+};
+
+/// Why a policy does not hold. The one before does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error("the sandbox was made without a network")]
+    NoNetwork,
+    #[error("the policy could not be stored")]
+    Store(#[from] StoreError),
+    #[error("the policy could not be given to the gateway")]
+    Gateway(#[from] ChangeError),
+}
+
+impl Owner {
+    /// Stores a policy and makes it hold.
+    pub(super) async fn set_policy(&mut self, policy: Policy) -> Result<(), PolicyError> {
+        let before = self.network().ok_or(PolicyError::NoNetwork)?;
+        let gateway = self.gateway.as_ref().ok_or(PolicyError::NoNetwork)?;
+        let next = before.with_policy(policy);
+        // Stored first: should we die in between, the next server makes it hold.
+        self.store_network(&next).await?;
+        if let Err(error) = gateway.change(next.clone()).await {
+            self.store_network(&before).await?;
+            return Err(error.into());
+        }
+        self.view.send_modify(|view| view.network = Some(next));
+        Ok(())
+    }
+
+    /// Gives the gateway all it needs once more.
+    pub(super) async fn renew_secrets(&mut self) -> Result<(), PolicyError> {
+        match (self.network(), &self.gateway) {
+            (Some(network), Some(gateway)) => Ok(gateway.change(network).await?),
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
+    /// Ends the gateway, once its machine has been told to end or has ended.
+    pub(super) async fn end_gateway(&mut self) {
+        let place = Place::of(&self.context.paths, &self.session.id);
+        if let Some(gateway) = self.gateway.take() {
+            gateway.end().await;
+            self.session.traffic = self.news.borrow().traffic;
+        } else if let Some(traffic) = place.traffic() {
+            // What one of an earlier server's wrote down.
+            self.session.traffic = traffic;
+        }
+        self.record().await;
+        if let Err(error) = place.clear().await {
+            tracing::error!(%error, "a gateway's folder was left behind");
+        }
+    }
+
+    fn network(&self) -> Option<Network> {
+        self.view.borrow().network.clone()
+    }
+
+    async fn store_network(&self, network: &Network) -> Result<(), StoreError> {
+        let change = network.changed(&self.context.egress.seal, &self.session.sandbox)?;
+        self.context.store.commit(vec![change]).await
+    }
+}

@@ -1,0 +1,221 @@
+//! The guest's name server. A name that is not allowed does not exist, and nobody is asked about
+//! it; of one that is allowed, only addresses that may be reached are told, and they are remembered,
+//! so that a connection can be held to the name.
+
+mod limits;
+mod memory;
+pub mod message;
+
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
+
+use hickory_resolver::proto::{
+    op::Query,
+    rr::{RData, Record, RecordType},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+pub(crate) use self::{memory::Memory, message::Transport};
+
+use self::{
+    limits::NameLimits,
+    message::{NoQuestion, Question, Said},
+};
+use super::{
+    active::Active,
+    connection::Gateway,
+    resolver::{LookupError, Resolver, address_of},
+};
+use crate::{
+    address::{GATEWAY_V4, GATEWAY_V6, HOST_NAME},
+    clock,
+    event::{Decision, Event, Kind},
+    host::Host,
+    policy::{Denial, HostPattern, Why},
+};
+
+/// What is told is believed by the guest for so long at least and at most, in seconds.
+const TTL: std::ops::RangeInclusive<u32> = 1..=300;
+/// Answers to one question.
+const ANSWERS_MAX: usize = 32;
+/// Longest question; a name has 255 bytes at most.
+const QUESTION_BYTES_MAX: usize = 1024;
+/// Longest time that a connection waits for its next question.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Answers questions.
+#[derive(Debug)]
+pub(crate) struct Dns {
+    gateway: Rc<Gateway>,
+    resolver: Rc<Resolver>,
+    memory: Rc<RefCell<Memory>>,
+    limits: NameLimits,
+}
+
+impl Dns {
+    pub(crate) fn new(
+        gateway: Rc<Gateway>,
+        resolver: Rc<Resolver>,
+        memory: Rc<RefCell<Memory>>,
+    ) -> Self {
+        Self { gateway, resolver, memory, limits: NameLimits::default() }
+    }
+
+    /// The reply to a question; none to what is not even a header.
+    pub(crate) async fn answer(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let question = match Question::parse(question) {
+            Ok(question) => question,
+            Err(NoQuestion::Refused(reply)) => return Some(reply),
+            Err(NoQuestion::Silence) => return None,
+        };
+        let said = self.say(question.query()).await;
+        question.reply(said, transport)
+    }
+
+    /// Serves a connection of questions, one after another.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) {
+        let mut question = vec![0; QUESTION_BYTES_MAX];
+        loop {
+            let read = async {
+                let length = usize::from(stream.read_u16().await?);
+                let question =
+                    question.get_mut(..length).ok_or(std::io::ErrorKind::InvalidInput)?;
+                stream.read_exact(question).await
+            };
+            let Ok(Ok(length)) = timeout(IDLE, read).await else { return };
+            let Some(reply) = self.answer(&question[..length], Transport::Tcp).await else {
+                return;
+            };
+            let Ok(bytes) = u16::try_from(reply.len()) else { return };
+            let framed = [&bytes.to_be_bytes()[..], &reply].concat();
+            if !matches!(timeout(IDLE, stream.write_all(&framed)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    async fn say(&self, query: &Query) -> Said {
+        let Some(active) = self.gateway.active() else { return Said::Failed };
+        let text = query.name.to_ascii();
+        let judged = match Host::parse(&text) {
+            Ok(host) => self.judge(&active, &host).map(|rule| (host, rule)),
+            Err(_) => Err(Denial {
+                rule: "default".to_owned(),
+                why: Why::Malformed("it is no host name"),
+            }),
+        };
+        let (host, rule) = match judged {
+            Ok(allowed) => allowed,
+            Err(denial) => {
+                self.tell(Decision::Deny, &denial.rule, &text, Some(denial.why.to_string()));
+                return Said::Nothing;
+            }
+        };
+        if host.as_str() == HOST_NAME {
+            return Said::Records(self.host_itself(query));
+        }
+        match query.query_type {
+            RecordType::A | RecordType::AAAA => self.addresses(&active, query, &host, &rule).await,
+            RecordType::TXT | RecordType::SRV | RecordType::MX => {
+                self.tell(Decision::Allow, &rule, &text, None);
+                self.records(query, &host).await
+            }
+            // What would tell of other ways in (HTTPS and SVCB carry keys that hide names) is not
+            // there, and neither is what nobody needs.
+            _ => Said::Records(Vec::new()),
+        }
+    }
+
+    /// The rule by which the name may be sent on.
+    fn judge(&self, active: &Active, host: &Host) -> Result<String, Denial> {
+        let grant = active.policy.resolve(host)?;
+        let is_exact =
+            active.policy.domains.iter().any(
+                |domain| matches!(&domain.pattern, HostPattern::Exact(exact) if exact == host),
+            );
+        if is_exact || host.as_str() == HOST_NAME || self.limits.allow(host) {
+            Ok(grant.rule)
+        } else {
+            Err(Denial { rule: grant.rule, why: Why::DnsLimit })
+        }
+    }
+
+    fn host_itself(&self, query: &Query) -> Vec<Record> {
+        let address: IpAddr = match query.query_type {
+            RecordType::A => GATEWAY_V4.into(),
+            RecordType::AAAA => GATEWAY_V6.into(),
+            _ => return Vec::new(),
+        };
+        if let Ok(host) = Host::parse(HOST_NAME) {
+            self.memory.borrow_mut().remember(address, &host);
+        }
+        vec![Record::from_rdata(query.name.clone(), *TTL.end(), RData::from(address))]
+    }
+
+    async fn addresses(&self, active: &Active, query: &Query, host: &Host, rule: &str) -> Said {
+        let found = match self.resolver.records(host, query.query_type).await {
+            Ok(found) => found,
+            Err(error) => return self.failed(host, rule, &error),
+        };
+        let mut told = Vec::new();
+        let mut hidden = None;
+        for record in found.iter().take(ANSWERS_MAX) {
+            let Some(address) = address_of(&record.data) else { continue };
+            match self.gateway.may_tell(active, address, host) {
+                Ok(()) => {
+                    self.memory.borrow_mut().remember(address, host);
+                    let ttl = record.ttl.clamp(*TTL.start(), *TTL.end());
+                    told.push(Record::from_rdata(query.name.clone(), ttl, record.data.clone()));
+                }
+                Err(denial) => hidden = Some((denial, address)),
+            }
+        }
+        match hidden {
+            Some((denial, address)) if told.is_empty() => {
+                let reason = format!("it leads to {address}: {}", denial.why);
+                self.tell(Decision::Deny, &denial.rule, host.as_str(), Some(reason));
+                return Said::Nothing;
+            }
+            Some(_) | None => self.tell(Decision::Allow, rule, host.as_str(), None),
+        }
+        Said::Records(told)
+    }
+
+    async fn records(&self, query: &Query, host: &Host) -> Said {
+        match self.resolver.records(host, query.query_type).await {
+            Ok(found) => Said::Records(
+                found
+                    .into_iter()
+                    .filter(|record| record.record_type() == query.query_type)
+                    .take(ANSWERS_MAX)
+                    .map(|record| {
+                        let ttl = record.ttl.clamp(*TTL.start(), *TTL.end());
+                        Record::from_rdata(query.name.clone(), ttl, record.data)
+                    })
+                    .collect(),
+            ),
+            Err(LookupError::NoSuchName | LookupError::NoName) => Said::Nothing,
+            Err(LookupError::Failed(_)) => Said::Failed,
+        }
+    }
+
+    fn failed(&self, host: &Host, rule: &str, error: &LookupError) -> Said {
+        self.tell(Decision::Allow, rule, host.as_str(), Some(error.to_string()));
+        match error {
+            LookupError::NoSuchName | LookupError::NoName => Said::Nothing,
+            LookupError::Failed(_) => Said::Failed,
+        }
+    }
+
+    fn tell(&self, decision: Decision, rule: &str, name: &str, reason: Option<String>) {
+        let mut event = Event::new(clock::now_ms(), decision, Kind::Dns, rule);
+        event.host = Some(name.trim_end_matches('.').chars().take(255).collect());
+        event.reason = reason;
+        self.gateway.recorder.tell(event);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What is told of one request when it is over.
+
+use std::cell::{Cell, RefCell};
+
+use http::{HeaderMap, Method, Uri, request::Parts};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock,
+    event::{Decision, Event, Kind},
+    gateway::Recorder,
+    policy::{Denial, Head},
+};
+
+/// Longest path that is told, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// Held by everything that still works on the request; when the last lets go, the event is told.
+#[derive(Debug)]
+pub(crate) struct Account {
+    event: RefCell<Event>,
+    recorder: Recorder,
+    since: Instant,
+    /// Bytes of the body from the guest, and of that to it.
+    pub(crate) sent: Cell<u64>,
+    pub(crate) received: Cell<u64>,
+    /// The request's head as it was judged, so that it can be judged again.
+    judged: RefCell<Option<Judged>>,
+    /// Cancelled when the request may go on no longer.
+    pub(crate) cut: CancellationToken,
+    /// One of as many requests as may run at a time.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Judged {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Account {
+    pub(crate) fn open(
+        event: Event,
+        recorder: Recorder,
+        cut: CancellationToken,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            event: RefCell::new(event),
+            recorder,
+            since: Instant::now(),
+            sent: Cell::new(0),
+            received: Cell::new(0),
+            judged: RefCell::new(None),
+            cut,
+            _permit: permit,
+        }
+    }
+
+    /// What a request's event begins with.
+    pub(crate) fn event(parts: &Parts) -> Event {
+        let mut event = Event::new(clock::now_ms(), Decision::Deny, Kind::Http, "default");
+        event.method = Some(parts.method.as_str().chars().take(32).collect());
+        event.path = Some(shortened(parts.uri.path()));
+        event
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Event)) {
+        change(&mut self.event.borrow_mut());
+    }
+
+    pub(crate) fn allow(&self, rule: &str) {
+        self.change(|event| {
+            event.decision = Decision::Allow;
+            rule.clone_into(&mut event.rule);
+        });
+    }
+
+    pub(crate) fn deny(&self, denial: &Denial) {
+        self.change(|event| {
+            event.decision = Decision::Deny;
+            denial.rule.clone_into(&mut event.rule);
+            event.reason = Some(denial.why.to_string());
+        });
+    }
+
+    /// What failed; the first failure is told.
+    pub(crate) fn fail(&self, reason: impl Into<String>) {
+        self.change(|event| {
+            event.reason.get_or_insert_with(|| reason.into());
+        });
+    }
+
+    pub(crate) fn keep_head(&self, parts: &Parts) {
+        *self.judged.borrow_mut() = Some(Judged {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        });
+    }
+
+    /// Asks about the head that was kept; nothing if none was.
+    pub(crate) fn judge_again<T>(&self, ask: impl FnOnce(&Head<'_>) -> T) -> Option<T> {
+        self.judged.borrow().as_ref().map(|judged| {
+            ask(&Head {
+                method: judged.method.as_str(),
+                path: judged.uri.path(),
+                query: judged.uri.query(),
+                headers: &judged.headers,
+            })
+        })
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let event = self.event.get_mut();
+        event.sent = Some(self.sent.get());
+        event.received = Some(self.received.get());
+        event.duration_ms =
+            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.recorder.tell(event.clone());
+    }
+}
+
+fn shortened(path: &str) -> String {
+    path[..path.floor_char_boundary(PATH_BYTES_MAX)].to_owned()
+}

@@ -1,0 +1,307 @@
+//! One TCP connection with the guest.
+//!
+//! Each has a smoltcp interface of its own, with the address that the guest dialled: a segment is
+//! worked on by the connection that it belongs to, whatever else is open, and none sees another's.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
+
+use smoltcp::{
+    iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
+    socket::tcp::{Socket, SocketBuffer, State},
+    time::{Duration, Instant},
+    wire::{HardwareAddress, IpCidr},
+};
+
+use super::wire::Wire;
+use crate::gateway::{
+    craft::{self, Syn, Version},
+    frames::Outbox,
+    packet::Segment,
+};
+
+/// A guest that is gone is asked for a sign of life this often,
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// and given up after this long without one. A machine that is paused is as quiet as that.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// Which connection: the guest's port, and the address that it dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Ends {
+    pub(super) guest_port: u16,
+    pub(super) to: SocketAddr,
+}
+
+impl Ends {
+    pub(super) fn of(segment: &Segment<'_>) -> Self {
+        Self { guest_port: segment.from.port(), to: segment.to }
+    }
+
+    pub(super) fn version(self) -> Version {
+        Version::of(self.to.ip())
+    }
+}
+
+/// Bytes that the buffers of all connections take together; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) bytes: usize,
+    pub(super) taken: Rc<Cell<Taken>>,
+}
+
+/// What connections use, those included that are over and still held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub connections: usize,
+    /// Of buffers, as they would be if all were full.
+    pub bytes: usize,
+}
+
+impl Share {
+    /// One connection with a buffer of this many bytes each way.
+    pub(super) fn take(bytes: usize, taken: &Rc<Cell<Taken>>) -> Self {
+        let before = taken.get();
+        let after = Taken { connections: before.connections + 1, bytes: before.bytes + 2 * bytes };
+        taken.set(after);
+        Self { bytes, taken: Rc::clone(taken) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let before = self.taken.get();
+        self.taken.set(Taken {
+            connections: before.connections - 1,
+            bytes: before.bytes - 2 * self.bytes,
+        });
+    }
+}
+
+pub(super) struct Connection {
+    pub(super) ends: Ends,
+    tcp: RefCell<Tcp>,
+    /// It waits to be looked at.
+    pub(super) queued: Cell<bool>,
+    /// When it is to be looked at again.
+    pub(super) alarm: Cell<Option<Instant>>,
+    /// When it is given up, whatever else happens.
+    pub(super) limit: Cell<Option<Instant>>,
+    /// Nobody holds its other end any more.
+    pub(super) orphan: Cell<bool>,
+    /// It is over, and not to be looked at again.
+    pub(super) over: Cell<bool>,
+    _share: Share,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+/// The state that smoltcp keeps.
+pub(super) struct Tcp {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    /// The number of the first byte from the guest that has not been read yet.
+    unread: u32,
+    /// Bytes read since the guest was last told how much it may send.
+    read: usize,
+    /// The write side is to be closed once the connection stands.
+    closing: bool,
+}
+
+/// What became of a connection when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is to be looked at again then, if at all before something happens.
+    Waits(Option<Instant>),
+    /// There is more to send than there is room.
+    Blocked,
+    /// It is over; what has arrived can still be read.
+    Over,
+}
+
+impl Connection {
+    /// Answers the guest's SYN.
+    pub(super) fn open(ends: Ends, syn: Syn, share: Share, moment: &mut Moment<'_>) -> Self {
+        let mut wire = Wire::new(&mut *moment.out, ends.version());
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = moment.seed;
+        let mut interface = Interface::new(config, &mut wire, moment.now);
+        let own = match ends.to.ip() {
+            IpAddr::V4(address) => IpCidr::new(address.into(), 32),
+            IpAddr::V6(address) => IpCidr::new(address.into(), 128),
+        };
+        // All others are reached through the one that it speaks for.
+        interface.update_ip_addrs(|addresses| addresses.extend([own]));
+        let routes = interface.routes_mut();
+        let routed = match ends.to.ip() {
+            IpAddr::V4(address) => routes.add_default_ipv4_route(address).map(drop),
+            IpAddr::V6(address) => routes.add_default_ipv6_route(address).map(drop),
+        };
+        debug_assert!(routed.is_ok(), "there is room for one");
+        let mut socket = Socket::new(buffer(share.bytes), buffer(share.bytes));
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
+        socket.set_keep_alive(Some(KEEP_ALIVE));
+        socket.set_timeout(Some(SILENCE));
+        let listening = socket.listen(ends.to);
+        debug_assert!(listening.is_ok(), "the port is not zero");
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        let mut tcp = Tcp {
+            interface,
+            sockets,
+            handle,
+            unread: syn.sequence.wrapping_add(1),
+            read: 0,
+            closing: false,
+        };
+        let packet = craft::syn(ends.to, ends.guest_port, syn);
+        let mut wire = Wire::carrying(&packet, &mut *moment.out, ends.version());
+        tcp.interface.poll_ingress_single(moment.now, &mut wire, &mut tcp.sockets);
+        Self {
+            ends,
+            tcp: RefCell::new(tcp),
+            queued: Cell::new(false),
+            alarm: Cell::new(None),
+            limit: Cell::new(None),
+            orphan: Cell::new(false),
+            over: Cell::new(false),
+            _share: share,
+        }
+    }
+
+    pub(super) fn tcp(&self) -> RefMut<'_, Tcp> {
+        self.tcp.borrow_mut()
+    }
+
+    /// Takes a segment of the guest.
+    pub(super) fn receive(&self, segment: &Segment<'_>, out: &mut Outbox, now: Instant) {
+        let mut tcp = self.tcp();
+        if !tcp.fits(segment) {
+            return;
+        }
+        let mut wire = Wire::carrying(segment.packet, out, self.ends.version());
+        let Tcp { interface, sockets, .. } = &mut *tcp;
+        interface.poll_ingress_single(now, &mut wire, sockets);
+        tcp.settle();
+        if tcp.socket().state() == State::Established && !self.orphan.get() {
+            self.limit.set(None);
+        }
+        if self.orphan.get() && tcp.socket().can_recv() {
+            // The guest goes on speaking to nobody.
+            tcp.socket().abort();
+        }
+    }
+
+    /// Sends what there is to send.
+    pub(super) fn send(&self, out: &mut Outbox, now: Instant) -> Outcome {
+        let mut tcp = self.tcp();
+        if self.limit.get().is_some_and(|limit| limit <= now) {
+            tcp.socket().abort();
+        }
+        tcp.read = 0;
+        let mut wire = Wire::new(out, self.ends.version());
+        let Tcp { interface, sockets, .. } = &mut *tcp;
+        while interface.poll_egress(now, &mut wire, sockets) == PollResult::SocketStateChanged {}
+        tcp.settle();
+        let over = match tcp.socket().state() {
+            State::Closed => tcp.socket().local_endpoint().is_none(),
+            State::TimeWait => out.has_room(),
+            State::Listen
+            | State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => false,
+        };
+        let Tcp { interface, sockets, .. } = &mut *tcp;
+        match interface.poll_at(now, sockets) {
+            _ if over => Outcome::Over,
+            Some(at) if at <= now && !out.has_room() => Outcome::Blocked,
+            at => Outcome::Waits(at.into_iter().chain(self.limit.get()).min()),
+        }
+    }
+}
+
+fn buffer(bytes: usize) -> SocketBuffer<'static> {
+    // Zeroed memory of this size comes from the system untouched, and takes none until it is used.
+    SocketBuffer::new(vec![0; bytes])
+}
+
+/// What the world outside of a connection is like just now.
+pub(super) struct Moment<'a> {
+    pub(super) now: Instant,
+    pub(super) out: &'a mut Outbox,
+    /// For the first sequence number.
+    pub(super) seed: u64,
+}
+
+impl Tcp {
+    pub(super) fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    /// Whether the data lie within the buffer. smoltcp checks against the window that it announced,
+    /// and that can be more than there is: the first one it announces unscaled, and reads scaled.
+    fn fits(&mut self, segment: &Segment<'_>) -> bool {
+        if segment.data_bytes == 0 {
+            return true;
+        }
+        let capacity = self.socket().recv_capacity();
+        let end = segment.sequence.wrapping_add(segment.data_bytes).wrapping_sub(self.unread);
+        // What lies behind has been received before.
+        let behind = 1 << 31 <= end;
+        behind || usize::try_from(end).is_ok_and(|end| end <= capacity)
+    }
+
+    /// As many bytes from the guest have been read. Says whether the guest should hear of it.
+    pub(super) fn took(&mut self, bytes: usize) -> bool {
+        // A buffer holds less than 4 GiB.
+        self.unread = self.unread.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.read += bytes;
+        self.socket().recv_capacity() / 4 <= self.read
+    }
+
+    /// Whether the guest has answered the answer to its SYN.
+    pub(super) fn stands(&mut self) -> bool {
+        self.socket().state() != State::SynReceived
+    }
+
+    /// Closes the side that writes, now or once the connection stands.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+        self.settle();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    fn settle(&mut self) {
+        match self.socket().state() {
+            // The guest took its SYN back.
+            State::Listen => self.socket().abort(),
+            State::SynReceived => {}
+            State::Established | State::CloseWait if self.closing => self.socket().close(),
+            State::Closed
+            | State::SynSent
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => {}
+        }
+    }
+}

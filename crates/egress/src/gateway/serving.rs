@@ -1,0 +1,119 @@
+//! What comes off the guest's link, handed to who deals with it.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_local,
+};
+
+use super::{
+    connection::{Gateway, Peer, carry},
+    dns::{Dns, Memory, Transport},
+    link::{Arrival, News, Question, Refusal, Refused},
+    packet::{Junk, is_gateway},
+    resolver::Resolver,
+    traffic::Traffic,
+};
+use crate::{
+    clock,
+    event::{Decision, Event, Kind},
+    policy::Why,
+};
+
+const DNS_PORT: u16 = 53;
+/// Questions that are being answered; others wait on the link, whose queue is bounded.
+const QUESTIONS_MAX: usize = 64;
+
+/// Deals with everything that comes from one link.
+pub(super) struct Serving {
+    gateway: Rc<Gateway>,
+    dns: Rc<Dns>,
+    memory: Rc<RefCell<Memory>>,
+    traffic: Traffic,
+}
+
+impl Serving {
+    pub(super) fn new(gateway: Rc<Gateway>, resolver: Rc<Resolver>, traffic: Traffic) -> Self {
+        let memory = Rc::new(RefCell::new(Memory::default()));
+        let dns = Dns::new(Rc::clone(&gateway), resolver, Rc::clone(&memory));
+        Self { gateway, dns: Rc::new(dns), memory, traffic }
+    }
+
+    /// Serves until the link is gone.
+    pub(super) async fn run(self, news: News) {
+        let News { mut arrivals, mut questions, mut refused, .. } = news;
+        let asking = Arc::new(Semaphore::new(QUESTIONS_MAX));
+        loop {
+            // The next question is not taken before it can be answered, and keeps nobody else waiting.
+            let question = async {
+                let permit = Arc::clone(&asking).acquire_owned().await.ok()?;
+                Some((questions.recv().await?, permit))
+            };
+            tokio::select! {
+                Some(arrival) = arrivals.recv() => self.connect(arrival),
+                Some((question, permit)) = question => self.ask(question, permit),
+                Some(refused) = refused.recv() => self.tell(refused),
+                else => return,
+            }
+        }
+    }
+
+    fn connect(&self, arrival: Arrival) {
+        let address = arrival.to();
+        if is_gateway(address.ip()) && address.port() == DNS_PORT {
+            let dns = Rc::clone(&self.dns);
+            if let Ok(flow) = arrival.accept() {
+                spawn_local(async move { dns.serve(flow).await });
+            }
+            return;
+        }
+        let names = self.memory.borrow().names_of(address.ip());
+        let peer = Peer { address, names, source_port: arrival.guest_port() };
+        let gateway = Rc::clone(&self.gateway);
+        if !gateway.admits(&peer) {
+            return arrival.refuse();
+        }
+        if let Ok(flow) = arrival.accept() {
+            spawn_local(carry(self.traffic.count(flow), peer, gateway));
+        }
+    }
+
+    fn ask(&self, question: Question, permit: OwnedSemaphorePermit) {
+        let dns = Rc::clone(&self.dns);
+        spawn_local(async move {
+            if let Some(reply) = dns.answer(&question.bytes, Transport::Udp).await {
+                question.answer(&reply);
+            }
+            drop(permit);
+        });
+    }
+
+    fn tell(&self, refused: Refused) {
+        let (kind, reason) = match refused.what {
+            Refusal::TooManyConnections => (Kind::Tcp, Why::TooManyConnections.to_string()),
+            Refusal::Udp => (Kind::Udp, Why::Udp.to_string()),
+            Refusal::Junk(junk) => (kind_of(junk), junk.to_string()),
+        };
+        let mut event = Event::new(clock::now_ms(), Decision::Deny, kind, "default");
+        event.reason = Some(reason);
+        event.address = refused.to.map(|to| SocketAddr::new(to, refused.port.unwrap_or(0)));
+        event.source_port = refused.from_port;
+        self.gateway.recorder.tell(event);
+    }
+}
+
+fn kind_of(junk: Junk) -> Kind {
+    match junk {
+        Junk::Echo(_) | Junk::Icmp(_) => Kind::Icmp,
+        Junk::Stranger
+        | Junk::Malformed
+        | Junk::Chatter
+        | Junk::EtherType(_)
+        | Junk::Source(_)
+        | Junk::Fragment(_)
+        | Junk::Options(_)
+        | Junk::Multicast(_)
+        | Junk::Protocol(..) => Kind::Other,
+    }
+}

@@ -1,0 +1,254 @@
+//! Bytes that pass between guest and upstream host as they are.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    active::Active,
+    connection::{Gateway, Peer, event},
+};
+use crate::{
+    event::Kind,
+    host::Host,
+    policy::{Grant, Treatment},
+};
+
+/// One buffer in each direction. Larger ones make nothing faster, and a gateway may have hundreds.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How many bytes have passed; it is read also when the copying was given up.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// From the guest.
+    pub(crate) sent: Cell<u64>,
+    /// To the guest.
+    pub(crate) received: Cell<u64>,
+}
+
+/// Copies both ways until both are at their end. The end of one is told to the other, which may
+/// still go on.
+pub(crate) async fn splice<G, U>(guest: &mut G, upstream: &mut U, passed: &Passed) -> io::Result<()>
+where
+    G: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut out = Direction::new();
+    let mut back = Direction::new();
+    let mut guest = pin!(guest);
+    let mut upstream = pin!(upstream);
+    std::future::poll_fn(|context| {
+        let there = out.poll(context, guest.as_mut(), upstream.as_mut(), &passed.sent)?;
+        let here = back.poll(context, upstream.as_mut(), guest.as_mut(), &passed.received)?;
+        if there.is_ready() && here.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Bytes on their way from a reader to a writer.
+struct Direction {
+    /// Without capacity while nothing is on its way, so that an idle connection has no buffer.
+    buffer: BytesMut,
+    state: State,
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The reader is at its end, which the writer has not been told.
+    Ending,
+    Ended,
+}
+
+impl Direction {
+    fn new() -> Self {
+        Self { buffer: BytesMut::new(), state: State::Open, unflushed: false }
+    }
+
+    fn poll<R: AsyncRead, W: AsyncWrite>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut reader: Pin<&mut R>,
+        mut writer: Pin<&mut W>,
+        count: &Cell<u64>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while !self.buffer.is_empty() {
+                let written = ready!(writer.as_mut().poll_write(context, &self.buffer))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.buffer.advance(written);
+                self.unflushed = true;
+                count.set(count.get() + written as u64);
+            }
+            if self.state == State::Ending {
+                ready!(writer.as_mut().poll_shutdown(context))?;
+                self.state = State::Ended;
+            }
+            if self.state == State::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            self.buffer.reserve(BUFFER_BYTES);
+            match poll_read_buf(reader.as_mut(), context, &mut self.buffer)? {
+                Poll::Ready(0) => self.state = State::Ending,
+                Poll::Ready(_) => continue,
+                Poll::Pending if self.unflushed => {
+                    ready!(writer.as_mut().poll_flush(context))?;
+                    self.unflushed = false;
+                }
+                Poll::Pending => (),
+            }
+            self.buffer = BytesMut::new();
+            if self.state == State::Open {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// A connection whose bytes pass as they are.
+pub(crate) struct Spliced {
+    pub(crate) grant: Grant,
+    pub(crate) host: Option<Host>,
+    /// TLS that was judged by its name, or TCP.
+    pub(crate) kind: Kind,
+}
+
+impl Spliced {
+    /// Carries the connection until it is over.
+    pub(crate) async fn carry<S>(self, mut stream: S, peer: &Peer, gateway: &Gateway)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(active) = gateway.active() else { return };
+        let passed = Passed::default();
+        let reason = Cell::new(None);
+        let since = Instant::now();
+        let carrying = async {
+            match gateway.dial(&active, peer, self.host.as_ref()).await {
+                Ok(mut wire) => {
+                    drop(active);
+                    // Whoever broke off, both are at their end.
+                    drop(splice(&mut stream, &mut wire, &passed).await);
+                }
+                Err(error) => reason.set(Some(error.to_string())),
+            }
+        };
+        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
+        tokio::select! {
+            () = carrying => (),
+            () = self.cut(peer, gateway) => reason.set(Some("the policy has changed".to_owned())),
+        }
+        drop(told);
+    }
+
+    /// Ends when the policy would not let the bytes pass unseen any more.
+    async fn cut(&self, peer: &Peer, gateway: &Gateway) {
+        // The first news may be from before the connection, which does no harm: then none is missed
+        // that came while its first bytes were awaited.
+        let mut current = gateway.current.clone();
+        while current.changed().await.is_ok() {
+            let active = current.borrow_and_update().clone();
+            if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {
+                return;
+            }
+        }
+    }
+
+    fn stays(&self, active: &Active, peer: &Peer, gateway: &Gateway) -> bool {
+        let (address, port) = (peer.address.ip(), peer.address.port());
+        let treatment = match &self.host {
+            Some(host) => active.policy.connect(host, port),
+            None => active.policy.connect_address(address, port),
+        };
+        let dialled_by = self.host.as_ref().filter(|_| !peer.names.is_empty());
+        let unseen = match treatment {
+            Ok(Treatment::Raw(_)) => true,
+            Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
+            Err(_) => false,
+        };
+        unseen && gateway.may_dial(active, address, port, dialled_by)
+    }
+}
+
+/// Tells of a spliced connection when it is over, also when it is dropped.
+struct Told<'a> {
+    gateway: &'a Gateway,
+    peer: &'a Peer,
+    spliced: &'a Spliced,
+    passed: &'a Passed,
+    reason: &'a Cell<Option<String>>,
+    since: Instant,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
+        event.rule.clone_from(&self.spliced.grant.rule);
+        event.reason = self.reason.take();
+        event.sent = Some(self.passed.sent.get());
+        event.received = Some(self.passed.received.get());
+        event.duration_ms =
+            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.gateway.recorder.tell(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_direction_ends_by_itself_and_bytes_are_counted() {
+        let (mut guest, mut guest_end) = duplex(1000);
+        let (mut host, mut host_end) = duplex(700);
+        let passed = Passed::default();
+        let up: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let down: Vec<u8> = up.iter().rev().copied().collect();
+        let talk = async {
+            // The host answers only after the guest has ended, as `rsync` and `nc -N` do.
+            guest.write_all(&up).await.unwrap();
+            guest.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            guest.read_to_end(&mut got).await.unwrap();
+            got
+        };
+        let answer = async {
+            let mut got = Vec::new();
+            host.read_to_end(&mut got).await.unwrap();
+            host.write_all(&down).await.unwrap();
+            drop(host);
+            got
+        };
+        let (spliced, there, here) =
+            tokio::join!(splice(&mut guest_end, &mut host_end, &passed), talk, answer);
+        spliced.unwrap();
+        assert!(there == down && here == up);
+        assert_eq!((passed.sent.get(), passed.received.get()), (800_000, 800_000));
+    }
+
+    #[tokio::test]
+    async fn a_lost_end_is_an_error_and_what_passed_is_still_known() {
+        let (mut guest, mut guest_end) = duplex(64);
+        let (host, mut host_end) = duplex(64);
+        let passed = Passed::default();
+        guest.write_all(b"hello").await.unwrap();
+        drop(host);
+        splice(&mut guest_end, &mut host_end, &passed).await.unwrap_err();
+        assert_eq!(passed.sent.get(), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether a request fits what a rule asks for, in every way in which it can be read.
+
+use super::{
+    Action, Domain, Head, Match, PairMatch, Rule, TextMatch,
+    reading::{self, Pairs, PathReading},
+};
+
+/// Whether a request is what a rule asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    No,
+    Yes,
+    /// In one reading it is, and in another it is not.
+    Unclear,
+}
+
+impl Fit {
+    /// Of several readings of one thing.
+    fn of(readings: impl IntoIterator<Item = bool>) -> Self {
+        let (mut some, mut all) = (false, true);
+        for reading in readings {
+            some |= reading;
+            all &= reading;
+        }
+        match (some, all) {
+            (true, true) => Self::Yes,
+            (true, false) => Self::Unclear,
+            (false, _) => Self::No,
+        }
+    }
+
+    /// Of several things that must all be.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unclear, _) | (_, Self::Unclear) => Self::Unclear,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+}
+
+/// How text is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compare {
+    AsWritten,
+    /// As the most forgiving server does: a rule that denies must not be dodged by `/Admin` or
+    /// `/admin/`. Regular expressions are compared as written.
+    Widely,
+}
+
+/// A request in all its readings.
+#[derive(Debug)]
+pub(super) struct Asked {
+    paths: Vec<PathReading>,
+    queries: Vec<Pairs>,
+    headers: Pairs,
+    methods: Vec<String>,
+}
+
+impl Asked {
+    /// Reads as much of the request as the domain's rules look at.
+    pub(super) fn of(domain: &Domain, head: &Head<'_>) -> Result<Self, &'static str> {
+        let paths = if domain.looks_at_paths() { reading::paths(head.path)? } else { Vec::new() };
+        let queries = reading::queries(head.query)?;
+        let methods = reading::methods(head, &queries);
+        Ok(Self { paths, queries, headers: reading::headers(head.headers), methods })
+    }
+
+    pub(super) fn fit(&self, rule: &Rule) -> Fit {
+        let how = match rule.then {
+            Action::Deny => Compare::Widely,
+            Action::Send(_) | Action::Forward(_) | Action::Respond(_) => Compare::AsWritten,
+        };
+        let Match { path, methods, query, headers } = &rule.when;
+        let path = path.as_ref().map_or(Fit::Yes, |text| self.fit_path(text, how));
+        let queries = query.iter().map(|wanted| {
+            let fits = self.queries.iter().map(|pairs| fit_pairs(wanted, pairs, how));
+            fits.reduce(Fit::either).unwrap_or(Fit::No)
+        });
+        let headers = headers.iter().map(|wanted| fit_pairs(wanted, &self.headers, how));
+        queries.chain(headers).fold(path.and(self.fit_method(methods)), Fit::and)
+    }
+
+    fn fit_method(&self, wanted: &[String]) -> Fit {
+        if wanted.is_empty() {
+            return Fit::Yes;
+        }
+        let is_wanted = |method: &String| wanted.iter().any(|one| one.eq_ignore_ascii_case(method));
+        Fit::of(self.methods.iter().map(is_wanted))
+    }
+
+    fn fit_path(&self, wanted: &TextMatch, how: Compare) -> Fit {
+        // Who writes parameters into a rule knows that the server heeds them.
+        let knows_parameters = text_of(wanted).contains(';');
+        let readings =
+            self.paths.iter().filter(|path| !(knows_parameters && path.without_parameters));
+        Fit::of(readings.map(|path| path_is(wanted, &path.text, how)))
+    }
+}
+
+impl Fit {
+    /// Of two readings of one thing.
+    fn either(self, other: Self) -> Self {
+        if self == other { self } else { Self::Unclear }
+    }
+}
+
+impl Domain {
+    /// Whether it matters what a server takes a path for. A path that is added to another must not
+    /// climb out of it.
+    fn looks_at_paths(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.when.path.is_some() || matches!(rule.then, Action::Forward(_)))
+    }
+}
+
+fn text_of(wanted: &TextMatch) -> &str {
+    match wanted {
+        TextMatch::Exact(text) | TextMatch::StartsWith(text) => text,
+        TextMatch::Regex(pattern) => pattern.as_str(),
+    }
+}
+
+fn path_is(wanted: &TextMatch, path: &str, how: Compare) -> bool {
+    match (wanted, how) {
+        (TextMatch::Exact(text), Compare::Widely) => {
+            let bare = |text: &'_ str| text.trim_end_matches('/').to_ascii_lowercase();
+            bare(text) == bare(path)
+        }
+        (TextMatch::Exact(_) | TextMatch::StartsWith(_) | TextMatch::Regex(_), _) => {
+            text_is(wanted, path, how)
+        }
+    }
+}
+
+fn text_is(wanted: &TextMatch, text: &str, how: Compare) -> bool {
+    match (wanted, how) {
+        (TextMatch::Exact(wanted), Compare::AsWritten) => wanted == text,
+        (TextMatch::Exact(wanted), Compare::Widely) => wanted.eq_ignore_ascii_case(text),
+        (TextMatch::StartsWith(wanted), Compare::AsWritten) => text.starts_with(wanted.as_str()),
+        (TextMatch::StartsWith(wanted), Compare::Widely) => text
+            .as_bytes()
+            .get(..wanted.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes())),
+        (TextMatch::Regex(pattern), _) => pattern.is_match(text),
+    }
+}
+
+/// Whether one of the pairs is as wanted. Where a key is named and comes again with another value,
+/// which of them the server takes is not known.
+fn fit_pairs(wanted: &PairMatch, pairs: &Pairs, how: Compare) -> Fit {
+    let key_is = |key: &str, how| wanted.key.as_ref().is_none_or(|text| text_is(text, key, how));
+    let value_is = |value: &str| {
+        wanted.value.as_ref().is_none_or(|text| text_is(text, value, Compare::AsWritten))
+    };
+    if !pairs.iter().any(|(key, value)| key_is(key, how) && value_is(value)) {
+        return Fit::No;
+    }
+    let names_a_key = matches!(wanted.key, Some(TextMatch::Exact(_)));
+    let contradicts =
+        |(key, value): &(String, String)| key_is(key, Compare::Widely) && !value_is(value);
+    if names_a_key && pairs.iter().any(contradicts) { Fit::Unclear } else { Fit::Yes }
+}

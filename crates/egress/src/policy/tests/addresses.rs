@@ -1,0 +1,144 @@
+use super::*;
+
+fn dialled(policy: &Policy, address: &str, port: u16, name: Option<&str>) -> String {
+    told(policy.dial(address.parse().unwrap(), port, name.map(host).as_ref()))
+}
+
+#[test]
+fn a_listed_name_is_dialled_where_it_is_covered() {
+    let policy = listed(vec![
+        domain("example.com", vec![]),
+        domain("db.example.com:5432", vec![]),
+        domain("api.example.com:8443", vec![allow(every())]),
+        domain("*.pages.dev:443", vec![]),
+    ]);
+    let table = [
+        ("example.com", 443, "+example.com", "spliced example.com"),
+        ("example.com", 80, "+example.com", "spliced example.com"),
+        ("example.com", 22, "-example.com: no rule allows port 22", ""),
+        ("db.example.com", 5432, "+db.example.com:5432", "raw db.example.com:5432"),
+        ("db.example.com", 443, "-db.example.com:5432: no rule allows port 443", ""),
+        ("api.example.com", 8443, "+api.example.com:8443", "opened api.example.com:8443"),
+        // The web's own ports are looked at, also when they are named.
+        ("x.pages.dev", 443, "+*.pages.dev:443", "spliced *.pages.dev:443"),
+        ("x.pages.dev", 80, "-*.pages.dev:443: no rule allows port 80", ""),
+        ("example.org", 443, "-default: no rule allows example.org", ""),
+    ];
+    for (name, port, dial, connect) in table {
+        assert_eq!(dialled(&policy, "8.8.8.8", port, Some(name)), dial, "{name}:{port}");
+        let connect = if connect.is_empty() { dial } else { connect };
+        assert_eq!(treated(policy.connect(&host(name), port)), connect, "{name}:{port}");
+    }
+    let alone = "-default: the address was never given out for a name that is allowed";
+    assert_eq!(dialled(&policy, "8.8.8.8", 443, None), alone);
+    assert_eq!(treated(policy.connect_address("8.8.8.8".parse().unwrap(), 443)), alone);
+}
+
+#[test]
+fn a_name_opens_no_reserved_address() {
+    let mut policy = public(vec![domain("example.com", vec![])]);
+    let reserved = [
+        ("127.0.0.1", "Loopback"),
+        ("10.0.0.1", "Private"),
+        ("169.254.169.254", "Metadata"),
+        ("::ffff:127.0.0.1", "Loopback"),
+        ("64:ff9b::a9fe:a9fe", "Metadata"),
+        ("fe80::1", "LinkLocal"),
+    ];
+    for (address, class) in reserved {
+        let why =
+            format!("-default: it is a {class} address, and no subnet of the policy names it");
+        for name in [None, Some("example.com")] {
+            assert_eq!(dialled(&policy, address, 443, name), why);
+        }
+    }
+    policy.subnets.allow = vec![cidr("10.0.0.0/8")];
+    assert_eq!(dialled(&policy, "10.0.0.1", 443, Some("example.com")), "+subnets.allow 10.0.0.0/8");
+    assert!(dialled(&policy, "127.0.0.1", 443, Some("example.com")).starts_with('-'));
+    assert!(dialled(&policy, "::ffff:10.0.0.1", 443, None).starts_with('-'));
+}
+
+#[test]
+fn subnets_let_their_addresses_through_and_deny_beats_all() {
+    let mut policy = listed(vec![domain("example.com", vec![])]);
+    policy.subnets = Subnets {
+        allow: vec![cidr("10.0.0.0/8"), cidr("fd00::/8"), cidr("8.8.8.8")],
+        deny: vec![cidr("10.1.0.0/16"), cidr("9.0.0.0/8")],
+    };
+    let denied = |net: &str| format!("-subnets.deny {net}: the policy denies its subnet");
+    let table = [
+        ("10.0.0.1", 5432, None, "+subnets.allow 10.0.0.0/8".to_owned()),
+        ("10.1.0.1", 5432, None, denied("10.1.0.0/16")),
+        ("::ffff:10.1.0.1", 5432, None, denied("10.1.0.0/16")),
+        ("64:ff9b::10.1.0.1", 443, Some("example.com"), denied("10.1.0.0/16")),
+        ("9.9.9.9", 443, Some("example.com"), denied("9.0.0.0/8")),
+        ("2002:909:909::", 443, Some("example.com"), denied("9.0.0.0/8")),
+        ("fd12::1", 22, None, "+subnets.allow fd00::/8".to_owned()),
+        ("8.8.8.8", 53, Some("example.com"), "+subnets.allow 8.8.8.8/32".to_owned()),
+        ("8.8.4.4", 443, Some("example.com"), "+example.com".to_owned()),
+    ];
+    for (address, port, name, answer) in table {
+        assert_eq!(dialled(&policy, address, port, name), answer, "{address}:{port}");
+    }
+    let connect =
+        |policy: &Policy, port| treated(policy.connect_address("10.0.0.1".parse().unwrap(), port));
+    assert_eq!(connect(&policy, 443), "raw subnets.allow 10.0.0.0/8");
+    policy.strict = true;
+    assert_eq!(connect(&policy, 443), "opened subnets.allow 10.0.0.0/8");
+    assert_eq!(connect(&policy, 5432), "raw subnets.allow 10.0.0.0/8");
+}
+
+#[test]
+fn a_network_of_ipv6_names_nothing_that_its_addresses_carry() {
+    let mut policy = Policy::default();
+    policy.subnets.allow = vec![cidr("::/0")];
+    assert_eq!(dialled(&policy, "2606:4700::1", 443, None), "+subnets.allow ::/0");
+    assert_eq!(dialled(&policy, "fd12::1", 443, None), "+subnets.allow ::/0");
+    assert!(dialled(&policy, "::ffff:127.0.0.1", 443, None).starts_with('-'));
+    assert!(dialled(&policy, "2002:a00:1::", 443, None).starts_with('-'));
+    policy.subnets.allow.push(cidr("10.0.0.0/8"));
+    assert_eq!(dialled(&policy, "2002:a00:1::", 443, None), "+subnets.allow ::/0");
+}
+
+#[test]
+fn the_ends_of_the_link_are_reached_by_the_hosts_name_alone() {
+    let mut policy = public(vec![]);
+    policy.host_ports.insert(8080);
+    policy.subnets.allow = vec![cidr("198.18.0.0/15"), cidr("fd66:756d:6500::/48")];
+    let own = "-default: it is an address of the host itself";
+    let name = Some("host.fumehood.internal");
+    for address in ["198.18.0.1", "fd66:756d:6500::1", "::ffff:198.18.0.1"] {
+        assert_eq!(dialled(&policy, address, 8080, name), "+hostPorts 8080");
+        assert_eq!(dialled(&policy, address, 8081, name), "-default: no rule allows port 8081");
+        assert_eq!(dialled(&policy, address, 8080, None), own);
+        assert_eq!(dialled(&policy, address, 8080, Some("example.com")), own);
+    }
+    assert_eq!(
+        dialled(&policy, "8.8.8.8", 8080, name),
+        "-default: no rule allows host.fumehood.internal"
+    );
+    policy.subnets.deny = vec![cidr("0.0.0.0/0")];
+    assert!(dialled(&policy, "198.18.0.1", 8080, name).starts_with("-subnets.deny"));
+}
+
+#[test]
+fn everything_public_is_reached_and_the_web_is_looked_at() {
+    let mut policy = public(vec![
+        domain("api.example.com", vec![allow(methods(&["GET"]))]),
+        domain("raw.example.com:9000", vec![]),
+    ]);
+    let connect = |policy: &Policy, name, port| treated(policy.connect(&host(name), port));
+    assert_eq!(dialled(&policy, "203.0.113.9", 3306, None), "+default");
+    assert_eq!(connect(&policy, "example.com", 443), "spliced default");
+    assert_eq!(connect(&policy, "example.com", 80), "spliced default");
+    assert_eq!(connect(&policy, "example.com", 5432), "raw default");
+    assert_eq!(connect(&policy, "api.example.com", 443), "opened api.example.com");
+    assert_eq!(connect(&policy, "api.example.com", 5432), "raw default");
+    assert_eq!(connect(&policy, "raw.example.com", 9000), "raw raw.example.com:9000");
+    assert_eq!(treated(policy.connect_address("1.1.1.1".parse().unwrap(), 443)), "spliced default");
+    assert_eq!(treated(policy.connect_address("1.1.1.1".parse().unwrap(), 22)), "raw default");
+    policy.strict = true;
+    assert_eq!(connect(&policy, "example.com", 443), "opened default");
+    assert_eq!(connect(&policy, "raw.example.com", 9000), "raw raw.example.com:9000");
+    assert_eq!(treated(policy.connect_address("1.1.1.1".parse().unwrap(), 443)), "opened default");
+}

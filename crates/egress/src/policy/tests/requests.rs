@@ -1,0 +1,297 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const NAME: &str = "api.example.com";
+
+fn one(rules: Vec<Rule>) -> Policy {
+    listed(vec![domain(NAME, rules)])
+}
+
+#[track_caller]
+fn check(policy: &Policy, table: &[(&str, &str)]) {
+    for (request, answer) in table {
+        assert_eq!(&ruled(policy, NAME, request, &[]), answer, "{request}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let canned = Canned { status: 403, headers: vec![], body: vec![] };
+    let to = ForwardTo { secure: true, host: host("proxy.dev"), port: 443, path: String::new() };
+    let policy = one(vec![
+        allow(Match { path: Some(exact("/v1/me")), ..methods(&["GET", "HEAD"]) }),
+        deny(path(starts("/v1/admin"))),
+        rule(path(regex("^/v2/")), Action::Forward(to)),
+        rule(methods(&["DELETE"]), Action::Respond(canned)),
+    ]);
+    check(
+        &policy,
+        &[
+            ("GET /v1/me", "+api.example.com[0]"),
+            ("HEAD /v1/me?x=1", "+api.example.com[0]"),
+            ("POST /v1/me", "+api.example.com unchanged"),
+            ("GET /v1/admin/users", "-api.example.com[1]: a rule denies it"),
+            ("DELETE /v1/admin", "-api.example.com[1]: a rule denies it"),
+            ("DELETE /v2/x", "forward api.example.com[2]"),
+            ("DELETE /v1/x", "respond api.example.com[3]"),
+            ("GET /", "+api.example.com unchanged"),
+            ("OPTIONS *", "+api.example.com unchanged"),
+        ],
+    );
+    assert_eq!(ruled(&policy, "x.com", "GET /", &[]), "-default: no rule allows x.com");
+    assert_eq!(ruled(&public(vec![]), "x.com", "GET /", &[]), "+default unchanged");
+}
+
+#[test]
+fn the_most_specific_domain_gives_the_rules() {
+    let mut preset = domain("*.b.example.com", vec![deny(methods(&["PUT"]))]);
+    preset.preset = Some("registries-read".to_owned());
+    let policy = listed(vec![
+        domain("*", vec![deny(methods(&["PUT"]))]),
+        domain("*.example.com", vec![deny(methods(&["POST"]))]),
+        domain("a.example.com", vec![]),
+        domain("a.example.com", vec![deny(every())]),
+        domain("c.example.com", vec![allow(every())]),
+        domain("c.example.com:443", vec![deny(methods(&["GET"]))]),
+        preset,
+    ]);
+    let table = [
+        ("x.com", "PUT /", "-*[0]: a rule denies it"),
+        ("x.example.com", "PUT /", "+*.example.com unchanged"),
+        ("x.example.com", "POST /", "-*.example.com[0]: a rule denies it"),
+        ("a.example.com", "POST /", "+a.example.com unchanged"),
+        ("c.example.com", "GET /", "-c.example.com:443[0]: a rule denies it"),
+        ("x.b.example.com", "PUT /", "-registries-read/*.b.example.com[0]: a rule denies it"),
+    ];
+    for (name, request, answer) in table {
+        assert_eq!(ruled(&policy, name, request, &[]), answer, "{name} {request}");
+    }
+}
+
+#[test]
+fn a_deny_is_not_dodged_by_spelling() {
+    let policy = one(vec![deny(path(starts("/admin"))), deny(path(exact("/keys")))]);
+    let denied = "-api.example.com[0]: a rule denies it";
+    let keys = "-api.example.com[1]: a rule denies it";
+    check(
+        &policy,
+        &[
+            ("GET /admin", denied),
+            ("GET /Admin/x", denied),
+            ("GET //admin", denied),
+            ("GET /%61dmin", denied),
+            ("GET /%2561dmin", denied),
+            ("GET /;x=1/admin", denied),
+            ("GET /%2Fadmin", denied),
+            ("GET /keys/", keys),
+            ("GET /KEYS", keys),
+            ("GET /keys;v=1", keys),
+            ("GET //keys", keys),
+            ("GET /x/admin", "+api.example.com unchanged"),
+            ("GET /key", "+api.example.com unchanged"),
+            ("GET /keysmith", "+api.example.com unchanged"),
+        ],
+    );
+}
+
+#[test]
+fn an_allow_is_not_stretched_by_spelling() {
+    let policy = one(vec![allow(path(starts("/public/"))), deny(every())]);
+    let denied = "-api.example.com[1]: a rule denies it";
+    check(
+        &policy,
+        &[
+            ("GET /public/a", "+api.example.com[0]"),
+            ("GET /public/a//b;c=%20d%2Fe", "+api.example.com[0]"),
+            ("GET /p%75blic/a", "+api.example.com[0]"),
+            ("GET /Public/a", denied),
+            ("GET /public", denied),
+            ("GET //public/a", "malformed api.example.com[0]"),
+            ("GET /public%2Fa", "malformed api.example.com[0]"),
+            ("GET /public;x/a", "malformed api.example.com[0]"),
+        ],
+    );
+}
+
+#[test]
+fn what_no_honest_client_sends_is_refused_where_paths_matter() {
+    let paths = [
+        "/public/../admin",
+        "/public/..",
+        "/./public/a",
+        "/public/%2e%2e/admin",
+        "/public/%2E./admin",
+        "/public/..%2fadmin",
+        "/public/%252e%252e/admin",
+        "/public/%25252e%25252e/admin",
+        "/public/%2525252e",
+        "/public/..;/admin",
+        "/public/..;x=1/admin",
+        "/public/..%3b/admin",
+        "/public/..%20/admin",
+        "/public/..\\admin",
+        "/public/..%5cadmin",
+        "/public/%5c",
+        "/public/a%00",
+        "/public/a%0d%0ax:y",
+        "/public/%c0%ae%c0%ae/admin",
+        "/public/%zz",
+        "/public/%",
+        "/public/%e",
+        "public/a",
+        "",
+        "http://other/public/a",
+    ];
+    let to = ForwardTo { secure: true, host: host("proxy.dev"), port: 443, path: "/p".to_owned() };
+    let strict = [
+        one(vec![allow(path(starts("/public/"))), deny(every())]),
+        one(vec![rule(every(), Action::Forward(to))]),
+    ];
+    let loose = one(vec![allow(methods(&["GET"])), deny(every())]);
+    for path in paths {
+        let request = format!("GET {path}");
+        for policy in &strict {
+            assert_eq!(ruled(policy, NAME, &request, &[]), "malformed api.example.com", "{path}");
+        }
+        assert_eq!(ruled(&loose, NAME, &request, &[]), "+api.example.com[0]", "{path}");
+    }
+    for path in ["/public/...", "/public/.a", "/public/a..b", "/public/100%25", "/public/é"] {
+        let request = format!("GET {path}");
+        assert_eq!(ruled(&strict[0], NAME, &request, &[]), "+api.example.com[0]", "{path}");
+    }
+}
+
+#[test]
+fn rules_are_written_in_the_form_in_which_paths_are_compared() {
+    let table = [
+        ("/a b", "/a%20b"),
+        ("/%61%2f%3b", "/a%2F%3B"),
+        ("/@scope/pkg", "/@scope/pkg"),
+        ("/%40scope%2fpkg", "/@scope%2Fpkg"),
+        ("/ü", "/%C3%BC"),
+        ("/100%", "/100%"),
+        ("/a;b=1&c+d", "/a;b=1&c+d"),
+        ("/{id}", "/%7Bid%7D"),
+    ];
+    for (text, form) in table {
+        assert_eq!(canonical_path(text), form);
+        assert_eq!(canonical_path(form), form);
+    }
+    let policy = one(vec![allow(path(exact("/a%20b"))), deny(every())]);
+    check(
+        &policy,
+        &[("GET /a%20b", "+api.example.com[0]"), ("GET /%61%20%62", "+api.example.com[0]")],
+    );
+}
+
+#[test]
+fn a_method_is_what_the_server_may_take_it_for() {
+    let policy = one(vec![allow(methods(&["GET", "POST"])), deny(every())]);
+    let with = |request, headers: &[_]| ruled(&policy, NAME, request, headers);
+    let allowed = "+api.example.com[0]";
+    assert_eq!(with("POST /", &[]), allowed);
+    assert_eq!(with("get /", &[]), allowed);
+    assert_eq!(with("PUT /", &[]), "-api.example.com[1]: a rule denies it");
+    assert_eq!(with("POST /", &[("x-http-method-override", "get")]), allowed);
+    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+        assert_eq!(with("POST /", &[(name, "DELETE")]), "malformed api.example.com[0]");
+    }
+    assert_eq!(with("POST /?a=1&_method=delete", &[]), "malformed api.example.com[0]");
+    let policy = one(vec![deny(methods(&["DELETE"]))]);
+    let denied = "-api.example.com[0]: a rule denies it";
+    assert_eq!(ruled(&policy, NAME, "delete /", &[]), denied);
+    assert_eq!(ruled(&policy, NAME, "POST /", &[("x-http-method", "Delete")]), denied);
+    assert_eq!(ruled(&policy, NAME, "POST /?_method=DELETE", &[]), denied);
+}
+
+#[test]
+fn a_query_is_decoded_and_no_key_is_hidden_behind_another() {
+    let policy = one(vec![allow(query(exact("mode"), exact("read only"))), deny(every())]);
+    let denied = "-api.example.com[1]: a rule denies it";
+    let unclear = "malformed api.example.com[0]";
+    check(
+        &policy,
+        &[
+            ("GET /?mode=read+only", "+api.example.com[0]"),
+            ("GET /?x&mode=read%20only&y=1", "+api.example.com[0]"),
+            ("GET /?%6dode=read%20only", "+api.example.com[0]"),
+            ("GET /?mode=read+only&mode=read+only", "+api.example.com[0]"),
+            ("GET /?mode=write", denied),
+            ("GET /?mode", denied),
+            ("GET /", denied),
+            ("GET /?mode=read+only&mode=write", unclear),
+            ("GET /?mode=write&mode=read+only", unclear),
+            ("GET /?mode=read+only&Mode=write", unclear),
+            ("GET /?mode=read+only;mode=write", unclear),
+            ("GET /?a;mode=read+only", unclear),
+        ],
+    );
+    let many = format!("GET /?{}", "a=1&".repeat(600));
+    assert_eq!(ruled(&policy, NAME, &many, &[]), "malformed api.example.com");
+    let policy = one(vec![deny(query(exact("admin"), exact("1")))]);
+    let denied = "-api.example.com[0]: a rule denies it";
+    check(
+        &policy,
+        &[
+            ("GET /?admin=0&admin=1", denied),
+            ("GET /?%61dmin=%31", denied),
+            ("GET /?x=2;admin=1", denied),
+            ("GET /?Admin=1", denied),
+            ("GET /?admin=0", "+api.example.com unchanged"),
+        ],
+    );
+}
+
+#[test]
+fn headers_are_compared_by_each_of_their_values() {
+    let pair = |key: TextMatch, value: Option<TextMatch>| Match {
+        headers: vec![PairMatch { key: Some(key), value }],
+        ..Match::default()
+    };
+    let policy = one(vec![
+        allow(pair(exact("x-key"), Some(exact("placeholder")))),
+        allow(pair(starts("x-amz-"), None)),
+        deny(every()),
+    ]);
+    let with = |headers: &[_]| ruled(&policy, NAME, "GET /", headers);
+    assert_eq!(with(&[("X-Key", "placeholder")]), "+api.example.com[0]");
+    assert_eq!(with(&[("x-amz-date", "1")]), "+api.example.com[1]");
+    assert_eq!(with(&[("x-key", "other")]), "-api.example.com[2]: a rule denies it");
+    let twice = [("x-key", "placeholder"), ("x-key", "other")];
+    assert_eq!(with(&twice), "malformed api.example.com[0]");
+}
+
+#[test]
+fn a_pin_holds_for_the_whole_domain() {
+    let pinned = |header: &str| {
+        let pin = Pin::On { headers: BTreeSet::from([header.to_owned()]), query: BTreeSet::new() };
+        Action::Send(Edits { pin, ..Edits::default() })
+    };
+    let mut policy = listed(vec![
+        domain(
+            NAME,
+            vec![
+                allow(methods(&["HEAD"])),
+                rule(methods(&["GET"]), pinned("x-a")),
+                rule(methods(&["PUT"]), pinned("x-b")),
+            ],
+        ),
+        domain("*.example.com", vec![allow(every())]),
+    ]);
+    policy.spread_pins();
+    let map = HeaderMap::new();
+    let pin = |name: &str, method: &str| {
+        let head = Head { method, path: "/", query: None, headers: &map };
+        match policy.request(&host(name), 443, &head) {
+            Ok(Ruling::Send { pin, .. }) => pin.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let headers = BTreeSet::from(["x-a".to_owned(), "x-b".to_owned()]);
+    let both = Pin::On { headers, query: BTreeSet::new() };
+    for method in ["HEAD", "GET", "PUT", "POST"] {
+        assert_eq!(pin(NAME, method), both, "{method}");
+    }
+    assert_eq!(pin("b.example.com", "GET"), Pin::Off);
+}

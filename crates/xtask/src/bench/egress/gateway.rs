@@ -1,0 +1,107 @@
+//! A gateway of ours for a QEMU that the benchmark starts, configured to let one port of the host
+//! through.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use egress::{
+    control::{Configuration, FromGateway, ToGateway, VERSION},
+    policy::Policy,
+};
+
+/// A gateway process; it ends with the QEMU that it serves, or when this is dropped.
+pub(super) struct Gateway {
+    child: Child,
+    _control: UnixStream,
+}
+
+impl Gateway {
+    /// Starts it on a connection to the guest's card.
+    pub(super) fn start(
+        program: &Path,
+        folder: &Path,
+        card: UnixStream,
+        host_port: u16,
+    ) -> Result<Self> {
+        let socket = folder.join("gateway.sock");
+        let listener = UnixListener::bind(&socket)?;
+        let log = |name: &str| -> Result<File> {
+            Ok(OpenOptions::new().create(true).read(true).append(true).open(folder.join(name))?)
+        };
+        let handed: [OwnedFd; 4] = [
+            card.into(),
+            listener.into(),
+            log("audit-0.jsonl")?.into(),
+            log("audit-1.jsonl")?.into(),
+        ];
+        for fd in &handed {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
+        let [card, control, first, second] = handed.each_ref().map(AsRawFd::as_raw_fd);
+        let child = Command::new(program)
+            .args(["gateway", "--network-fd", &card.to_string()])
+            .args(["--control-fd", &control.to_string()])
+            .args(["--log-fds", &format!("{first},{second}")])
+            .stdin(Stdio::null())
+            .spawn()
+            .context("the gateway cannot be started")?;
+        drop(handed);
+        let mut control = UnixStream::connect(&socket)?;
+        say(&mut control, &ToGateway::Hello { version: VERSION })?;
+        hear(&mut control)?;
+        let policy = Policy { host_ports: [host_port].into(), ..Policy::default() };
+        let configuration = Configuration {
+            revision: 1,
+            policy,
+            secrets: [].into(),
+            authority: egress::control::Authority {
+                certificate: vec![],
+                key: egress::secret::SecretText::new(String::new()),
+            },
+            extra_roots: Vec::new(),
+            proxy: None,
+        };
+        say(&mut control, &ToGateway::Configure(Box::new(configuration)))?;
+        let reply = hear(&mut control)?;
+        ensure!(reply == FromGateway::Applied { revision: 1 }, "the gateway said {reply:?}");
+        Ok(Self { child, _control: control })
+    }
+
+    /// Its resident memory, in KiB.
+    pub(super) fn resident_kib(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.context("VmRSS is in /proc/PID/status")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn say(control: &mut UnixStream, message: &ToGateway) -> Result<()> {
+    let bytes = postcard::to_allocvec(message)?;
+    control.write_all(&u32::try_from(bytes.len())?.to_be_bytes())?;
+    Ok(control.write_all(&bytes)?)
+}
+
+fn hear(control: &mut UnixStream) -> Result<FromGateway> {
+    let mut length = [0; 4];
+    control.read_exact(&mut length)?;
+    let mut bytes = vec![0; usize::try_from(u32::from_be_bytes(length))?];
+    control.read_exact(&mut bytes)?;
+    Ok(postcard::from_bytes(&bytes)?)
+}

@@ -1,0 +1,264 @@
+//! A guest that does nothing but measure, on any network backend: the same kernel, the same machine,
+//! the same program.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::gateway::Gateway;
+
+/// What stands behind the guest's network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// Our gateway.
+    Gateway,
+    /// QEMU's own user networking (libslirp).
+    User,
+    Passt,
+}
+
+/// Kernel, initramfs and programs of this run.
+pub(super) struct Bench {
+    folder: PathBuf,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    fumehood: PathBuf,
+}
+
+/// Every value that the guest printed, by name, in order; and the gateway's memory.
+pub(super) struct Measured {
+    pub(super) values: BTreeMap<String, Vec<f64>>,
+    /// Idle, and at most.
+    pub(super) gateway_kib: Option<(u64, u64)>,
+}
+
+/// The host's loopback as the guest sees it, and the guest's own addresses.
+struct Addresses {
+    guest: &'static str,
+    gateway: &'static str,
+}
+
+impl Backend {
+    fn addresses(self) -> Addresses {
+        match self {
+            Self::Gateway => Addresses { guest: "198.18.0.2/30", gateway: "198.18.0.1" },
+            Self::User => Addresses { guest: "10.0.2.15/24", gateway: "10.0.2.2" },
+            Self::Passt => Addresses { guest: "10.77.0.2/24", gateway: "10.77.0.1" },
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "fumehood gateway",
+            Self::User => "QEMU -netdev user",
+            Self::Passt => "passt",
+        }
+    }
+}
+
+impl Bench {
+    /// Puts the guest together from the kernel in the cache.
+    pub(super) fn prepare(folder: &Path, cache: &Path, fumehood: &Path) -> Result<Self> {
+        let kernels = cache.join("x86_64/kernels");
+        let newest = fs::read_dir(&kernels)
+            .with_context(|| format!("{} is missing: run fumehood setup", kernels.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join("vmlinux").exists())
+            .max()
+            .context("no kernel is in the cache: run fumehood setup")?;
+        let tree = folder.join("tree");
+        for name in ["bin", "dev", "proc"] {
+            fs::create_dir_all(tree.join(name))?;
+        }
+        fs::copy("/bin/busybox", tree.join("bin/busybox"))
+            .context("busybox is missing: apt install busybox-static")?;
+        for applet in ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo"] {
+            std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet))?;
+        }
+        for module in ["failover", "net_failover", "virtio_net"] {
+            let unpacked = done(
+                Command::new("xz")
+                    .arg("-dc")
+                    .arg(newest.join(format!("boot-modules/{module}.ko.xz"))),
+            )?;
+            fs::write(tree.join(format!("{module}.ko")), unpacked.stdout)?;
+        }
+        let source = folder.join("pump.rs");
+        fs::write(&source, include_str!("pump.rs"))?;
+        done(
+            Command::new("rustc")
+                .args(["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
+                .arg(tree.join("pump"))
+                .arg(&source),
+        )?;
+        let init = tree.join("init");
+        fs::write(&init, include_str!("init.sh"))?;
+        fs::set_permissions(&init, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let initramfs = folder.join("initramfs");
+        // In whole pages: see docs/decisions/0003.
+        let pack =
+            "find . | busybox cpio -o -H newc > ../initramfs && truncate -s %4096 ../initramfs";
+        done(Command::new("sh").args(["-c", pack]).current_dir(&tree))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            kernel: newest.join("vmlinux"),
+            initramfs,
+            fumehood: fumehood.to_owned(),
+        })
+    }
+
+    /// Boots the guest on the backend and waits for what it prints.
+    pub(super) fn measure(
+        &self,
+        backend: Backend,
+        mtu: u16,
+        peer_port: u16,
+        megabytes: u32,
+    ) -> Result<Measured> {
+        let folder = tempfile::tempdir_in(&self.folder)?;
+        let card = folder.path().join("card.sock");
+        let passt = match backend {
+            Backend::Passt => Some(Passt::start(&card, mtu)?),
+            Backend::Gateway | Backend::User => None,
+        };
+        let mut qemu = self.qemu(backend, mtu, peer_port, megabytes, &card).spawn()?;
+        let gateway = match backend {
+            Backend::Gateway => {
+                let stream = connect(&card, &mut qemu)?;
+                Some(Gateway::start(&self.fumehood, folder.path(), stream, peer_port)?)
+            }
+            Backend::User | Backend::Passt => None,
+        };
+        let idle_kib = gateway.as_ref().map(Gateway::resident_kib).transpose()?;
+        let mut gateway_kib = idle_kib.map(|idle| (idle, idle));
+        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut text = String::new();
+        let stdout = qemu.stdout.take().context("QEMU's output is ours")?;
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            if let (Some((_, most)), Some(gateway)) = (&mut gateway_kib, &gateway) {
+                // It may have gone with its guest.
+                *most = gateway.resident_kib().unwrap_or(0).max(*most);
+            }
+            if let Some((_, result)) = line.split_once("RESULT ") {
+                let mut words = result.split_whitespace();
+                if let (Some(name), Some(Ok(value))) = (words.next(), words.next().map(str::parse))
+                {
+                    values.entry(name.to_owned()).or_default().push(value);
+                }
+            }
+            text.push_str(&line);
+        }
+        qemu.wait()?;
+        ensure!(values.len() == 6, "{} measured nothing: {text}", backend.name());
+        Ok(Measured { values, gateway_kib })
+    }
+
+    fn qemu(
+        &self,
+        backend: Backend,
+        mtu: u16,
+        peer_port: u16,
+        megabytes: u32,
+        card: &Path,
+    ) -> Command {
+        let Addresses { guest, gateway } = backend.addresses();
+        // Told, since finding it out fails under load; see machine/src/tsc.rs.
+        let khz = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+            let mhz: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
+            Some(format!("tsc_early_khz={:.0}", mhz * 1000.0))
+        });
+        let khz = khz.unwrap_or_default();
+        let line = format!(
+            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} \
+             bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
+             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes}"
+        );
+        let netdev = match backend {
+            Backend::User => "user,id=net0".to_owned(),
+            Backend::Gateway => {
+                format!("stream,id=net0,server=on,addr.type=unix,addr.path={}", card.display())
+            }
+            Backend::Passt => {
+                format!("stream,id=net0,server=off,addr.type=unix,addr.path={}", card.display())
+            }
+        };
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            .args(["-machine", "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on"])
+            .args(["-accel", "tcg,thread=multi,tb-size=256"])
+            .args(["-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "1", "-m", "512M"])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initramfs)
+            .args(["-append", &line, "-serial", "stdio", "-netdev", &netdev])
+            .args(["-device", &format!("virtio-net-pci,netdev=net0,host_mtu={mtu},romfile=")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        command
+    }
+}
+
+/// Waits until QEMU listens.
+fn connect(socket: &Path, qemu: &mut Child) -> Result<UnixStream> {
+    loop {
+        if let Ok(stream) = UnixStream::connect(socket) {
+            return Ok(stream);
+        }
+        if let Some(status) = qemu.try_wait()? {
+            bail!("QEMU ended: {status}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+struct Passt(Child);
+
+impl Passt {
+    fn start(socket: &Path, mtu: u16) -> Result<Self> {
+        let child = Command::new("passt")
+            .args(["--foreground", "--quiet", "--runas", "0", "--socket"])
+            .arg(socket)
+            .args(["-a", "10.77.0.2", "-n", "24", "-g", "10.77.0.1", "-m", &mtu.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("passt is missing: apt install passt")?;
+        let mut passt = Self(child);
+        while !socket.exists() {
+            if let Some(status) = passt.0.try_wait()? {
+                bail!("passt ended: {status}");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(passt)
+    }
+}
+
+impl Drop for Passt {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn done(command: &mut Command) -> Result<Output> {
+    let output = command.stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {said}");
+    Ok(output)
+}
