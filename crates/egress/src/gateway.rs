@@ -30,6 +30,6 @@ mod traffic;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
-pub use recorder::append;
 pub(crate) use recorder::Recorder;
+pub use recorder::append;
 pub use resolver::InvalidSettings;

@@ -28,7 +28,6 @@ pub(crate) struct Arguments {
 
     /// Whose gateway it is: for the server, which finds it again by this
     #[arg(long)]
-    #[expect(dead_code, reason = "read by others, in the process's arguments")]
     folder: Option<std::path::PathBuf>,
 }
 
@@ -41,7 +40,10 @@ pub(crate) fn asked_for() -> Option<Result<Arguments, clap::Error>> {
 /// Runs until the guest is gone.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let inherited = take(arguments).map_err(|fault| Failure::host("starting a gateway", fault))?;
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(io::stderr)
+        .init();
     match egress::gateway::run(inherited) {
         Ok(()) => Ok(Exit::Command(0)),
         Err(fault) => Err(Failure::host("running a gateway", io::Error::other(fault))),

@@ -10,7 +10,10 @@ use tokio::{
 };
 
 use super::{origin::*, world::*};
-use crate::{event::Kind, policy::{Domain, Reach}};
+use crate::{
+    event::Kind,
+    policy::{Domain, Reach},
+};
 
 const HOST: &str = "api.example.test";
 
@@ -54,9 +57,8 @@ fn http2_in_the_clear_is_read_too() {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
         let (mut client, connection) = handshake.await.unwrap();
         tokio::task::spawn_local(async move { drop(connection.await) });
-        let ask = |host: &str| {
-            hyper::Request::get(format!("http://{host}/1")).body(full("")).unwrap()
-        };
+        let ask =
+            |host: &str| hyper::Request::get(format!("http://{host}/1")).body(full("")).unwrap();
         let reply = client.send_request(ask(HOST)).await.unwrap();
         assert_eq!(text(reply).await, "GET /1");
         let reply = client.send_request(ask("evil.test")).await.unwrap();
@@ -147,8 +149,11 @@ fn the_hosts_proxy_is_gone_through_and_tls_passes_by_its_name() {
         let port = https(ca.server(&[HOST], &["http/1.1"]), echo(&seen)).await;
         let (through, asked) = proxy(port).await;
         let web = |name, rules| Domain { port: None, ..domain(name, 0, rules) };
-        let domains =
-            vec![web(HOST, vec![]), web("forbidden.test", vec![look()]), web("direct.test", vec![look()])];
+        let domains = vec![
+            web(HOST, vec![]),
+            web("forbidden.test", vec![look()]),
+            web("direct.test", vec![look()]),
+        ];
         let world = World::new(policy(domains), &ca.root);
         world.proxy(through);
         // Spliced: the guest sees the host's own certificate.
@@ -189,18 +194,13 @@ fn what_may_hide_a_name_is_opened() {
         use crate::gateway::client_hello::Encrypted;
         // By hand, since rustls sends no such extension of its own: a hello as it is judged.
         let ca = TestCa::new();
-        let world = World::new(
-            policy(vec![Domain { port: None, ..domain(HOST, 0, vec![]) }]),
-            &ca.root,
-        );
+        let world =
+            World::new(policy(vec![Domain { port: None, ..domain(HOST, 0, vec![]) }]), &ca.root);
         let peer = elsewhere(&world, HOST, 443);
         let active = world.gateway.active().unwrap();
         let host = super::super::Host::parse(HOST).unwrap();
         let treatment = active.policy.connect(&host, peer.address.port()).unwrap();
-        assert!(matches!(
-            treatment,
-            crate::policy::Treatment::Inspect { opened: false, .. }
-        ));
+        assert!(matches!(treatment, crate::policy::Treatment::Inspect { opened: false, .. }));
         assert_eq!(super::super::opens(&treatment, Encrypted::No), super::super::Opens::No);
         assert_eq!(super::super::opens(&treatment, Encrypted::Perhaps), super::super::Opens::Yes);
     });

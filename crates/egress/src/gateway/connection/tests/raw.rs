@@ -47,7 +47,11 @@ async fn sent(bytes: &[u8]) -> (String, String) {
     let mut client = world.tls(HOST, port, &["http/1.1"]).await.unwrap();
     client.write_all(bytes).await.unwrap();
     // A last request shows that all before it has been dealt with.
-    drop(client.write_all(b"GET /last HTTP/1.1\r\nHost: api.example.test\r\nConnection: close\r\n\r\n").await);
+    drop(
+        client
+            .write_all(b"GET /last HTTP/1.1\r\nHost: api.example.test\r\nConnection: close\r\n\r\n")
+            .await,
+    );
     let mut reply = Vec::new();
     drop(client.read_to_end(&mut reply).await);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -73,18 +77,51 @@ fn requests_that_two_readers_would_read_in_two_ways_are_refused() {
             ("another scheme", format!("GET http://api.example.test/x HTTP/1.1\r\n{host}\r\n")),
             ("a user", "GET /x HTTP/1.1\r\nHost: u@api.example.test\r\n\r\n".to_owned()),
             ("a fold", format!("GET /x HTTP/1.1\r\n{host}X-A: b\r\n c\r\n\r\n")),
-            ("a fold of the host", "GET /x HTTP/1.1\r\nHost: api.example.test\r\n .evil.test\r\n\r\n".to_owned()),
+            (
+                "a fold of the host",
+                "GET /x HTTP/1.1\r\nHost: api.example.test\r\n .evil.test\r\n\r\n".to_owned(),
+            ),
             ("a space before the colon", format!("GET /x HTTP/1.1\r\n{host}X-A : b\r\n\r\n")),
             ("NUL", format!("GET /x HTTP/1.1\r\n{host}X-A: b\0c\r\n\r\n")),
-            ("NUL in the host", "GET /x HTTP/1.1\r\nHost: api.example.test\0.evil.test\r\n\r\n".to_owned()),
+            (
+                "NUL in the host",
+                "GET /x HTTP/1.1\r\nHost: api.example.test\0.evil.test\r\n\r\n".to_owned(),
+            ),
             ("a lone CR", format!("GET /x HTTP/1.1\r\n{host}X-A: b\rX-B: c\r\n\r\n")),
-            ("two lengths", format!("POST /x HTTP/1.1\r\n{host}Content-Length: 5\r\nContent-Length: 50\r\n\r\nhello")),
-            ("a list of lengths", format!("POST /x HTTP/1.1\r\n{host}Content-Length: 5, 6\r\n\r\nhello")),
-            ("a signed length", format!("POST /x HTTP/1.1\r\n{host}Content-Length: +5\r\n\r\nhello")),
-            ("another coding", format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")),
-            ("an unknown coding", format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n")),
-            ("chunked, but not last", format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked, identity\r\n\r\n{hidden}")),
-            ("chunked in 1.0", format!("POST /x HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n{hidden}")),
+            (
+                "two lengths",
+                format!(
+                    "POST /x HTTP/1.1\r\n{host}Content-Length: 5\r\nContent-Length: 50\r\n\r\nhello"
+                ),
+            ),
+            (
+                "a list of lengths",
+                format!("POST /x HTTP/1.1\r\n{host}Content-Length: 5, 6\r\n\r\nhello"),
+            ),
+            (
+                "a signed length",
+                format!("POST /x HTTP/1.1\r\n{host}Content-Length: +5\r\n\r\nhello"),
+            ),
+            (
+                "another coding",
+                format!(
+                    "POST /x HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+                ),
+            ),
+            (
+                "an unknown coding",
+                format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+            ),
+            (
+                "chunked, but not last",
+                format!(
+                    "POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked, identity\r\n\r\n{hidden}"
+                ),
+            ),
+            (
+                "chunked in 1.0",
+                format!("POST /x HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n{hidden}"),
+            ),
             ("HTTP/0.9", "GET /x\r\n\r\n".to_owned()),
             ("a version of its own", format!("GET /x HTTP/1.7\r\n{host}\r\n")),
             ("two spaces", format!("GET  /x HTTP/1.1\r\n{host}\r\n")),
@@ -106,14 +143,21 @@ fn what_is_understood_is_written_anew() {
         let hidden = "PUT /hidden HTTP/1.1\r\nHost: api.example.test\r\n\r\n";
         // A length beside chunks: the chunks count, and the length is gone (RFC 9112, 6.3).
         for head in [
-            format!("POST /x HTTP/1.1\r\n{host}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", hidden.len()),
-            format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
+            format!(
+                "POST /x HTTP/1.1\r\n{host}Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                hidden.len()
+            ),
+            format!(
+                "POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+            ),
             // A length alone says where the body ends, whatever it holds.
             format!("POST /x HTTP/1.1\r\n{host}Content-Length: 4\r\n\r\n0\r\n\r"),
             // Lines that end with LF alone.
             format!("GET /x HTTP/1.1\n{}\n", host.replace('\r', "")),
             // A chunk with an extension, and trailers that name a host.
-            format!("POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nHost: evil.test\r\n\r\n"),
+            format!(
+                "POST /x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nHost: evil.test\r\n\r\n"
+            ),
         ] {
             let (reply, arrived) = sent(head.as_bytes()).await;
             if reply.starts_with("HTTP/1.1 400") {
@@ -125,7 +169,10 @@ fn what_is_understood_is_written_anew() {
             let first = lower.split("\r\n\r\n").next().unwrap();
             let both = first.contains("content-length") && first.contains("transfer-encoding");
             assert!(!both, "{arrived}");
-            assert!(!lower.contains("evil.test") && !lower.replace("\r\n", "").contains('\n'), "{arrived}");
+            assert!(
+                !lower.contains("evil.test") && !lower.replace("\r\n", "").contains('\n'),
+                "{arrived}"
+            );
         }
         // Pipelined requests are judged one by one and answered in turn.
         let two = format!("GET /x HTTP/1.1\r\n{host}\r\n{hidden}GET /y HTTP/1.1\r\n{host}\r\n");

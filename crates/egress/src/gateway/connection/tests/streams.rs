@@ -1,17 +1,20 @@
 //! Large bodies stream, in flat memory, and at what cost.
 
-use std::{
-    rc::Rc,
-    sync::mpsc,
-    time::Duration,
-};
+use std::{rc::Rc, sync::mpsc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::{Request, Response, body::{Body as _, Frame}, client::conn};
+use hyper::{
+    Request, Response,
+    body::{Body as _, Frame},
+    client::conn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::{TcpListener, TcpStream}, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 
 use super::{super::*, origin::*, world::*};
 use crate::event::Kind;
@@ -60,8 +63,7 @@ fn resident() -> usize {
 /// Runs a part of a test on a thread of its own.
 fn on_thread<F: Future<Output = ()>>(part: impl FnOnce() -> F + Send + 'static) {
     std::thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, part());
     });
 }
