@@ -15,6 +15,7 @@ mod basics;
 mod clients;
 mod ends;
 mod files;
+mod gateway;
 mod identity;
 mod lifecycle;
 mod recovery;
