@@ -130,7 +130,7 @@ impl Gateway {
     pub(crate) fn may_tell(
         &self,
         active: &Active,
-        to: std::net::IpAddr,
+        to: IpAddr,
         host: &Host,
     ) -> Result<(), Denial> {
         match self.check_dial(active, to, HTTPS_PORT, Some(host)) {
