@@ -6,6 +6,7 @@ mod owner;
 mod policy;
 mod prepare;
 mod state;
+mod trust;
 
 use std::{path::PathBuf, sync::Arc};
 

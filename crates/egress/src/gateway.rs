@@ -6,13 +6,14 @@
 mod active;
 pub mod authority;
 mod bucket;
+mod card;
 pub mod client_hello;
 mod confine;
 mod connection;
 mod control_server;
 pub mod craft;
 mod dial;
-mod dns;
+pub mod dns;
 pub mod frames;
 mod http;
 pub mod link;
@@ -27,8 +28,11 @@ mod serving;
 mod sniff;
 mod spliced;
 mod traffic;
+#[doc(hidden)]
+pub mod trial;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};
 pub(crate) use recorder::Recorder;
+pub use recorder::append;
 pub use resolver::InvalidSettings;

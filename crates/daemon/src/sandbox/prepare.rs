@@ -14,6 +14,7 @@ use machine::{BootFailure, CloneSpec, Machine, MachineId, Root, Start, Step, Tem
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
+use super::trust;
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
@@ -50,6 +51,15 @@ pub(crate) enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether another clone may do better; a refusal will be given again.
+    fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Clone(_) | Self::Gateway(_) => true,
+            Self::Claim(error) => !matches!(error, AgentError::Refused(_)),
+            Self::Platform(_) | Self::Template(_) | Self::Disk { .. } => false,
+        }
+    }
+
     /// Whether there was no room on the host's disk.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull)
@@ -87,25 +97,38 @@ pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, Pr
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
-    let folder = machine_folder(context, &sandbox.session);
-    let mut attempt = 1;
-    loop {
-        let machine = make(context, &template, &image, &folder).await?;
-        match settle(context, job, &image, &machine).await {
-            Ok((agent, gateway)) => {
-                failpoint::pass("machine-claimed");
-                return Ok(Prepared { machine, agent, gateway });
+    for _ in 1..ATTEMPTS {
+        match attempt(context, job, &template, &image).await {
+            Err(error) if error.is_of_the_machine() => {
+                tracing::warn!(error = causes(&error), "one more clone is tried");
             }
-            Err(error) => {
-                let failure = machine.fail(Step::Guest, causes(&error)).await;
-                record(context, &failure);
-                if attempt == ATTEMPTS {
-                    return Err(error);
-                }
-            }
+            outcome => return outcome,
         }
-        attempt += 1;
     }
+    attempt(context, job, &template, &image).await
+}
+
+async fn attempt(
+    context: &Context,
+    job: &Job,
+    template: &Template,
+    image: &BaseImage,
+) -> Result<Prepared, PrepareError> {
+    let folder = machine_folder(context, &job.sandbox.session);
+    let machine = make(context, template, image, &folder).await?;
+    let error = match settle(context, job, image, &machine).await {
+        Ok((agent, gateway)) => {
+            failpoint::pass("machine-claimed");
+            return Ok(Prepared { machine, agent, gateway });
+        }
+        Err(error) => error,
+    };
+    if error.is_of_the_machine() {
+        record(context, &*machine.fail(Step::Guest, causes(&error)).await);
+    } else {
+        machine.kill().await;
+    }
+    Err(error)
 }
 
 /// Gives a machine its identity and its gateway, both at once: no program of its user's runs before
@@ -119,7 +142,7 @@ async fn settle(
     let agent = agent_of(machine);
     let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
     let started = Gateway::start(spec, job.news.clone());
-    let (claimed, started) = tokio::join!(claim(&agent, job, image), started);
+    let (claimed, started) = tokio::join!(claim(context, &agent, job, image), started);
     match (claimed, started) {
         (Ok(()), Ok(gateway)) => Ok((agent, gateway)),
         (Err(error), Ok(gateway)) => {
@@ -190,14 +213,22 @@ pub(crate) fn agent_of(machine: &Machine) -> Agent {
     })
 }
 
-async fn claim(agent: &Agent, job: &Job, image: &BaseImage) -> Result<(), AgentError> {
+async fn claim(
+    context: &Context,
+    agent: &Agent,
+    job: &Job,
+    image: &BaseImage,
+) -> Result<(), AgentError> {
     let sandbox = &job.sandbox;
     if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
         return Err(AgentError::Confused);
     }
     let mut env = image.env.clone();
+    env.extend(trust::variables());
     env.extend(job.network.variables());
     env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let of_host = if sandbox.trust_host_ca { context.egress.uplink.roots.as_slice() } else { &[] };
+    let own = job.network.certificate();
     let claim = Claim {
         hostname: hostname(sandbox),
         machine_id: ids::random(),
@@ -206,7 +237,7 @@ async fn claim(agent: &Agent, job: &Job, image: &BaseImage) -> Result<(), AgentE
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
-        network: protocol::network::Network::default(),
+        network: protocol::network::Network { trust: trust::trusted(own, of_host) },
     };
     agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
 }

@@ -1,5 +1,5 @@
-//! The framing of QEMU's network card on a stream socket: four bytes of length, big-endian, and an
-//! Ethernet frame. Many frames are read and written at once.
+//! The framing of QEMU's network card on its socket: four bytes of length, big-endian, and an
+//! Ethernet frame. Many frames are written at once.
 
 use crate::address::MTU;
 
@@ -9,6 +9,10 @@ pub const PREFIX: usize = 4;
 pub const ETHERNET: usize = 14;
 /// Longest frame: a packet of the link's [`MTU`], an Ethernet header, and room for a VLAN tag.
 pub const FRAME_BYTES_MAX: usize = MTU as usize + 18;
+
+/// What QEMU reads at once; what a message has beyond it is lost. So it is what is written at once,
+/// and a reader has room for as much.
+pub const MESSAGE_BYTES_MAX: usize = 69_632;
 
 /// What is read at once at most. A sender's socket buffer is about as large.
 const INBOX_BYTES: usize = 256 << 10;
@@ -37,11 +41,12 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Where to read to; never empty once [`Inbox::next`] has said that there is no whole frame.
+    /// Where to read to; once [`Inbox::frame`] has said that there is no whole frame it has room for
+    /// any message.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.buffer.len() - self.start < PREFIX + FRAME_BYTES_MAX {
+        } else if self.buffer.len() - self.end < MESSAGE_BYTES_MAX {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -54,7 +59,7 @@ impl Inbox {
     }
 
     /// The next whole frame.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, InvalidLength> {
+    pub fn frame(&mut self) -> Result<Option<&[u8]>, InvalidLength> {
         let Some((prefix, rest)) = self.buffer[self.start..self.end].split_first_chunk() else {
             return Ok(None);
         };
@@ -137,14 +142,14 @@ mod tests {
         for frame in frames {
             while outbox.push(frame.len(), |to| to.copy_from_slice(frame)).is_none() {
                 carry(&mut outbox, &mut inbox, pieces.next().unwrap());
-                while let Some(frame) = inbox.next().unwrap() {
+                while let Some(frame) = inbox.frame().unwrap() {
                     arrived.push(frame.to_vec());
                 }
             }
         }
         while !outbox.unsent().is_empty() {
             carry(&mut outbox, &mut inbox, pieces.next().unwrap());
-            while let Some(frame) = inbox.next().unwrap() {
+            while let Some(frame) = inbox.frame().unwrap() {
                 arrived.push(frame.to_vec());
             }
         }
@@ -182,7 +187,7 @@ mod tests {
             let mut inbox = Inbox::default();
             inbox.spare()[..4].copy_from_slice(&length.to_be_bytes());
             inbox.filled(4);
-            assert_eq!(inbox.next(), if valid { Ok(None) } else { Err(InvalidLength(length)) });
+            assert_eq!(inbox.frame(), if valid { Ok(None) } else { Err(InvalidLength(length)) });
         }
     }
 

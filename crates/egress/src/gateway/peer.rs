@@ -24,7 +24,10 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::frames::{ETHERNET, Inbox, Outbox};
+use super::{
+    card::Card,
+    frames::{ETHERNET, Inbox, Outbox},
+};
 use crate::address::{GATEWAY_MAC, GUEST_MAC, GUEST_V4, GUEST_V6};
 
 /// One end of a link.
@@ -32,7 +35,7 @@ use crate::address::{GATEWAY_MAC, GUEST_MAC, GUEST_V4, GUEST_V6};
 pub struct Peer(Rc<RefCell<Inner>>);
 
 struct Inner {
-    card: UnixStream,
+    card: Card,
     inbox: Inbox,
     out: Outbox,
     mtu: usize,
@@ -63,7 +66,7 @@ impl Peer {
             addresses.extend([IpCidr::new(GUEST_V4.into(), 0), IpCidr::new(GUEST_V6.into(), 0)]);
         });
         Self(Rc::new(RefCell::new(Inner {
-            card,
+            card: Card::new(card),
             inbox,
             out,
             mtu,
@@ -107,7 +110,14 @@ impl Peer {
                     Poll::Pending
                 }
                 State::Closed => Poll::Ready(Err(io::Error::from(ErrorKind::ConnectionRefused))),
-                _ => Poll::Ready(Ok(())),
+                State::Listen
+                | State::Established
+                | State::FinWait1
+                | State::FinWait2
+                | State::CloseWait
+                | State::Closing
+                | State::LastAck
+                | State::TimeWait => Poll::Ready(Ok(())),
             }
         })
         .await?;
@@ -126,7 +136,7 @@ impl Peer {
         let from: SocketAddr =
             if to.is_ipv4() { (GUEST_V4, port).into() } else { (GUEST_V6, port).into() };
         let connecting = socket.connect(inner.interface.context(), to, from);
-        connecting.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        connecting.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let handle = inner.sockets.add(socket);
         inner.wake();
         drop(inner);
@@ -156,10 +166,10 @@ impl Inner {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waker = Some(context.waker().clone());
         for _ in 0..4 {
-            let mut buffer = ReadBuf::new(self.inbox.spare());
-            let read = Pin::new(&mut self.card).poll_read(context, &mut buffer)?;
-            let bytes = buffer.filled().len();
-            self.inbox.filled(bytes);
+            let read = self.card.poll_read(context, self.inbox.spare())?;
+            if let Poll::Ready(bytes) = read {
+                self.inbox.filled(bytes);
+            }
             loop {
                 let now = self.now();
                 let Self { inbox, out, mtu, interface, sockets, .. } = self;
@@ -167,14 +177,14 @@ impl Inner {
                 if self.out.unsent().is_empty() {
                     break;
                 }
-                match Pin::new(&mut self.card).poll_write(context, self.out.unsent())? {
+                match self.card.poll_write(context, self.out.unsent())? {
                     Poll::Ready(bytes) => self.out.sent(bytes),
                     Poll::Pending => break,
                 }
             }
             match read {
-                Poll::Ready(()) if bytes == 0 => return Poll::Ready(Ok(())),
-                Poll::Ready(()) => {}
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -255,7 +265,7 @@ impl AsyncWrite for PeerFlow {
                 return Poll::Pending;
             }
             let sent = socket.send_slice(data);
-            Poll::Ready(sent.map_err(|_| ErrorKind::BrokenPipe.into()))
+            Poll::Ready(sent.map_err(|error| io::Error::new(ErrorKind::BrokenPipe, error)))
         })
     }
 
@@ -287,14 +297,14 @@ impl Device for Port<'_> {
         Self: 'b;
 
     fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Place<'_>)> {
-        let frame = self.inbox.next().ok()??;
+        let frame = self.inbox.frame().ok()??;
         // What is no packet is an empty one.
         let packet = if frame.starts_with(&GUEST_MAC) { frame.get(ETHERNET..) } else { None };
         Some((Arrived(packet.unwrap_or_default()), Place(self.out)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Place<'_>> {
-        self.out.has_room().then(|| Place(self.out))
+        if self.out.has_room() { Some(Place(self.out)) } else { None }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

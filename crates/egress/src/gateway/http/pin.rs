@@ -9,12 +9,17 @@ use zeroize::Zeroizing;
 use super::query;
 use crate::policy::{IDENTITY_HEADERS, IDENTITY_QUERY_KEYS};
 
+/// Whether clients say who they are by this header.
+pub(crate) fn is_identity(name: &str) -> bool {
+    IDENTITY_HEADERS.contains(&name)
+}
+
 /// Takes out of the headers what says who sends the request, the named ones too. What consists of
 /// nothing but one of `placeholders` stays: it becomes our secret.
 pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeholders: &[&str]) {
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| IDENTITY_HEADERS.contains(&name.as_str()) || named.contains(name.as_str()))
+        .filter(|name| is_identity(name.as_str()) || named.contains(name.as_str()))
         .cloned()
         .collect();
     for name in names {
