@@ -12,7 +12,7 @@ mod connection;
 mod control_server;
 pub mod craft;
 mod dial;
-mod dns;
+pub mod dns;
 pub mod frames;
 mod http;
 pub mod link;
@@ -27,6 +27,8 @@ mod serving;
 mod sniff;
 mod spliced;
 mod traffic;
+#[doc(hidden)]
+pub mod trial;
 
 pub use confine::ConfineError;
 pub use process::{GatewayError, Inherited, run};

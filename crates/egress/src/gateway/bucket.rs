@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 /// Fills up evenly, and each thing that happens takes one out.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     capacity: f64,
     per_second: f64,
     left: f64,
@@ -14,25 +14,19 @@ pub struct Bucket {
 impl Bucket {
     /// Full at first: `capacity` may happen at once, and then this many a second.
     #[must_use]
-    pub fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+    pub(crate) fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
         let capacity = f64::from(capacity);
         Self { capacity, per_second, left: capacity, at: now }
     }
 
     /// Whether one more may happen now.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.fill(now);
         let may = 1.0 <= self.left;
         if may {
             self.left -= 1.0;
         }
         may
-    }
-
-    /// Whether nothing has happened for so long that it need not be remembered.
-    pub fn is_full(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        self.capacity <= self.left
     }
 
     fn fill(&mut self, now: Instant) {
@@ -59,8 +53,6 @@ mod tests {
         assert_eq!(taken(&mut bucket, 0), 3);
         assert_eq!(taken(&mut bucket, 499), 0);
         assert_eq!(taken(&mut bucket, 1000), 2);
-        assert!(!bucket.is_full(start + Duration::from_secs(2)));
-        assert!(bucket.is_full(start + Duration::from_secs(9)));
         assert_eq!(taken(&mut bucket, 3_600_000), 3);
     }
 }

@@ -1,10 +1,18 @@
 //! One TCP connection of the guest, from its first byte to its last.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::{FutureExt, select_ok};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout},
+    sync::Semaphore,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -12,13 +20,13 @@ use super::{
     Recorder,
     active::{Active, Current},
     authority::Inside,
-    client_hello::{ClientHello, Encrypted},
+    client_hello::{ClientHello, Encrypted, InvalidHello},
     dial::{self, Destination, DialError, Lookup, Wire, is_own},
     http::{self, Named, SendError, Sender, Session, Upstream, Way},
     opened,
     rewound::Rewound,
     sniff::{Patience, Spoken, sniff},
-    spliced::{Passed, splice},
+    spliced::Spliced,
 };
 use crate::{
     address::HOST_NAME,
@@ -32,9 +40,13 @@ use crate::{
 pub(crate) struct Gateway {
     pub(crate) current: Current,
     pub(crate) recorder: Recorder,
-    /// Answers from memory where it can.
     pub(crate) lookup: Lookup,
+    /// Requests that may run at a time, over all connections.
+    pub(crate) requests: Arc<Semaphore>,
 }
+
+/// As many requests run at a time. Each may hold some 200 KiB on its way.
+const REQUESTS_MAX: usize = 1024;
 
 /// The other end of a connection, as the guest asked for it.
 #[derive(Clone, Debug)]
@@ -79,6 +91,10 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
+    pub(crate) fn new(current: Current, recorder: Recorder, lookup: Lookup) -> Self {
+        Self { current, recorder, lookup, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+    }
+
     /// The configuration that holds; without one nothing is let through.
     pub(crate) fn active(&self) -> Option<Rc<Active>> {
         self.current.borrow().clone()
@@ -102,7 +118,7 @@ impl Gateway {
     pub(crate) fn may_dial(
         &self,
         active: &Active,
-        to: std::net::IpAddr,
+        to: IpAddr,
         port: u16,
         host: Option<&Host>,
     ) -> bool {
@@ -126,7 +142,7 @@ impl Gateway {
     fn check_dial(
         &self,
         active: &Active,
-        to: std::net::IpAddr,
+        to: IpAddr,
         port: u16,
         host: Option<&Host>,
     ) -> Result<(), Denial> {
@@ -141,27 +157,45 @@ impl Gateway {
         granted.map(drop)
     }
 
-    /// Connects to whom the guest wants: to the address that it chose and, if that fails, to others
-    /// of the same name.
+    /// Connects to whom the guest wants: to the address that it chose and, if that fails or takes
+    /// long, to others of the same name.
     pub(crate) async fn dial(
         &self,
         active: &Active,
         peer: &Peer,
         host: Option<&Host>,
     ) -> Result<Wire, DialError> {
-        let port = peer.address.port();
-        let mut addresses = vec![peer.address.ip()];
+        let (chosen, port) = (peer.address.ip(), peer.address.port());
+        let proxy = active.proxy.as_ref();
+        let dial_all = async |addresses: &[IpAddr]| {
+            dial::dial(Destination { host, addresses, port }, proxy, &self.lookup).await
+        };
         if is_host_itself(host) {
-            addresses =
-                vec![std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
-        } else if let (Some(host), None) = (host, &active.proxy)
-            && let Ok(Ok(others)) = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await
-        {
-            let new = others.into_iter().filter(|other| *other != peer.address.ip());
-            addresses.extend(new.filter(|&other| self.may_dial(active, other, port, Some(host))));
+            return dial_all(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
         }
-        let to = Destination { host, addresses: &addresses, port };
-        dial::dial(to, active.proxy.as_ref(), &self.lookup).await
+        let chosen_only = [chosen];
+        let mut first = pin!(dial_all(&chosen_only));
+        let (Some(host), None) = (host, proxy) else { return first.await };
+        let failed = match timeout(dial::HEAD_START, first.as_mut()).await {
+            Ok(Ok(wire)) => return Ok(wire),
+            Ok(Err(error)) => Some(error),
+            Err(_elapsed) => None,
+        };
+        let others = timeout(OTHER_ADDRESSES, (self.lookup)(host.clone())).await;
+        let mut others = others.ok().and_then(Result::ok).unwrap_or_default();
+        others.retain(|&other| other != chosen && self.may_dial(active, other, port, Some(host)));
+        match (failed, others.is_empty()) {
+            (Some(error), true) => Err(error),
+            (None, true) => first.await,
+            (Some(_), false) => dial_all(&others).await,
+            (None, false) => {
+                let second = pin!(dial_all(&others));
+                match select_ok([first.boxed_local(), second.boxed_local()]).await {
+                    Ok((wire, _)) => Ok(wire),
+                    Err(error) => Err(error),
+                }
+            }
+        }
     }
 
     /// The connection upstream for requests in the clear.
@@ -284,9 +318,10 @@ where
     match spoken {
         Spoken::Tls(hello) => tls(stream, &hello, peer, gateway, candidates).await,
         Spoken::BadTls(error) => {
-            let why = match error {
-                super::client_hello::InvalidHello::Inner => Why::HiddenName,
-                _ => Why::Malformed("the TLS client hello is not as it should be"),
+            let why = if error == InvalidHello::Inner {
+                Why::HiddenName
+            } else {
+                Why::Malformed("the TLS client hello is not as it should be")
             };
             refuse_tls(stream, gateway, &peer, None, denied(why)).await;
         }
@@ -401,91 +436,6 @@ pub(crate) async fn refuse_tls<S: AsyncWrite + Unpin>(
         stream.shutdown().await
     };
     drop(timeout(LAST_WORD, last).await);
-}
-
-/// A connection whose bytes pass as they are.
-struct Spliced {
-    grant: Grant,
-    host: Option<Host>,
-    kind: Kind,
-}
-
-impl Spliced {
-    async fn carry<S>(self, mut stream: S, peer: &Peer, gateway: &Gateway)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Some(active) = gateway.active() else { return };
-        let passed = Passed::default();
-        let reason = Cell::new(None);
-        let since = Instant::now();
-        let carrying = async {
-            match gateway.dial(&active, peer, self.host.as_ref()).await {
-                Ok(mut wire) => {
-                    drop(active);
-                    // Whoever broke off, both are at their end.
-                    drop(splice(&mut stream, &mut wire, &passed).await);
-                }
-                Err(error) => reason.set(Some(error.to_string())),
-            }
-        };
-        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
-        tokio::select! {
-            () = carrying => (),
-            () = self.cut(peer, gateway) => reason.set(Some("the policy has changed".to_owned())),
-        }
-        drop(told);
-    }
-
-    /// Ends when the policy would not let the bytes pass unseen any more.
-    async fn cut(&self, peer: &Peer, gateway: &Gateway) {
-        let mut current = gateway.current.clone();
-        current.mark_unchanged();
-        while current.changed().await.is_ok() {
-            let active = current.borrow_and_update().clone();
-            if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {
-                return;
-            }
-        }
-    }
-
-    fn stays(&self, active: &Active, peer: &Peer, gateway: &Gateway) -> bool {
-        let (address, port) = (peer.address.ip(), peer.address.port());
-        let treatment = match &self.host {
-            Some(host) => active.policy.connect(host, port),
-            None => active.policy.connect_address(address, port),
-        };
-        let dialled_by = self.host.as_ref().filter(|_| !peer.names.is_empty());
-        let unseen = match treatment {
-            Ok(Treatment::Raw(_)) => true,
-            Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
-            Err(_) => false,
-        };
-        unseen && gateway.may_dial(active, address, port, dialled_by)
-    }
-}
-
-/// Tells of a spliced connection when it is over, also when it is dropped.
-struct Told<'a> {
-    gateway: &'a Gateway,
-    peer: &'a Peer,
-    spliced: &'a Spliced,
-    passed: &'a Passed,
-    reason: &'a Cell<Option<String>>,
-    since: Instant,
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
-        event.rule.clone_from(&self.spliced.grant.rule);
-        event.reason = self.reason.take();
-        event.sent = Some(self.passed.sent.get());
-        event.received = Some(self.passed.received.get());
-        event.duration_ms =
-            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
-        self.gateway.recorder.tell(event);
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::{control::UpstreamProxy, host::Host};
 /// and clients before that.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one address is tried alone (RFC 8305, 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+pub(crate) const HEAD_START: Duration = Duration::from_millis(250);
 /// More addresses of a name than this are not tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -67,6 +67,7 @@ pub(crate) enum DialError {
     ProxyReply,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are all the same here")]
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused",

@@ -4,21 +4,25 @@
 
 mod limits;
 mod memory;
+pub mod message;
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
 use hickory_resolver::proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{DNSClass, RData, Record, RecordType},
+    op::Query,
+    rr::{RData, Record, RecordType},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 
-pub(crate) use memory::Memory;
+pub(crate) use self::{memory::Memory, message::Transport};
 
-use self::limits::NameLimits;
+use self::{
+    limits::NameLimits,
+    message::{NoQuestion, Question, Said},
+};
 use super::{
     active::Active,
     connection::Gateway,
@@ -36,20 +40,10 @@ use crate::{
 const TTL: std::ops::RangeInclusive<u32> = 1..=300;
 /// Answers to one question.
 const ANSWERS_MAX: usize = 32;
-/// Longest reply over UDP without EDNS, and with it.
-const UDP_BYTES: u16 = 512;
-const EDNS_BYTES: u16 = 4096;
 /// Longest question; a name has 255 bytes at most.
 const QUESTION_BYTES_MAX: usize = 1024;
 /// Longest time that a connection waits for its next question.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// How a question came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Udp,
-    Tcp,
-}
 
 /// Answers questions.
 #[derive(Debug)]
@@ -58,14 +52,6 @@ pub(crate) struct Dns {
     resolver: Rc<Resolver>,
     memory: Rc<RefCell<Memory>>,
     limits: NameLimits,
-}
-
-/// What is said of a name.
-enum Said {
-    Records(Vec<Record>),
-    /// There is no such name, or it is not to be known.
-    Nothing,
-    Failed,
 }
 
 impl Dns {
@@ -79,23 +65,13 @@ impl Dns {
 
     /// The reply to a question; none to what is not even a header.
     pub(crate) async fn answer(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let id = u16::from_be_bytes(*question.first_chunk()?);
-        let refuse = |code| Message::error_msg(id, OpCode::Query, code).to_vec().ok();
-        let Ok(message) = Message::from_vec(question) else {
-            return refuse(ResponseCode::FormErr);
+        let question = match Question::parse(question) {
+            Ok(question) => question,
+            Err(NoQuestion::Refused(reply)) => return Some(reply),
+            Err(NoQuestion::Silence) => return None,
         };
-        if message.metadata.message_type != MessageType::Query {
-            return None;
-        }
-        if message.metadata.op_code != OpCode::Query {
-            return refuse(ResponseCode::NotImp);
-        }
-        let [query] = &message.queries[..] else { return refuse(ResponseCode::FormErr) };
-        if query.query_class != DNSClass::IN {
-            return refuse(ResponseCode::Refused);
-        }
-        let said = self.say(query).await;
-        reply(&message, query, said, transport)
+        let said = self.say(question.query()).await;
+        question.reply(said, transport)
     }
 
     /// Serves a connection of questions, one after another.
@@ -239,30 +215,6 @@ impl Dns {
         event.reason = reason;
         self.gateway.recorder.tell(event);
     }
-}
-
-fn reply(question: &Message, query: &Query, said: Said, transport: Transport) -> Option<Vec<u8>> {
-    let mut message = Message::response(question.metadata.id, OpCode::Query);
-    message.metadata.recursion_desired = question.metadata.recursion_desired;
-    message.metadata.recursion_available = true;
-    message.add_query(query.clone());
-    let most = match (&question.edns, transport) {
-        (_, Transport::Tcp) => u16::MAX,
-        (Some(edns), Transport::Udp) => edns.max_payload().clamp(UDP_BYTES, EDNS_BYTES),
-        (None, Transport::Udp) => UDP_BYTES,
-    };
-    if question.edns.is_some() {
-        let mut edns = Edns::new();
-        edns.set_max_payload(EDNS_BYTES);
-        message.set_edns(edns);
-    }
-    match said {
-        Said::Records(records) => drop(message.add_answers(records)),
-        Said::Nothing => message.metadata.response_code = ResponseCode::NXDomain,
-        Said::Failed => message.metadata.response_code = ResponseCode::ServFail,
-    }
-    let bytes = message.to_vec().ok()?;
-    if bytes.len() <= usize::from(most) { Some(bytes) } else { message.truncate().to_vec().ok() }
 }
 
 #[cfg(test)]

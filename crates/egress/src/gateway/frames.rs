@@ -37,7 +37,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Where to read to; never empty once [`Inbox::next`] has said that there is no whole frame.
+    /// Where to read to; never empty once [`Inbox::frame`] has said that there is no whole frame.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -54,7 +54,7 @@ impl Inbox {
     }
 
     /// The next whole frame.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, InvalidLength> {
+    pub fn frame(&mut self) -> Result<Option<&[u8]>, InvalidLength> {
         let Some((prefix, rest)) = self.buffer[self.start..self.end].split_first_chunk() else {
             return Ok(None);
         };
@@ -137,14 +137,14 @@ mod tests {
         for frame in frames {
             while outbox.push(frame.len(), |to| to.copy_from_slice(frame)).is_none() {
                 carry(&mut outbox, &mut inbox, pieces.next().unwrap());
-                while let Some(frame) = inbox.next().unwrap() {
+                while let Some(frame) = inbox.frame().unwrap() {
                     arrived.push(frame.to_vec());
                 }
             }
         }
         while !outbox.unsent().is_empty() {
             carry(&mut outbox, &mut inbox, pieces.next().unwrap());
-            while let Some(frame) = inbox.next().unwrap() {
+            while let Some(frame) = inbox.frame().unwrap() {
                 arrived.push(frame.to_vec());
             }
         }
@@ -182,7 +182,7 @@ mod tests {
             let mut inbox = Inbox::default();
             inbox.spare()[..4].copy_from_slice(&length.to_be_bytes());
             inbox.filled(4);
-            assert_eq!(inbox.next(), if valid { Ok(None) } else { Err(InvalidLength(length)) });
+            assert_eq!(inbox.frame(), if valid { Ok(None) } else { Err(InvalidLength(length)) });
         }
     }
 

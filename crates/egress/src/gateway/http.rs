@@ -7,6 +7,7 @@
 mod account;
 mod asked;
 mod edits;
+mod exchange;
 mod executor;
 mod forward;
 mod hops;
@@ -19,7 +20,7 @@ mod refusal;
 mod session;
 mod upstream;
 
-use std::{pin::Pin, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use hyper::{client, server, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,13 +29,14 @@ use tokio::{
     time::timeout,
 };
 
+use self::session::Tunnel;
 pub(crate) use self::{
     asked::Named,
     edits::Way,
+    executor::OfConnection,
     session::Session,
     upstream::{SendError, Sender, Upstream},
 };
-use self::{executor::OfConnection, session::Tunnel};
 use super::{
     authority::Inside,
     rewound::Rewound,
@@ -49,6 +51,8 @@ use crate::{
 /// Longest head of a request or reply, in bytes; what is behind it in the same read counts too.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
 const HEADERS_MAX: usize = 256;
+/// The same in HTTP/2, where a few bytes can stand for many.
+const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 
 /// Longest time that a connection waits for a request, in the middle of a head or between two.
 const HEAD_WAIT: Duration = Duration::from_secs(300);
@@ -57,11 +61,11 @@ const HEAD_WAIT: Duration = Duration::from_secs(300);
 /// on. The guest is next door, so that more would make nothing faster.
 const GUEST_WINDOW: u32 = 512 * 1024;
 const GUEST_STREAM_WINDOW: u32 = 256 * 1024;
-/// The same from an upstream host, which may be far away: 20 MB a second over 100 ms.
-const HOST_WINDOW: u32 = 4 * 1024 * 1024;
-const HOST_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// The same from an upstream host, which may be far away: 10 MB a second and stream over 100 ms.
+const HOST_WINDOW: u32 = 2 * 1024 * 1024;
+const HOST_STREAM_WINDOW: u32 = 1024 * 1024;
 /// As much of one body waits in the gateway to be sent.
-const SEND_BYTES_MAX: usize = 256 * 1024;
+const SEND_BYTES_MAX: usize = 64 * 1024;
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// Requests of one connection at a time.
 const STREAMS_MAX: u32 = 100;
@@ -82,7 +86,7 @@ fn client2(tasks: OfConnection) -> client::conn::http2::Builder<OfConnection> {
         .initial_stream_window_size(HOST_STREAM_WINDOW)
         .max_send_buf_size(SEND_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
-        .max_header_list_size(64 * 1024);
+        .max_header_list_size(HEADER_LIST_BYTES_MAX);
     builder
 }
 
@@ -107,8 +111,9 @@ where
 
 /// Ends when the connection may go on no longer.
 async fn watch(session: Rc<Session>) {
+    // What changed since the gateway began counts as new at first, so that no change is missed that
+    // came while the connection was being made.
     let mut current = session.gateway.current.clone();
-    current.mark_unchanged();
     while current.changed().await.is_ok() {
         let active = current.borrow_and_update().clone();
         if !active.is_some_and(|active| session.judge_again(&active)) {
@@ -134,7 +139,7 @@ where
     let served = tokio::select! {
         served = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => served,
         () = session.upstream.closed.cancelled() => {
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
@@ -175,7 +180,7 @@ where
         .initial_stream_window_size(GUEST_STREAM_WINDOW)
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
-        .max_header_list_size(64 * 1024)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buf_size(SEND_BYTES_MAX)
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);

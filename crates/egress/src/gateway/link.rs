@@ -234,7 +234,7 @@ impl Link {
         let bytes = buffer.filled().len();
         self.inbox.filled(bytes);
         let now = self.hub.now();
-        while let Some(frame) = self.inbox.next()? {
+        while let Some(frame) = self.inbox.frame()? {
             match Packet::parse(frame) {
                 Ok(packet) => take(&self.hub, &mut self.unreachable, &packet, now),
                 Err(Junk::Chatter) => {}

@@ -116,7 +116,7 @@ fn arp(payload: &[u8]) -> Result<Packet<'_>, Junk> {
         return Err(Junk::Chatter);
     }
     if source != GUEST_V4.octets() {
-        let claimed: [u8; 4] = source.try_into().map_err(|_| Junk::Malformed)?;
+        let claimed: [u8; 4] = *source.first_chunk().ok_or(Junk::Malformed)?;
         let claimed = Ipv4Addr::from(claimed);
         // Systems probe for an address before they take it.
         let junk =
@@ -143,5 +143,7 @@ pub fn guest_for(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(guest, port)
 }
 
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

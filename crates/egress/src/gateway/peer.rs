@@ -107,7 +107,14 @@ impl Peer {
                     Poll::Pending
                 }
                 State::Closed => Poll::Ready(Err(io::Error::from(ErrorKind::ConnectionRefused))),
-                _ => Poll::Ready(Ok(())),
+                State::Listen
+                | State::Established
+                | State::FinWait1
+                | State::FinWait2
+                | State::CloseWait
+                | State::Closing
+                | State::LastAck
+                | State::TimeWait => Poll::Ready(Ok(())),
             }
         })
         .await?;
@@ -126,7 +133,7 @@ impl Peer {
         let from: SocketAddr =
             if to.is_ipv4() { (GUEST_V4, port).into() } else { (GUEST_V6, port).into() };
         let connecting = socket.connect(inner.interface.context(), to, from);
-        connecting.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        connecting.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         let handle = inner.sockets.add(socket);
         inner.wake();
         drop(inner);
@@ -255,7 +262,7 @@ impl AsyncWrite for PeerFlow {
                 return Poll::Pending;
             }
             let sent = socket.send_slice(data);
-            Poll::Ready(sent.map_err(|_| ErrorKind::BrokenPipe.into()))
+            Poll::Ready(sent.map_err(|error| io::Error::new(ErrorKind::BrokenPipe, error)))
         })
     }
 
@@ -287,14 +294,14 @@ impl Device for Port<'_> {
         Self: 'b;
 
     fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Place<'_>)> {
-        let frame = self.inbox.next().ok()??;
+        let frame = self.inbox.frame().ok()??;
         // What is no packet is an empty one.
         let packet = if frame.starts_with(&GUEST_MAC) { frame.get(ETHERNET..) } else { None };
         Some((Arrived(packet.unwrap_or_default()), Place(self.out)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Place<'_>> {
-        self.out.has_room().then(|| Place(self.out))
+        if self.out.has_room() { Some(Place(self.out)) } else { None }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

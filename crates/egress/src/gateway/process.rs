@@ -124,7 +124,7 @@ async fn hold(
         async move { resolver.addresses(&host).await }.boxed_local()
     });
     let traffic = Traffic::default();
-    let gateway = Rc::new(Gateway { current, recorder: recorder.clone(), lookup });
+    let gateway = Rc::new(Gateway::new(current, recorder.clone(), lookup));
     let apply = |configuration: Configuration| {
         let revision = configuration.revision;
         let active = Active::build(configuration, &roots).map_err(|error| chain(&error))?;

@@ -1,12 +1,16 @@
 //! Names looked up in the world, as the host itself looks them up: by its `resolv.conf` and its
 //! `hosts` file, which are read once, before the gateway gives up reading files.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use hickory_resolver::{
     TokioResolver,
-    config::ResolveHosts,
-    net::{DnsError, NetError},
+    config::{NameServerConfig, ResolveHosts, ResolverConfig},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::{
         op::ResponseCode,
         rr::{Name, RData, Record, RecordType},
@@ -53,7 +57,13 @@ impl Resolver {
     /// By the host's settings. Opens files now and never again.
     pub(crate) fn of_host() -> Result<Self, InvalidSettings> {
         let invalid = |error| InvalidSettings(Box::new(error));
-        let mut builder = TokioResolver::builder_tokio().map_err(invalid)?;
+        let mut builder = TokioResolver::builder_tokio().or_else(|error| {
+            tracing::warn!(%error, "the host's name servers cannot be found out");
+            // As the C library does: a host may have none and still reach addresses.
+            let here = vec![NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into())];
+            let config = ResolverConfig::from_parts(None, Vec::new(), here);
+            Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+        })?;
         let options = builder.options_mut();
         options.cache_size = CACHE_ENTRIES;
         options.use_hosts_file = ResolveHosts::Always;

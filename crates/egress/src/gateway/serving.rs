@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use tokio::{sync::Semaphore, task::spawn_local};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_local,
+};
 
 use super::{
     connection::{Gateway, Peer, carry},
@@ -42,9 +45,14 @@ impl Serving {
         let News { mut arrivals, mut questions, mut refused, .. } = news;
         let asking = Arc::new(Semaphore::new(QUESTIONS_MAX));
         loop {
+            // The next question is not taken before it can be answered, and keeps nobody else waiting.
+            let question = async {
+                let permit = Arc::clone(&asking).acquire_owned().await.ok()?;
+                Some((questions.recv().await?, permit))
+            };
             tokio::select! {
                 Some(arrival) = arrivals.recv() => self.connect(arrival),
-                Some(question) = questions.recv() => self.ask(question, &asking).await,
+                Some((question, permit)) = question => self.ask(question, permit),
                 Some(refused) = refused.recv() => self.tell(refused),
                 else => return,
             }
@@ -71,9 +79,7 @@ impl Serving {
         }
     }
 
-    async fn ask(&self, question: Question, asking: &Arc<Semaphore>) {
-        // Never closed.
-        let Ok(permit) = Arc::clone(asking).acquire_owned().await else { return };
+    fn ask(&self, question: Question, permit: OwnedSemaphorePermit) {
         let dns = Rc::clone(&self.dns);
         spawn_local(async move {
             if let Some(reply) = dns.answer(&question.bytes, Transport::Udp).await {

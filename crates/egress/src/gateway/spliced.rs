@@ -8,8 +8,21 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use tokio_util::io::poll_read_buf;
+
+use super::{
+    active::Active,
+    connection::{Gateway, Peer, event},
+};
+use crate::{
+    event::Kind,
+    host::Host,
+    policy::{Grant, Treatment},
+};
 
 /// One buffer in each direction. Larger ones make nothing faster, and a gateway may have hundreds.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -102,6 +115,94 @@ impl Direction {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+/// A connection whose bytes pass as they are.
+pub(crate) struct Spliced {
+    pub(crate) grant: Grant,
+    pub(crate) host: Option<Host>,
+    /// TLS that was judged by its name, or TCP.
+    pub(crate) kind: Kind,
+}
+
+impl Spliced {
+    /// Carries the connection until it is over.
+    pub(crate) async fn carry<S>(self, mut stream: S, peer: &Peer, gateway: &Gateway)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(active) = gateway.active() else { return };
+        let passed = Passed::default();
+        let reason = Cell::new(None);
+        let since = Instant::now();
+        let carrying = async {
+            match gateway.dial(&active, peer, self.host.as_ref()).await {
+                Ok(mut wire) => {
+                    drop(active);
+                    // Whoever broke off, both are at their end.
+                    drop(splice(&mut stream, &mut wire, &passed).await);
+                }
+                Err(error) => reason.set(Some(error.to_string())),
+            }
+        };
+        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
+        tokio::select! {
+            () = carrying => (),
+            () = self.cut(peer, gateway) => reason.set(Some("the policy has changed".to_owned())),
+        }
+        drop(told);
+    }
+
+    /// Ends when the policy would not let the bytes pass unseen any more.
+    async fn cut(&self, peer: &Peer, gateway: &Gateway) {
+        // The first news may be from before the connection, which does no harm: then none is missed
+        // that came while its first bytes were awaited.
+        let mut current = gateway.current.clone();
+        while current.changed().await.is_ok() {
+            let active = current.borrow_and_update().clone();
+            if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {
+                return;
+            }
+        }
+    }
+
+    fn stays(&self, active: &Active, peer: &Peer, gateway: &Gateway) -> bool {
+        let (address, port) = (peer.address.ip(), peer.address.port());
+        let treatment = match &self.host {
+            Some(host) => active.policy.connect(host, port),
+            None => active.policy.connect_address(address, port),
+        };
+        let dialled_by = self.host.as_ref().filter(|_| !peer.names.is_empty());
+        let unseen = match treatment {
+            Ok(Treatment::Raw(_)) => true,
+            Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
+            Err(_) => false,
+        };
+        unseen && gateway.may_dial(active, address, port, dialled_by)
+    }
+}
+
+/// Tells of a spliced connection when it is over, also when it is dropped.
+struct Told<'a> {
+    gateway: &'a Gateway,
+    peer: &'a Peer,
+    spliced: &'a Spliced,
+    passed: &'a Passed,
+    reason: &'a Cell<Option<String>>,
+    since: Instant,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
+        event.rule.clone_from(&self.spliced.grant.rule);
+        event.reason = self.reason.take();
+        event.sent = Some(self.passed.sent.get());
+        event.received = Some(self.passed.received.get());
+        event.duration_ms =
+            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.gateway.recorder.tell(event);
     }
 }
 

@@ -40,10 +40,12 @@ pub(super) async fn connect(
     lookup: &Lookup,
 ) -> Result<Wire, DialError> {
     let addresses = addresses(proxy, lookup).await?;
-    let mut stream = direct(&addresses, proxy.port).await.map_err(|error| match error {
-        DialError::Connect(error) => DialError::Proxy(error),
-        other => other,
-    })?;
+    let connected = direct(&addresses, proxy.port).await;
+    let mut stream = match connected {
+        Ok(stream) => stream,
+        Err(DialError::Connect(error)) => return Err(DialError::Proxy(error)),
+        Err(other) => return Err(other),
+    };
     let request = request(to, proxy)?;
     stream.write_all(request.as_bytes()).await.map_err(DialError::Proxy)?;
     reply(stream).await

@@ -6,7 +6,10 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::{Name, rdata::TXT},
+    proto::{
+        op::{Message, OpCode, ResponseCode},
+        rr::{Name, rdata::TXT},
+    },
 };
 use rustls::RootCertStore;
 use tokio::{net::UdpSocket, sync::watch, task::LocalSet};
@@ -70,7 +73,7 @@ impl World {
         let active = Active::build(configuration, &RootCertStore::empty()).unwrap();
         let (configured, current) = watch::channel(Some(Rc::new(active)));
         let lookup: Lookup = Rc::new(|_name| Box::pin(async { Ok(Vec::new()) }));
-        let gateway = Rc::new(Gateway { current, recorder, lookup });
+        let gateway = Rc::new(Gateway::new(current, recorder, lookup));
         let memory = Rc::new(RefCell::new(Memory::default()));
         Self { dns: Dns::new(gateway, resolver, memory), asked, folder, _configured: configured }
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use http::{HeaderMap, Method, Uri, request::Parts};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Account {
     judged: RefCell<Option<Judged>>,
     /// Cancelled when the request may go on no longer.
     pub(crate) cut: CancellationToken,
+    /// One of as many requests as may run at a time.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,12 @@ struct Judged {
 }
 
 impl Account {
-    pub(crate) fn open(event: Event, recorder: Recorder, cut: CancellationToken) -> Self {
+    pub(crate) fn open(
+        event: Event,
+        recorder: Recorder,
+        cut: CancellationToken,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
             event: RefCell::new(event),
             recorder,
@@ -48,6 +55,7 @@ impl Account {
             received: Cell::new(0),
             judged: RefCell::new(None),
             cut,
+            _permit: permit,
         }
     }
 

@@ -52,8 +52,14 @@ pub(crate) fn apply(
         if way == Way::Open {
             return Err(IN_THE_CLEAR);
         }
-        put(&mut parts.headers, &edit.name, edit.value.expose())?;
-        injected.texts.push(Zeroizing::new(edit.value.expose().as_bytes().to_vec()));
+        let value = edit.value.expose();
+        put(&mut parts.headers, &edit.name, value)?;
+        // A header that says who sends the request holds a secret; any other may hold a word that
+        // replies are full of.
+        if pin::is_identity(&edit.name) {
+            let bare = value.rsplit(' ').next().unwrap_or(value);
+            injected.texts.push(Zeroizing::new(bare.as_bytes().to_vec()));
+        }
     }
     for credential in credentials {
         let name = &credential.secret;

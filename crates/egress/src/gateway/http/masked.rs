@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::account::Account;
 
 /// Shorter ones are not looked for: they would be found where they are not.
-const SECRET_BYTES_MIN: usize = 8;
+const SECRET_BYTES_MIN: usize = 12;
 
 /// What is told when something was masked.
 const FOUND: &str = "the reply held the secret; it was masked";
@@ -118,7 +118,7 @@ impl Masked {
     /// What may go on now that this has come.
     pub(crate) fn frame(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         match frame.into_data() {
-            Ok(data) => self.data(data).map(Frame::data),
+            Ok(data) => self.data(&data).map(Frame::data),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().ok()?;
                 self.secrets.mask_headers(&mut trailers, &self.account);
@@ -133,16 +133,16 @@ impl Masked {
         }
     }
 
-    fn data(&mut self, data: Bytes) -> Option<Bytes> {
+    fn data(&mut self, data: &Bytes) -> Option<Bytes> {
         // Most data is untouched, and then it is not copied.
-        if self.held.is_empty() && !self.secrets.found.is_match(&data) {
-            let begun = self.secrets.begun(&data);
+        if self.held.is_empty() && !self.secrets.found.is_match(data) {
+            let begun = self.secrets.begun(data);
             let (goes, stays) = data.split_at(data.len() - begun);
             self.held.extend_from_slice(stays);
             return (!goes.is_empty()).then(|| data.slice(..goes.len()));
         }
         let mut bytes = std::mem::take(&mut self.held);
-        bytes.extend_from_slice(&data);
+        bytes.extend_from_slice(data);
         if self.secrets.mask(&mut bytes) {
             self.account.fail(FOUND);
         }

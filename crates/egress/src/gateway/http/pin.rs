@@ -7,77 +7,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::query;
+use crate::policy::{IDENTITY_HEADERS, IDENTITY_QUERY_KEYS};
 
-/// Headers by which clients say who they are.
-const HEADERS: &[&str] = &[
-    "api-key",
-    "api-token",
-    "apikey",
-    "auth-token",
-    "authorization",
-    "cookie",
-    "dd-api-key",
-    "dd-application-key",
-    "deploy-token",
-    "job-token",
-    "private-token",
-    "proxy-authorization",
-    "x-access-token",
-    "x-amz-security-token",
-    "x-api-key",
-    "x-api-token",
-    "x-apikey",
-    "x-auth-email",
-    "x-auth-key",
-    "x-auth-token",
-    "x-authorization",
-    "x-figma-token",
-    "x-github-token",
-    "x-gitlab-token",
-    "x-goog-api-key",
-    "x-goog-iam-authorization-token",
-    "x-ms-authorization-auxiliary",
-    "x-session-token",
-    "x-shopify-access-token",
-    "x-token",
-    "x-vault-token",
-];
-
-/// Parameters of the query by which clients say who they are.
-const QUERY: &[&str] = &[
-    "access-token",
-    "access_token",
-    "api-key",
-    "api_key",
-    "apikey",
-    "auth",
-    "auth_token",
-    "authorization",
-    "awsaccesskeyid",
-    "client_secret",
-    "job_token",
-    "key",
-    "oauth_token",
-    "private_token",
-    "secret",
-    "session_token",
-    "sig",
-    "signature",
-    "subscription-key",
-    "token",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-goog-credential",
-    "x-goog-signature",
-];
+/// Whether clients say who they are by this header.
+pub(crate) fn is_identity(name: &str) -> bool {
+    IDENTITY_HEADERS.contains(&name)
+}
 
 /// Takes out of the headers what says who sends the request, the named ones too. What consists of
 /// nothing but one of `placeholders` stays: it becomes our secret.
 pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeholders: &[&str]) {
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| HEADERS.contains(&name.as_str()) || named.contains(name.as_str()))
+        .filter(|name| is_identity(name.as_str()) || named.contains(name.as_str()))
         .cloned()
         .collect();
     for name in names {
@@ -98,7 +40,7 @@ pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeho
 
 /// The query without the parameters that say who sends the request.
 pub(crate) fn query(text: &str, named: &BTreeSet<String>) -> Option<String> {
-    query::without(text, |key| QUERY.contains(&key) || named.contains(key))
+    query::without(text, |key| IDENTITY_QUERY_KEYS.contains(&key) || named.contains(key))
 }
 
 /// Whether the value is a placeholder, alone, behind the name of a scheme, or as one half of

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,19 +11,17 @@ use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Incoming},
-    upgrade::{OnUpgrade, Upgraded},
+    upgrade::Upgraded,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     account::Account,
     asked::{Asked, Named, asked},
-    edits::{self, Injected, Way},
-    forward::{self, Original},
+    edits::Way,
     hops::{self, Upgrade},
-    masked::{Masked, Secrets},
-    passing::{Passing, Towards},
+    passing::Passing,
     placeholder,
     refusal::{About, Form, Refusal, canned},
     upstream::{SendError, Upstream},
@@ -30,17 +29,12 @@ use super::{
 use crate::{
     event::Event,
     gateway::{
-        active::{Active, Offer},
-        authority::Inside,
+        active::Active,
         connection::{Gateway, Peer},
     },
     host::Host,
-    policy::{Edits, ForwardTo, Head, Pin, Ruling, Treatment, Why},
+    policy::{Denial, Head, Pin, Ruling, Treatment, Why},
 };
-
-/// How long the host may keep a guest waiting that waits to be told to go on (`Expect`). Some hosts
-/// never say it, and clients send the body after a second on their own (RFC 9110, 10.1.1).
-const CONTINUE: Duration = Duration::from_secs(2);
 
 /// As much of the body of a refused request is read and dropped, for as long, so that the client
 /// comes to read the reply.
@@ -78,11 +72,11 @@ impl std::fmt::Debug for Tunnel {
 }
 
 /// A request as it is known once it is clear whom it is for.
-struct Judged<'a> {
-    active: &'a Active,
-    account: &'a Rc<Account>,
-    asked: Asked,
-    upgrade: Upgrade,
+pub(super) struct Judged<'a> {
+    pub(super) active: &'a Active,
+    pub(super) account: &'a Rc<Account>,
+    pub(super) asked: Asked,
+    pub(super) upgrade: Upgrade,
 }
 
 impl Session {
@@ -105,6 +99,10 @@ impl Session {
         }
     }
 
+    pub(super) fn become_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.take()
     }
@@ -115,16 +113,20 @@ impl Session {
         request: Request<Incoming>,
     ) -> Result<Response<Passing>, SendError> {
         let (mut parts, body) = request.into_parts();
-        let account = Rc::new(Account::open(
-            self.event(&parts),
-            self.gateway.recorder.clone(),
-            self.cut.child_token(),
-        ));
+        let permit = Arc::clone(&self.gateway.requests).try_acquire_owned().ok();
+        let full = permit.is_none();
+        let recorder = self.gateway.recorder.clone();
+        let account =
+            Rc::new(Account::open(self.event(&parts), recorder, self.cut.child_token(), permit));
         let about = self.about(&parts);
         let has_body = !body.is_end_stream();
         let mut body = Some(body);
         let cut = account.cut.clone();
         let answered = tokio::select! {
+            biased;
+            () = std::future::ready(()), if full => {
+                Err(Answer::Refused(Refusal::Denied(StatusCode::SERVICE_UNAVAILABLE, too_many())))
+            }
             answered = self.handle(&mut parts, &mut body, &account) => answered,
             () = cut.cancelled() => Err(Answer::Refused(Refusal::rule(Why::Rule))),
         };
@@ -198,6 +200,7 @@ impl Session {
                 }
             };
             account.allow(&grant.rule);
+            Self::guard_placeholders(parts, None, &active)?;
             return self.send(parts, body, &judged, (None, &Pin::Off)).await;
         };
         self.note(parts, account);
@@ -208,7 +211,7 @@ impl Session {
         match ruling {
             Ruling::Send { rule, edits, pin } => {
                 account.allow(&rule);
-                self.guard_placeholders(parts, &host, &active)?;
+                Self::guard_placeholders(parts, Some(&host), &active)?;
                 self.send(parts, body, &judged, (edits, pin)).await
             }
             Ruling::Forward { rule, to } => {
@@ -245,7 +248,7 @@ impl Session {
             let connected = candidates.first().map(ToString::to_string).unwrap_or_default();
             let connected = format!("{connected}:{}", self.port());
             let why = Why::HostMismatch { asked: asked.text, connected };
-            let denial = crate::policy::Denial { rule: "default".to_owned(), why };
+            let denial = Denial { rule: "default".to_owned(), why };
             let refusal = Refusal::Denied(StatusCode::MISDIRECTED_REQUEST, denial);
             return Err(Answer::Refused(refusal));
         }
@@ -316,164 +319,63 @@ impl Session {
 
     /// A placeholder that is used where it stands for nothing is a leak, or an attempt at one.
     fn guard_placeholders(
-        &self,
         parts: &Parts,
-        host: &Host,
+        host: Option<&Host>,
         active: &Active,
     ) -> Result<(), Answer> {
-        let strays = active.placeholders.iter().find(|(text, _)| {
-            let at_home = active
-                .placeholders
-                .iter()
-                .any(|(other, pattern)| other == text && pattern.matches(host));
-            !at_home && placeholder::occurs(parts, text)
-        });
-        match strays {
-            Some(_) => Err(Answer::Refused(Refusal::bad(
-                StatusCode::FORBIDDEN,
-                "it holds the placeholder of a secret that is not for this host",
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    async fn send(
-        &self,
-        parts: &mut Parts,
-        body: &mut Option<Incoming>,
-        judged: &Judged<'_>,
-        (edits, pin): (Option<&Edits>, &Pin),
-    ) -> Result<Response<Passing>, Answer> {
-        let active = judged.active;
-        let injected = edits::apply(parts, edits, pin, &active.secrets, self.way);
-        let Injected { names, texts } = injected.map_err(refused)?;
-        judged.account.change(|event| event.credentials = names);
-        let secrets = Secrets::new(texts);
-        let version = parts.version;
-        self.whole_url(parts, &judged.asked.text)?;
-        let inside = inside(version);
-        forward::fit(parts, inside).map_err(bad_url)?;
-        let request = outgoing(parts, body, judged.account);
-        let connect = async |closed: &CancellationToken| {
-            self.gateway.connect_open(self, &judged.asked.whom, inside, closed).await
+        let at_home = |text: &str| {
+            active.placeholders.iter().any(|(other, pattern)| {
+                other == text && host.is_some_and(|host| pattern.matches(host))
+            })
         };
-        let sent = self.upstream.send(request, connect).await;
-        let response = sent.map_err(|error| self.failed(error, judged.account))?;
-        self.pass_back(response, version, judged, secrets).await
-    }
-
-    async fn forward(
-        &self,
-        parts: &mut Parts,
-        body: &mut Option<Incoming>,
-        judged: &Judged<'_>,
-        to: &ForwardTo,
-    ) -> Result<Response<Passing>, Answer> {
-        let version = parts.version;
-        let original =
-            Original { host: &judged.asked.whom.to_string(), port: self.port(), way: self.way };
-        forward::readdress(parts, &original, to).map_err(bad_url)?;
-        let offer = if version == http::Version::HTTP_2 { Offer::Both } else { Offer::Http1 };
-        let connected = forward::connect(self, judged.active, to, offer).await;
-        let failed = |error| self.failed(error, judged.account);
-        let mut sender = connected.map_err(failed)?;
-        forward::fit(parts, sender.inside()).map_err(bad_url)?;
-        let request = outgoing(parts, body, judged.account);
-        let response = sender.send(request).await.map_err(failed)?;
-        self.pass_back(response, version, judged, None).await
-    }
-
-    /// The reply, as the guest gets it.
-    async fn pass_back(
-        &self,
-        response: Response<Incoming>,
-        version: http::Version,
-        judged: &Judged<'_>,
-        secrets: Option<Rc<Secrets>>,
-    ) -> Result<Response<Passing>, Answer> {
-        let account = judged.account;
-        let (mut parts, body) = response.into_parts();
-        account.change(|event| event.status = Some(parts.status.as_u16()));
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            if judged.upgrade != Upgrade::WebSocket {
-                let error = SendError::Connect("the host changes the protocol unasked".to_owned());
-                return Err(self.failed(error, account));
-            }
-            let mut response = Response::from_parts(parts, body);
-            let upstream = hyper::upgrade::on(&mut response)
-                .await
-                .map_err(|error| self.failed(SendError::Reply(error), account))?;
-            *self.tunnel.borrow_mut() = Some(Tunnel { upstream, account: Rc::clone(account) });
-            return Ok(response.map(|_| Passing::own("")));
+        let mut texts = active.placeholders.iter().map(|(text, _)| text);
+        if texts.any(|text| !at_home(text) && placeholder::occurs(parts, text)) {
+            let why = "it holds the placeholder of a secret that is not for this host";
+            return Err(Answer::Refused(Refusal::bad(StatusCode::FORBIDDEN, why)));
         }
-        hops::strip_reply(&mut parts.headers, version);
-        parts.version = version;
-        let masked = secrets.and_then(|secrets| {
-            secrets.mask_headers(&mut parts.headers, account);
-            Masked::new(&secrets, &parts.headers, account)
-        });
-        let body = Passing::new(body, account, Towards::Guest).masked(masked);
-        Ok(Response::from_parts(parts, body))
-    }
-
-    /// What a request that failed is answered. Where the host closed the connection under it, the
-    /// guest's is closed too: its client knows which requests may be sent again.
-    fn failed(&self, error: SendError, account: &Account) -> Answer {
-        match error {
-            SendError::Closed => Answer::Closed(SendError::Closed),
-            SendError::Connect(_) | SendError::Handshake(_) | SendError::Reply(_) => {
-                let mut rule = String::new();
-                account.change(|event| rule.clone_from(&event.rule));
-                Answer::Refused(Refusal::Failed { rule, reason: error.to_string() })
-            }
-        }
-    }
-
-    fn whole_url(&self, parts: &mut Parts, authority: &str) -> Result<(), Answer> {
-        let scheme = match self.way {
-            Way::Sealed => "https",
-            Way::Open => "http",
-        };
-        let path = parts.uri.path_and_query().map_or("/", |text| text.as_str());
-        let whole = http::Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
-        parts.uri = whole.build().map_err(|_error| bad_url("the URL cannot be put together"))?;
         Ok(())
     }
 
-    const fn port(&self) -> u16 {
+    pub(super) const fn port(&self) -> u16 {
         self.peer.address.port()
     }
 
     /// Reads the rest of a body that goes nowhere.
-    fn drain(&self, mut body: Incoming) {
+    fn drain(&self, body: Incoming) {
         let cut = self.cut.clone();
         tokio::task::spawn_local(async move {
-            let mut read = 0;
-            let draining = async {
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
-                    if DRAIN_BYTES_MAX < read {
-                        return;
-                    }
-                }
-            };
-            drop(cut.run_until_cancelled(timeout(DRAIN, draining)).await);
+            // However it ended, the reply has been given.
+            let _ended = cut.run_until_cancelled(timeout(DRAIN, drained(body))).await;
         });
     }
 }
 
+async fn drained(mut body: Incoming) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64;
+        if DRAIN_BYTES_MAX < read {
+            return;
+        }
+    }
+}
+
 /// Why a request has no reply of its host.
-enum Answer {
+pub(super) enum Answer {
     Refused(Refusal),
     /// The connection is closed.
     Closed(SendError),
 }
 
-fn refused(why: Why) -> Answer {
+fn too_many() -> Denial {
+    Denial { rule: "default".to_owned(), why: Why::TooManyConnections }
+}
+
+pub(super) fn refused(why: Why) -> Answer {
     Answer::Refused(Refusal::rule(why))
 }
 
-fn bad_url(why: &'static str) -> Answer {
+pub(super) fn bad_url(why: &'static str) -> Answer {
     Answer::Refused(Refusal::bad(StatusCode::BAD_REQUEST, why))
 }
 
@@ -484,45 +386,4 @@ fn head(parts: &Parts) -> Head<'_> {
         query: parts.uri.query(),
         headers: &parts.headers,
     }
-}
-
-fn inside(version: http::Version) -> Inside {
-    if version == http::Version::HTTP_2 { Inside::Http2 } else { Inside::Http1 }
-}
-
-/// The request as it leaves, with the body on its way.
-fn outgoing(
-    parts: &mut Parts,
-    body: &mut Option<Incoming>,
-    account: &Rc<Account>,
-) -> Request<Passing> {
-    let mut request = Request::new(());
-    std::mem::swap(request.method_mut(), &mut parts.method);
-    std::mem::swap(request.uri_mut(), &mut parts.uri);
-    std::mem::swap(request.headers_mut(), &mut parts.headers);
-    std::mem::swap(request.extensions_mut(), &mut parts.extensions);
-    *request.version_mut() = parts.version;
-    request.extensions_mut().remove::<OnUpgrade>();
-    let Some(body) = body.take() else { return request.map(|()| Passing::own("")) };
-    let waits = request
-        .headers()
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut passing = Passing::new(body, account, Towards::Upstream);
-    if waits && request.version() == http::Version::HTTP_11 && !passing.is_end_stream() {
-        let told = CancellationToken::new();
-        let tell = told.clone();
-        hyper::ext::on_informational(&mut request, move |reply| {
-            if reply.status() == StatusCode::CONTINUE {
-                tell.cancel();
-            }
-        });
-        passing = passing.after(Box::pin(async move {
-            tokio::select! {
-                () = told.cancelled() => (),
-                () = sleep(CONTINUE) => (),
-            }
-        }));
-    }
-    request.map(|()| passing)
 }

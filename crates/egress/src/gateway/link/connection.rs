@@ -128,8 +128,8 @@ pub(super) enum Outcome {
 
 impl Connection {
     /// Answers the guest's SYN.
-    pub(super) fn open(ends: Ends, syn: Syn, share: Share, moment: Moment<'_>) -> Self {
-        let mut wire = Wire::new(moment.out, ends.version());
+    pub(super) fn open(ends: Ends, syn: Syn, share: Share, moment: &mut Moment<'_>) -> Self {
+        let mut wire = Wire::new(&mut *moment.out, ends.version());
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = moment.seed;
         let mut interface = Interface::new(config, &mut wire, moment.now);
@@ -163,7 +163,7 @@ impl Connection {
             closing: false,
         };
         let packet = craft::syn(ends.to, ends.guest_port, syn);
-        let mut wire = Wire::carrying(&packet, moment.out, ends.version());
+        let mut wire = Wire::carrying(&packet, &mut *moment.out, ends.version());
         tcp.interface.poll_ingress_single(moment.now, &mut wire, &mut tcp.sockets);
         Self {
             ends,

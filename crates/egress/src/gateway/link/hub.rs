@@ -9,7 +9,7 @@ use std::{
 };
 
 use smoltcp::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     Arrival, LIMITS, Question, Refusal, Refused,
@@ -45,7 +45,8 @@ pub(crate) struct Hub {
     waiting: Cell<usize>,
     taken: Rc<Cell<Taken>>,
     waker: RefCell<Option<Waker>>,
-    outlets: Outlets,
+    /// Until the link is gone.
+    outlets: RefCell<Option<Outlets>>,
     next: Cell<u64>,
     start: tokio::time::Instant,
     closed: Cell<bool>,
@@ -72,7 +73,7 @@ impl Hub {
             waiting: Cell::new(0),
             taken: Rc::default(),
             waker: RefCell::new(None),
-            outlets,
+            outlets: RefCell::new(Some(outlets)),
             next: Cell::new(0),
             start: tokio::time::Instant::now(),
             closed: Cell::new(false),
@@ -147,15 +148,13 @@ impl Hub {
         }
         let number = self.next.get();
         let arrival = Arrival::new(Rc::clone(self), ends, number);
-        if let Err(refused) = self.outlets.arrivals.try_send(arrival) {
-            match refused {
-                mpsc::error::TrySendError::Full(arrival) => arrival.forget(),
-                mpsc::error::TrySendError::Closed(arrival) => {
-                    arrival.forget();
-                    craft::reset(&mut self.out.borrow_mut(), segment);
-                }
-            }
-            return;
+        let told = match &*self.outlets.borrow() {
+            Some(outlets) => outlets.arrivals.try_send(arrival).map_err(TrySendError::into_inner),
+            None => Err(arrival),
+        };
+        // The guest asks again after a second.
+        if let Err(arrival) = told {
+            return arrival.forget();
         }
         self.next.set(number + 1);
         self.waiting.set(self.waiting.get() + 1);
@@ -187,8 +186,8 @@ impl Hub {
         let syn = self.withdraw(ends, number)?;
         let share = Share::take(share(self.taken.get().bytes), &self.taken);
         let now = self.now();
-        let moment = Moment { now, out: &mut self.out.borrow_mut(), seed };
-        let connection = Rc::new(Connection::open(ends, syn, share, moment));
+        let mut moment = Moment { now, out: &mut self.out.borrow_mut(), seed };
+        let connection = Rc::new(Connection::open(ends, syn, share, &mut moment));
         connection.limit.set(Some(now + HANDSHAKE));
         self.table.borrow_mut().insert(ends, Place::Open(Rc::clone(&connection)));
         self.queue(Rc::clone(&connection));
@@ -286,12 +285,22 @@ impl Hub {
 
     pub(super) fn refused(&self, refused: Refused) {
         // What nobody has the time to hear is not held for them.
-        drop(self.outlets.refused.try_send(refused));
+        let outlets = self.outlets.borrow();
+        if let Some(outlets) = &*outlets
+            && outlets.refused.try_send(refused).is_err()
+        {
+            tracing::debug!(?refused, "too many refusals to tell of all");
+        }
     }
 
     pub(super) fn question(&self, question: Question) {
         // A resolver asks again.
-        drop(self.outlets.questions.try_send(question));
+        let outlets = self.outlets.borrow();
+        if let Some(outlets) = &*outlets
+            && let Err(refused) = outlets.questions.try_send(question)
+        {
+            tracing::debug!(%refused, "too many questions to answer all");
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -301,6 +310,7 @@ impl Hub {
     /// The link is gone, and so is everything on it.
     pub(super) fn close(&self) {
         self.closed.set(true);
+        drop(self.outlets.borrow_mut().take());
         let table = std::mem::take(&mut *self.table.borrow_mut());
         self.waiting.set(0);
         self.ready.borrow_mut().clear();

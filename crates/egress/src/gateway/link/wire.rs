@@ -52,7 +52,7 @@ impl Device for Wire<'_> {
 
     fn transmit(&mut self, _: Instant) -> Option<Place<'_>> {
         let Self { out, version, .. } = self;
-        out.has_room().then(|| Place { out, version: *version })
+        if out.has_room() { Some(Place { out, version: *version }) } else { None }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -183,11 +183,7 @@ pub(super) fn v6(frame: &[u8]) -> Result<Packet<'_>, Junk> {
     let header: &[u8; 40] = frame.first_chunk().ok_or(Junk::Malformed)?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let packet = frame.get(..40 + length).ok_or(Junk::Malformed)?;
-    let address = |at: usize| -> Result<Ipv6Addr, Junk> {
-        let octets: [u8; 16] = header[at..at + 16].try_into().map_err(|_| Junk::Malformed)?;
-        Ok(octets.into())
-    };
-    let (from, to) = (address(8)?, address(24)?);
+    let (from, to) = (address(&header[8..])?, address(&header[24..])?);
     if header[0] >> 4 != 6 || header[7] == 0 {
         return Err(Junk::Malformed);
     }
@@ -219,6 +215,10 @@ pub(super) fn v6(frame: &[u8]) -> Result<Packet<'_>, Junk> {
     }
 }
 
+fn address(bytes: &[u8]) -> Result<Ipv6Addr, Junk> {
+    bytes.first_chunk::<16>().map(|&octets| octets.into()).ok_or(Junk::Malformed)
+}
+
 /// A packet for a group or for all: services that look for each other are told of, the rest is what
 /// every system says.
 fn for_many(body: &Body<'_>, protocol: u8) -> Junk {
@@ -240,7 +240,7 @@ fn tcp<'a>(body: &Body<'a>) -> Result<Packet<'a>, Junk> {
         sequence: u32::from_be_bytes([s0, s1, s2, s3]),
         acknowledgement: u32::from_be_bytes([a0, a1, a2, a3]),
         window: u16::from_be_bytes([w0, w1]),
-        data_bytes: u32::try_from(data_bytes).map_err(|_| Junk::Malformed)?,
+        data_bytes: u32::try_from(data_bytes).ok().ok_or(Junk::Malformed)?,
         options,
     }))
 }
@@ -282,8 +282,7 @@ fn solicit<'a>(body: &Body<'a>, from: Ipv6Addr) -> Result<Packet<'a>, Junk> {
     if sum_pseudo(body.from, body.to, ICMP_V6, body.payload) != u16::MAX || message[1] != 0 {
         return Err(Junk::Malformed);
     }
-    let target: [u8; 16] = message[8..].try_into().map_err(|_| Junk::Malformed)?;
-    let target = Ipv6Addr::from(target);
+    let target = address(&message[8..])?;
     let [.., g0, g1, g2] = target.octets();
     let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, g0, g1, g2]);
     if target != GATEWAY_V6 && target != GATEWAY_LOCAL {

@@ -258,6 +258,17 @@ fn streams_of_http2_are_judged_one_by_one() {
     });
 }
 
+/// Sends back each piece as it comes, and then trailers.
+async fn repeat(request: Request<hyper::body::Incoming>, sender: mpsc::Sender<Frame<Bytes>>) {
+    let mut pieces = request.into_body().into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        sender.send(Frame::data(piece)).await.unwrap();
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    sender.send(Frame::trailers(trailers)).await.unwrap();
+}
+
 #[test]
 fn a_grpc_like_call_streams_both_ways_and_ends_with_trailers() {
     run(async {
@@ -267,15 +278,7 @@ fn a_grpc_like_call_streams_both_ways_and_ends_with_trailers() {
             noting.note(&request);
             Box::pin(async {
                 let (sender, reply) = channel();
-                tokio::task::spawn_local(async move {
-                    let mut frames = request.into_body().into_data_stream();
-                    while let Some(Ok(data)) = frames.next().await {
-                        sender.send(Frame::data(data)).await.unwrap();
-                    }
-                    let mut trailers = HeaderMap::new();
-                    trailers.insert("grpc-status", "0".parse().unwrap());
-                    sender.send(Frame::trailers(trailers)).await.unwrap();
-                });
+                tokio::task::spawn_local(repeat(request, sender));
                 Response::builder().header("content-type", "application/grpc").body(reply).unwrap()
             })
         });

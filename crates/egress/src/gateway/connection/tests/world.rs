@@ -67,7 +67,7 @@ impl World {
         let recorder = Recorder::open([open("0"), open("1")]).unwrap();
         let (configured, current) = watch::channel(None);
         let lookup: Lookup = Rc::new(|_name| Box::pin(async { Ok(vec![LOCAL]) }));
-        let gateway = Rc::new(Gateway { current, recorder, lookup });
+        let gateway = Rc::new(Gateway::new(current, recorder, lookup));
         let configuration = RefCell::new(configuration);
         let world = Self { gateway, configured, configuration, authority, folder };
         world.change(|_| ());
@@ -134,21 +134,17 @@ impl World {
         TlsConnector::from(config).connect(name, self.open(peer).0).await
     }
 
-    pub(super) fn guest_config(
-        &self,
-        root: &[u8],
-        protocols: &[&str],
-    ) -> std::sync::Arc<ClientConfig> {
+    pub(super) fn guest_config(&self, root: &[u8], protocols: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(root)).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        std::sync::Arc::new(config)
+        Arc::new(config)
     }
 
     /// What the guest trusts.

@@ -1,0 +1,177 @@
+//! A request on its way to a host, and the reply on its way back.
+
+use std::{rc::Rc, time::Duration};
+
+use http::{Request, Response, StatusCode, header, request::Parts};
+use hyper::{
+    body::{Body, Incoming},
+    upgrade::OnUpgrade,
+};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    account::Account,
+    edits::{self, Injected, Way},
+    forward::{self, Original},
+    hops::{self, Upgrade},
+    masked::{Masked, Secrets},
+    passing::{Passing, Towards},
+    refusal::Refusal,
+    session::{Answer, Judged, Session, Tunnel, bad_url, refused},
+    upstream::SendError,
+};
+use crate::{
+    gateway::{active::Offer, authority::Inside},
+    policy::{Edits, ForwardTo, Pin},
+};
+
+/// How long the host may keep a guest waiting that waits to be told to go on (`Expect`). Some hosts
+/// never say it, and clients send the body after a second on their own (RFC 9110, 10.1.1).
+const CONTINUE: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Sends the request to its host, edited.
+    pub(super) async fn send(
+        &self,
+        parts: &mut Parts,
+        body: &mut Option<Incoming>,
+        judged: &Judged<'_>,
+        (edits, pin): (Option<&Edits>, &Pin),
+    ) -> Result<Response<Passing>, Answer> {
+        let active = judged.active;
+        let injected = edits::apply(parts, edits, pin, &active.secrets, self.way);
+        let Injected { names, texts } = injected.map_err(refused)?;
+        judged.account.change(|event| event.credentials = names);
+        let secrets = Secrets::new(texts);
+        let version = parts.version;
+        self.whole_url(parts, &judged.asked.text)?;
+        let inside = inside(version);
+        forward::fit(parts, inside).map_err(bad_url)?;
+        let request = outgoing(parts, body, judged.account);
+        let connect = async |closed: &CancellationToken| {
+            self.gateway.connect_open(self, &judged.asked.whom, inside, closed).await
+        };
+        let sent = self.upstream.send(request, connect).await;
+        let response = sent.map_err(|error| Self::failed(error, judged.account))?;
+        self.pass_back(response, version, judged, secrets).await
+    }
+
+    /// Sends the request to somebody else.
+    pub(super) async fn forward(
+        &self,
+        parts: &mut Parts,
+        body: &mut Option<Incoming>,
+        judged: &Judged<'_>,
+        to: &ForwardTo,
+    ) -> Result<Response<Passing>, Answer> {
+        let version = parts.version;
+        let original =
+            Original { host: &judged.asked.whom.to_string(), port: self.port(), way: self.way };
+        forward::readdress(parts, &original, to).map_err(bad_url)?;
+        let offer = if version == http::Version::HTTP_2 { Offer::Both } else { Offer::Http1 };
+        let connected = forward::connect(self, judged.active, to, offer).await;
+        let failed = |error| Self::failed(error, judged.account);
+        let mut sender = connected.map_err(failed)?;
+        forward::fit(parts, sender.inside()).map_err(bad_url)?;
+        let request = outgoing(parts, body, judged.account);
+        let response = sender.send(request).await.map_err(failed)?;
+        self.pass_back(response, version, judged, None).await
+    }
+
+    /// The reply, as the guest gets it.
+    async fn pass_back(
+        &self,
+        response: Response<Incoming>,
+        version: http::Version,
+        judged: &Judged<'_>,
+        secrets: Option<Rc<Secrets>>,
+    ) -> Result<Response<Passing>, Answer> {
+        let account = judged.account;
+        let (mut parts, body) = response.into_parts();
+        account.change(|event| event.status = Some(parts.status.as_u16()));
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            if judged.upgrade != Upgrade::WebSocket {
+                let error = SendError::Connect("the host changes the protocol unasked".to_owned());
+                return Err(Self::failed(error, account));
+            }
+            let mut response = Response::from_parts(parts, body);
+            let upstream = hyper::upgrade::on(&mut response)
+                .await
+                .map_err(|error| Self::failed(SendError::Reply(error), account))?;
+            self.become_tunnel(Tunnel { upstream, account: Rc::clone(account) });
+            return Ok(response.map(|_| Passing::own("")));
+        }
+        hops::strip_reply(&mut parts.headers, version);
+        parts.version = version;
+        let masked = secrets.and_then(|secrets| {
+            secrets.mask_headers(&mut parts.headers, account);
+            Masked::new(&secrets, &parts.headers, account)
+        });
+        let body = Passing::new(body, account, Towards::Guest).masked(masked);
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// What a request that failed is answered. Where the host closed the connection under it, the
+    /// guest's is closed too: its client knows which requests may be sent again.
+    fn failed(error: SendError, account: &Account) -> Answer {
+        if matches!(error, SendError::Closed) {
+            return Answer::Closed(error);
+        }
+        let mut rule = String::new();
+        account.change(|event| rule.clone_from(&event.rule));
+        Answer::Refused(Refusal::Failed { rule, reason: error.to_string() })
+    }
+
+    fn whole_url(&self, parts: &mut Parts, authority: &str) -> Result<(), Answer> {
+        let scheme = match self.way {
+            Way::Sealed => "https",
+            Way::Open => "http",
+        };
+        let path = parts.uri.path_and_query().map_or("/", |text| text.as_str());
+        let whole = http::Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
+        parts.uri = whole.build().map_err(|_error| bad_url("the URL cannot be put together"))?;
+        Ok(())
+    }
+}
+
+fn inside(version: http::Version) -> Inside {
+    if version == http::Version::HTTP_2 { Inside::Http2 } else { Inside::Http1 }
+}
+
+/// The request as it leaves, with the body on its way.
+fn outgoing(
+    parts: &mut Parts,
+    body: &mut Option<Incoming>,
+    account: &Rc<Account>,
+) -> Request<Passing> {
+    let mut request = Request::new(());
+    std::mem::swap(request.method_mut(), &mut parts.method);
+    std::mem::swap(request.uri_mut(), &mut parts.uri);
+    std::mem::swap(request.headers_mut(), &mut parts.headers);
+    std::mem::swap(request.extensions_mut(), &mut parts.extensions);
+    *request.version_mut() = parts.version;
+    request.extensions_mut().remove::<OnUpgrade>();
+    let Some(body) = body.take() else { return request.map(|()| Passing::own("")) };
+    let waits = request
+        .headers()
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let mut passing = Passing::new(body, account, Towards::Upstream);
+    if waits && request.version() == http::Version::HTTP_11 && !passing.is_end_stream() {
+        let told = CancellationToken::new();
+        let tell = told.clone();
+        hyper::ext::on_informational(&mut request, move |reply| {
+            if reply.status() == StatusCode::CONTINUE {
+                tell.cancel();
+            }
+        });
+        passing = passing.after(Box::pin(async move {
+            tokio::select! {
+                () = told.cancelled() => (),
+                () = sleep(CONTINUE) => (),
+            }
+        }));
+    }
+    request.map(|()| passing)
+}
