@@ -11,7 +11,7 @@ case "${1:-}" in
 esac
 
 # shellcheck disable=SC2046
-step "installing what is missing" install mmdebstrap kmod gcc libc6-dev e2fsprogs runc tmux $(npm_package)
+step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package)
 step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
 step "checking the format" cargo fmt --all --check
 step "checking the shape" cargo xtask tidy

@@ -1,6 +1,10 @@
 //! Sandboxes that stay: create, exec, logs, stop, rm; many at once; interrupted clients.
 
-use std::{thread, time::Duration};
+use std::{
+    io::{self, Read, Write},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -94,6 +98,43 @@ fn json_is_one_object() {
         (&"o\n".into(), &"e\n".into(), &3.into())
     );
     assert_eq!(text.code, Some(3));
+}
+
+/// What a flood's queues add to another command's byte is in every round, what a busy computer adds
+/// only in some.
+#[test]
+fn a_flood_delays_no_other_command() {
+    const ROUNDS: usize = 60;
+    let hood = Hood::new();
+    let name = hood.create(&[]);
+    let floods = [(); 2].map(|()| {
+        let mut flood = hood.spawn(&["exec", &name, "--", "yes"]);
+        let mut stdout = flood.stdout.take().unwrap();
+        thread::spawn(move || drop(io::copy(&mut stdout, &mut io::sink())));
+        flood
+    });
+    let stdin = std::process::Stdio::piped();
+    let mut echo = hood.command(["exec", "-i", &name, "--", "cat"]).stdin(stdin).spawn().unwrap();
+    let (mut to, mut from) = (echo.stdin.take().unwrap(), echo.stdout.take().unwrap());
+    let mut delays = Vec::new();
+    for _ in 0..=ROUNDS {
+        let asked = Instant::now();
+        to.write_all(b"x").unwrap();
+        from.read_exact(&mut [0]).unwrap();
+        delays.push(asked.elapsed());
+    }
+    // The first is the command's start.
+    delays.remove(0);
+    delays.sort_unstable();
+    assert!(delays[ROUNDS / 4] < Duration::from_millis(50), "{delays:?}");
+    for mut flood in floods {
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+    }
+    drop(to);
+    assert!(echo.wait().unwrap().success());
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
 }
 
 /// Fifty at once: each runs a command, and all are gone afterwards.

@@ -23,3 +23,4 @@ mod remote;
 mod screen;
 mod templates;
 mod terminal;
+mod tools;
