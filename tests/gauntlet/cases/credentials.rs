@@ -1,0 +1,253 @@
+//! Credentials that the guest uses and never has, and other people's that it may not use.
+
+use serde_json::{Value, json};
+
+use super::{Group, cases};
+use crate::{
+    guest::{As, Guest},
+    hood::Hood,
+    trial::Trial,
+};
+
+pub(super) const GROUP: Group = Group {
+    name: "credentials",
+    guest: sandbox,
+    cases: cases![
+        it_is_put_in,
+        look_alikes_get_nothing,
+        other_hosts_get_the_placeholder,
+        redirects_take_nothing_along,
+        not_in_the_clear,
+        foreign_keys_are_taken_out,
+        foreign_keys_in_http2,
+        a_placeholder_beside_a_foreign_key,
+        placeholders_that_are_not_ours,
+        a_secret_that_is_gone,
+        its_value_is_changed,
+    ],
+};
+
+const SECRET: &str = "s3cr3t-of-the-gauntlet-c0ffee";
+
+fn set(hood: &Hood, value: &str) {
+    let ran = hood.run_with_input(&["secret", "set", "GAUNTLET_KEY"], value.as_bytes());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+fn sandbox(hood: &Hood) -> Guest<'_> {
+    set(hood, SECRET);
+    let allow = "also.test,good.test,*.key.test,redirect.test";
+    Guest::new(hood, &["--secret", "GAUNTLET_KEY@key.test", "--allow", allow])
+}
+
+/// A request as `curl` sends it, with the variable that the guest was given.
+fn with_variable(t: &mut Trial<'_>, url: &str) -> Value {
+    let said = t
+        .lawful_with(&format!("curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" '{url}'"));
+    serde_json::from_str(&said).unwrap_or_else(|fault| panic!("{fault}: {said}"))
+}
+
+fn values<'a>(seen: &'a Value, name: &str) -> Vec<&'a str> {
+    let pairs = seen["headers"].as_array().unwrap().iter();
+    pairs
+        .filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name))
+        .map(|pair| pair[1].as_str().unwrap())
+        .collect()
+}
+
+fn it_is_put_in(t: &mut Trial<'_>) {
+    let variable = t.lawful_with("echo -n \"$GAUNTLET_KEY\"");
+    assert!(variable.starts_with("FUMEHOOD_SECRET_") && !variable.contains(SECRET), "{variable}");
+    let seen = with_variable(t, "https://key.test/echo");
+    assert_eq!(values(&seen, "authorization"), [format!("Bearer {SECRET}")]);
+    let said = t.lawful_with(&format!(
+        "curl -sS -m 10 -o /dev/null -w '%{{http_code}}' --http1.1 \
+         -H \"Authorization: Bearer $GAUNTLET_KEY\" 'https://key.test/ticket?expect={SECRET}'"
+    ));
+    assert_eq!(said, "200");
+    t.guest.told(0, "the name of what was used", |event| {
+        event.0["credentials"].to_string().contains("GAUNTLET_KEY")
+    });
+    // Whoever sends it as a password sends it in base64.
+    let seen: Value = serde_json::from_str(
+        &t.lawful_with("curl -sS -m 10 -u \"somebody:$GAUNTLET_KEY\" https://key.test/echo"),
+    )
+    .unwrap();
+    let basic = values(&seen, "authorization").concat();
+    assert!(basic.starts_with("Basic ") && !basic.contains("RlVNRUhPT0Rf"), "{basic}");
+}
+
+/// `x.key.test` may be reached; it is not `key.test`.
+fn look_alikes_get_nothing(t: &mut Trial<'_>) {
+    for host in ["x.key.test", "api.key.test"] {
+        let seen = with_variable(t, &format!("https://{host}/echo"));
+        assert!(!seen.to_string().contains(SECRET), "{seen}");
+    }
+    t.attack(&json!([
+        {"do": "get", "host": "x.key.test", "authority": "key.test", "tls": false},
+        {"do": "tls", "host": "x.key.test", "sni": "key.test"},
+        {"do": "get", "host": "key.test", "authority": "x.key.test"},
+        {"do": "http2", "host": "key.test", "requests": [{"authority": "x.key.test"}]},
+    ]))
+    .told_as("a denial", |event| event.text("decision") == "deny")
+    .unheard();
+}
+
+fn other_hosts_get_the_placeholder(t: &mut Trial<'_>) {
+    for url in ["https://also.test/echo", "http://also.test/echo", "https://good.test:443/echo"] {
+        let seen = with_variable(t, url);
+        let sent = values(&seen, "authorization").concat();
+        assert!(sent.contains("FUMEHOOD_SECRET_") && !sent.contains(SECRET), "{seen}");
+    }
+}
+
+/// curl takes the header along to any host that a redirect names when it is told to trust it.
+fn redirects_take_nothing_along(t: &mut Trial<'_>) {
+    let mark = t.world.mark();
+    t.lawful_with(
+        "curl -sS -m 10 -L --location-trusted -o /dev/null -H \"Authorization: Bearer $GAUNTLET_KEY\" \
+         'https://key.test/redirect?to=https://also.test/echo'",
+    );
+    let seen = t.world.since(mark);
+    let also: Vec<_> =
+        seen.heard().into_iter().filter(|one| one["server"] == "203.0.113.11").collect();
+    assert_eq!(also.len(), 1);
+    assert!(!also[0].to_string().contains(SECRET), "{also:?}");
+    let key: Vec<_> =
+        seen.heard().into_iter().filter(|one| one["server"] == "203.0.113.30").collect();
+    assert!(key[0].to_string().contains(SECRET), "{key:?}");
+}
+
+/// Anybody on the way could read it.
+fn not_in_the_clear(t: &mut Trial<'_>) {
+    let tried = t
+        .attempt(
+            As::User,
+            &json!({"do": "get", "host": "key.test", "tls": false,
+            "headers": [["Authorization", "Bearer x"]]}),
+        )
+        .untold("what it means for a credential is not a denial");
+    for one in tried.seen().heard() {
+        assert!(!one.to_string().contains(SECRET), "{one}");
+    }
+    let mark = t.world.mark();
+    let said = t
+        .guest
+        .sh("curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" http://key.test/echo");
+    assert!(!said.stdout.contains(SECRET), "{said:?}");
+    for one in t.world.since(mark).heard() {
+        assert!(!one.to_string().contains(SECRET), "{one}");
+    }
+    with_variable(t, "https://key.test/echo");
+}
+
+/// An account of the attacker's at the very service that is allowed is a way out.
+fn foreign_keys_are_taken_out(t: &mut Trial<'_>) {
+    let keys = [
+        vec![["Authorization", "Bearer attackers-key"]],
+        vec![["authorization", "Basic YTphdHRhY2tlcnMta2V5"]],
+        vec![["Authorization", "Bearer attackers-key"], ["Authorization", "Bearer attackers-key"]],
+        vec![["X-Api-Key", "attackers-key"]],
+        vec![["x-API-key", "attackers-key"]],
+        vec![["Cookie", "session=attackers-key"]],
+        vec![["Proxy-Authorization", "Bearer attackers-key"]],
+        vec![["X-Auth-Token", "attackers-key"]],
+        vec![["X-Goog-Api-Key", "attackers-key"]],
+        vec![["Api-Key", "attackers-key"]],
+        vec![["Private-Token", "attackers-key"]],
+        vec![["X-Amz-Security-Token", "attackers-key"]],
+    ];
+    let queries = [
+        "access_token=attackers-key",
+        "a=b&api_key=attackers-key",
+        "key=attackers-key",
+        "%61ccess_token=attackers-key",
+        "X-Amz-Signature=attackers-key",
+        "token=attackers-key",
+        "sig=attackers-key",
+    ];
+    let asked: Vec<_> = keys
+        .iter()
+        .map(|headers| json!({"do": "get", "host": "key.test", "headers": headers}))
+        .chain(queries.iter().map(
+            |query| json!({"do": "get", "host": "key.test", "path": format!("/echo?{query}")}),
+        ))
+        .collect();
+    let mark = t.world.mark();
+    t.guest.probe(As::User, &json!(asked));
+    let seen = t.world.since(mark);
+    for one in seen.heard() {
+        let text = one.to_string();
+        assert!(
+            !text.contains("attackers-key") && !text.contains("YTphdHRhY2tlcnMta2V5"),
+            "{text}"
+        );
+    }
+    let lawful = t.lawful(
+        &json!({"do": "get", "host": "also.test", "headers": [["X-Api-Key", "my-own-key"]]}),
+    );
+    assert!(
+        lawful[0]["body"].as_str().unwrap().contains("my-own-key"),
+        "other hosts are not pinned"
+    );
+    with_variable(t, "https://key.test/echo?page=2");
+}
+
+fn foreign_keys_in_http2(t: &mut Trial<'_>) {
+    let mark = t.world.mark();
+    t.guest.probe(As::User, &json!({"do": "http2", "host": "key.test", "requests": [
+        {"headers": [["authorization", "Bearer attackers-key"]]},
+        {"headers": [["cookie", "a=attackers-key"], ["cookie", "b=attackers-key"]]},
+        {"headers": [["x-api-key", "attackers-key"]], "path": "/echo?access_token=attackers-key"},
+    ]}));
+    for one in t.world.since(mark).heard() {
+        assert!(!one.to_string().contains("attackers-key"), "{one}");
+    }
+    with_variable(t, "https://key.test/echo");
+}
+
+/// Ours in one header must not carry theirs in another.
+fn a_placeholder_beside_a_foreign_key(t: &mut Trial<'_>) {
+    let mark = t.world.mark();
+    let script = "curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" -H 'x-api-key: attackers-key' \
+        -H 'Cookie: a=attackers-key' 'https://key.test/echo?api_key=attackers-key'; \
+        curl -sS -m 10 -H \"Authorization: Bearer attackers-key $GAUNTLET_KEY\" https://key.test/echo; \
+        curl -sS -m 10 -H 'Authorization: Bearer attackers-key' -H \"Authorization: Bearer $GAUNTLET_KEY\" \
+            https://key.test/echo";
+    t.guest.sh(script);
+    for one in t.world.since(mark).heard() {
+        let text = one.to_string();
+        assert!(!text.contains("attackers-key"), "{text}");
+    }
+    with_variable(t, "https://key.test/echo");
+}
+
+fn placeholders_that_are_not_ours(t: &mut Trial<'_>) {
+    let mark = t.world.mark();
+    t.guest.sh("curl -sS -m 10 -H 'X-Note: FUMEHOOD_SECRET_GAUNTLET_KEY' https://key.test/echo; \
+         curl -sS -m 10 -H \"X-Note: ${GAUNTLET_KEY%?}\" https://key.test/echo; \
+         curl -sS -m 10 -d \"$GAUNTLET_KEY\" https://key.test/echo; \
+         curl -sS -m 10 \"https://key.test/echo/$GAUNTLET_KEY\"");
+    for one in t.world.since(mark).heard() {
+        assert!(!one.to_string().contains(SECRET), "{one}");
+    }
+    with_variable(t, "https://key.test/echo");
+}
+
+/// Closed, and not open without the credential.
+fn a_secret_that_is_gone(t: &mut Trial<'_>) {
+    t.guest.hood.ok(&["secret", "rm", "GAUNTLET_KEY"]);
+    let refused = t
+        .attack(&json!({"do": "get", "host": "key.test"}))
+        .told_as("what is missing", |event| event.text("reason").contains("GAUNTLET_KEY"));
+    refused.unheard();
+    set(t.guest.hood, SECRET);
+    with_variable(t, "https://key.test/echo");
+}
+
+fn its_value_is_changed(t: &mut Trial<'_>) {
+    set(t.guest.hood, "another-value-0f-it");
+    let seen = with_variable(t, "https://key.test/echo");
+    assert_eq!(values(&seen, "authorization"), ["Bearer another-value-0f-it"]);
+    set(t.guest.hood, SECRET);
+}
