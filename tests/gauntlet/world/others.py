@@ -9,6 +9,10 @@ import websockets.asyncio.server
 from notes import Notes
 
 
+# A server that nobody holds is collected, and gone.
+_KEPT = []
+
+
 def _same(data):
     return data
 
@@ -107,7 +111,7 @@ class _Back(asyncio.DatagramProtocol):
 
 async def serve(folder, path):
     notes = Notes(path)
-    await _grpc(folder, notes)
+    _KEPT.append(await _grpc(folder, notes))
     await _websocket(folder, notes)
     await _plain(notes)
     loop = asyncio.get_running_loop()
