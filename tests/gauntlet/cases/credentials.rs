@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Group, cases};
 use crate::{
-    guest::{As, Guest},
+    guest::{As, Guest, policy_file},
     hood::Hood,
     trial::Trial,
 };
@@ -14,6 +14,8 @@ pub(super) const GROUP: Group = Group {
     guest: sandbox,
     cases: cases![
         it_is_put_in,
+        it_is_put_in_unasked,
+        it_is_not_said_back,
         look_alikes_get_nothing,
         other_hosts_get_the_placeholder,
         redirects_take_nothing_along,
@@ -29,6 +31,13 @@ pub(super) const GROUP: Group = Group {
 
 const SECRET: &str = "s3cr3t-of-the-gauntlet-c0ffee";
 
+const POLICY: &[&str] = &[
+    "--secret",
+    "GAUNTLET_KEY@key.test",
+    "--allow",
+    "also.test,good.test,*.key.test,redirect.test",
+];
+
 fn set(hood: &Hood, value: &str) {
     let ran = hood.run_with_input(&["secret", "set", "GAUNTLET_KEY"], value.as_bytes());
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -36,17 +45,29 @@ fn set(hood: &Hood, value: &str) {
 
 fn sandbox(hood: &Hood) -> Guest<'_> {
     set(hood, SECRET);
-    let allow = "also.test,good.test,*.key.test,redirect.test";
-    Guest::new(hood, &["--secret", "GAUNTLET_KEY@key.test", "--allow", allow])
+    Guest::new(hood, POLICY)
 }
 
-/// A request as `curl` sends it, with the variable that the guest was given.
+/// A request as `curl` sends it, with the variable that the guest was given; gives what its server
+/// heard.
+#[track_caller]
 fn with_variable(t: &mut Trial<'_>, url: &str) -> Value {
-    let said = t
-        .lawful_with(&format!("curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" '{url}'"));
-    serde_json::from_str(&said).unwrap_or_else(|fault| panic!("{fault}: {said}"))
+    heard_of(t, &format!("curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" '{url}'"))
 }
 
+/// Runs what has to succeed and sends one request, and gives what its server heard.
+#[track_caller]
+fn heard_of(t: &mut Trial<'_>, script: &str) -> Value {
+    let mark = t.world.mark();
+    let said = t.lawful_with(script);
+    assert!(!said.contains(SECRET), "the guest was told: {said}");
+    let seen = t.world.since(mark);
+    let heard = seen.heard();
+    assert_eq!(heard.len(), 1, "{script}: {said}: {heard:?}");
+    heard[0].clone()
+}
+
+#[track_caller]
 fn values<'a>(seen: &'a Value, name: &str) -> Vec<&'a str> {
     let pairs = seen["headers"].as_array().unwrap().iter();
     pairs
@@ -69,12 +90,47 @@ fn it_is_put_in(t: &mut Trial<'_>) {
         event.0["credentials"].to_string().contains("GAUNTLET_KEY")
     });
     // Whoever sends it as a password sends it in base64.
-    let seen: Value = serde_json::from_str(
-        &t.lawful_with("curl -sS -m 10 -u \"somebody:$GAUNTLET_KEY\" https://key.test/echo"),
-    )
-    .unwrap();
-    let basic = values(&seen, "authorization").concat();
-    assert!(basic.starts_with("Basic ") && !basic.contains("RlVNRUhPT0Rf"), "{basic}");
+    let seen = heard_of(t, "curl -sS -m 10 -u \"somebody:$GAUNTLET_KEY\" https://key.test/echo");
+    // somebody:s3cr3t-of-the-gauntlet-c0ffee
+    let basic = "Basic c29tZWJvZHk6czNjcjN0LW9mLXRoZS1nYXVudGxldC1jMGZmZWU=";
+    assert_eq!(values(&seen, "authorization"), [basic]);
+}
+
+/// The guest need not know that there is a key.
+fn it_is_put_in_unasked(t: &mut Trial<'_>) {
+    for (place, wanted) in [
+        (json!({"header": {}}), format!("Bearer {SECRET}")),
+        (json!({"header": {"name": "x-api-key"}}), SECRET.to_owned()),
+        (json!({"basic": {"user": "somebody"}}), "Basic c29tZWJvZHk6".to_owned()),
+        (json!({"query": {"name": "key"}}), format!("key={SECRET}")),
+    ] {
+        let mut credential = place;
+        credential["secret"] = json!("GAUNTLET_KEY");
+        let policy = json!({"allow": {"key.test": [{"credential": credential}]}});
+        let file = policy_file(t.guest.hood, "unasked", &policy);
+        t.guest.set_policy(&["--policy", &file]);
+        for version in ["--http1.1", "--http2"] {
+            let seen = heard_of(
+                t,
+                &format!(
+                    "curl -sS -m 10 {version} -H 'Authorization: Bearer attackers-key' \
+                     -H 'X-Api-Key: attackers-key' 'https://key.test/echo?a=b&key=attackers-key'"
+                ),
+            );
+            let text = seen.to_string();
+            assert!(text.contains(&wanted) && !text.contains("attackers-key"), "{text}");
+        }
+    }
+    t.guest.set_policy(POLICY);
+}
+
+/// A server that repeats what it was sent tells the guest nothing, as long as it is no accomplice.
+fn it_is_not_said_back(t: &mut Trial<'_>) {
+    let said = t.lawful_with(
+        "for v in --http1.1 --http2; do \
+           curl -sS -m 10 $v -H \"Authorization: Bearer $GAUNTLET_KEY\" https://key.test/echo; done",
+    );
+    assert!(said.contains("Bearer") && !said.contains(SECRET), "{said}");
 }
 
 /// `x.key.test` may be reached; it is not `key.test`.

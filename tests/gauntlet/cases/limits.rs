@@ -54,10 +54,11 @@ fn data_in_a_few_names(t: &mut Trial<'_>) {
     assert!(seen.names.iter().any(|one| one["name"] == "content-of-a-file.wild.test"));
 }
 
-/// Replies are not searched for the credential that went with the request.
+/// A reply that repeats the credential as it is, is made unreadable; one that writes it in another
+/// way is not.
 fn a_server_that_says_the_secret_back(t: &mut Trial<'_>) {
     let said = t.lawful_with(
-        "curl -sS -m 10 -H \"Authorization: Bearer $SAID_BACK\" https://key.test/echo",
+        "curl -sS -m 10 -H \"Authorization: Bearer $SAID_BACK\" https://key.test/in-hex",
     );
-    assert!(said.contains("said-back-by-its-server"), "{said}");
+    assert!(said.contains("736169642d6261636b"), "{said}");
 }

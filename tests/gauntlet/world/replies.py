@@ -70,6 +70,8 @@ async def reply(asked):
         return 200, [("content-type", "application/octet-stream")], _back(asked), []
     if path == "/trailers":
         return 200, [("trailer", "x-sum")], _one(b"with trailers\n"), [("x-sum", "42")]
+    if path == "/in-hex":
+        return _text(200, "".join(asked.header("authorization")).encode().hex())
     if path == "/too-large":
         return _text(413, "not even read\n")
     if path == "/ticket":
@@ -84,7 +86,4 @@ async def reply(asked):
     seen = {**asked.seen, "method": asked.method, "target": asked.target,
             "authority": asked.authority, "headers": [list(pair) for pair in asked.headers],
             "bytes": count, "sha256": digest}
-    secret = query.get("hide")
-    if secret:
-        seen = {"bytes": count, "sha256": digest}
     return 200, [("content-type", "application/json")], _one(json.dumps(seen).encode()), []
