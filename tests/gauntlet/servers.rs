@@ -21,7 +21,7 @@ pub(crate) struct Servers {
     children: Vec<Child>,
 }
 
-/// What `test.sh` prepared: `venv`, and `site`, the Python packages for guests.
+/// What `prepare.sh` made: a venv, and in it `site` and `site-grpc`, the Python packages for guests.
 pub(crate) fn prepared() -> PathBuf {
     let named = env::var_os("FUMEHOOD_TEST_GAUNTLET");
     PathBuf::from(named.expect("FUMEHOOD_TEST_GAUNTLET names what ./test.sh prepared"))
@@ -62,7 +62,7 @@ impl Servers {
     }
 
     fn python(&self, words: &[&str], place: Where) -> Child {
-        let python = prepared().join("venv/bin/python");
+        let python = prepared().join("bin/python");
         let main = sources().join("world/main.py");
         let mut command = self.command(python.to_str().unwrap(), place);
         command.arg(main).args(words).env("PYTHONDONTWRITEBYTECODE", "1");
