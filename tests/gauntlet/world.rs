@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) flows: Vec<Value>,
     /// Questions to the DNS server: `name`, `type`.
     pub(crate) names: Vec<Value>,
-    /// Connections (`version` is `connection`) and requests of the servers.
+    /// Client hellos, connections (both named so in `version`) and requests of the servers.
     pub(crate) requests: Vec<Value>,
 }
 
@@ -153,6 +153,7 @@ impl Seen {
 
     /// The requests themselves.
     pub(crate) fn heard(&self) -> Vec<&Value> {
-        self.requests.iter().filter(|one| one["version"] != "connection").collect()
+        let is_request = |one: &&Value| one["version"] != "connection" && one["version"] != "hello";
+        self.requests.iter().filter(is_request).collect()
     }
 }

@@ -71,7 +71,7 @@ fn over_a_change(t: &mut Trial<'_>, before: &[&str], after: &[&str], asked: &Val
     cut(&mut talk);
     t.world.since(mark).no_request();
     t.guest.told(seq, "what was cut", |event| {
-        event.text("decision") == "deny" || event.text("kind") == "gateway"
+        event.text("decision") == "deny" || event.text("reason").contains("policy")
     });
     drop(talk);
     t.attack(&json!({"do": "connect", "host": "live.test", "port": 443, "send": "x"}))

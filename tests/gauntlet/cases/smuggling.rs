@@ -32,6 +32,7 @@ pub(super) const GROUP: Group = Group {
         a_request_behind_another,
         absolute_targets,
         connect_through_an_allowed_host,
+        a_method_that_says_back,
         other_protocols_by_upgrade,
         http2_in_the_clear,
         trailers_that_are_headers,
@@ -285,6 +286,12 @@ fn connect_through_an_allowed_host(t: &mut Trial<'_>) {
             "CONNECT 127.0.0.1:8081 HTTP/1.1\r\nHost: good.test\r\n\r\n".to_owned(),
         ],
     );
+    ordinary(t);
+}
+
+/// TRACE has a server say back what it was sent, with what was put in.
+fn a_method_that_says_back(t: &mut Trial<'_>) {
+    all_refused(t, &["TRACE /echo HTTP/1.1\r\nHost: good.test\r\n\r\n".to_owned()]);
     ordinary(t);
 }
 

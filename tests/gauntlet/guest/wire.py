@@ -228,8 +228,8 @@ def tls(host, port=443, sni=None, alpn=("http/1.1",), verify=True):
         }
 
 
-def client_hello(sni=None, ech=False, names=None, filler=0):
-    """A hello of our own making, with any list of names and an ECH extension if asked."""
+def client_hello(sni=None, ech="", names=None, filler=0):
+    """A hello of our own making, with any list of names and an extension for ECH: `outer`, `inner`, `broken`."""
     def extension(kind, body):
         return struct.pack(">HH", kind, len(body)) + body
 
@@ -249,7 +249,8 @@ def client_hello(sni=None, ech=False, names=None, filler=0):
     if ech:
         body = b"\0" + struct.pack(">HHB", 1, 1, 7) + struct.pack(">H", 32) + os.urandom(32)
         payload = os.urandom(180)
-        extensions += extension(0xFE0D, body + struct.pack(">H", len(payload)) + payload)
+        outer = body + struct.pack(">H", len(payload)) + payload
+        extensions += extension(0xFE0D, {"outer": outer, "inner": b"\1", "broken": b"\7"}[ech])
     if filler:
         extensions += extension(21, b"\0" * filler)
     body = b"\x03\x03" + os.urandom(32) + b"\x20" + os.urandom(32)
@@ -267,7 +268,7 @@ def records(handshake, size=None, version=b"\x03\x01"):
     return out
 
 
-def hello(host, port=443, sni=None, ech=False, names=None, filler=0, record=None, segment=None,
+def hello(host, port=443, sni=None, ech="", names=None, filler=0, record=None, segment=None,
           raw=None, version="0301"):
     """Sends a hello and says what came back: a ServerHello is `ok`."""
     data = bytes.fromhex(raw) if raw else records(

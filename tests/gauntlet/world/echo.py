@@ -34,7 +34,11 @@ class Place:
         return {**self.facts, "version": version}
 
 
-def _contexts(folder, alpn):
+def _contexts(folder, alpn, notes):
+    def heard(_sock, direction, _version, kind, message, data):
+        if direction == "read" and kind == 22 and message == 1:
+            notes.write(version="hello", extensions=_extensions(data))
+
     def made(leaf):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / f"{leaf}.crt", folder / f"{leaf}.key")
@@ -52,15 +56,30 @@ def _contexts(folder, alpn):
     def context(leaf="good"):
         one = made(leaf)
         one.sni_callback = chosen
+        # Not public, and the only way to see a hello as it came.
+        one._msg_callback = heard
         return one
 
     return context
 
 
+def _extensions(hello):
+    """The numbers of a client hello's extensions; `hello` is the whole handshake message."""
+    at = 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at:at + 2], "big")
+    at += 1 + hello[at] + 2
+    found = []
+    while at + 4 <= len(hello):
+        found.append(int.from_bytes(hello[at:at + 2], "big"))
+        at += 4 + int.from_bytes(hello[at + 2:at + 4], "big")
+    return found
+
+
 async def serve(folder, path):
     notes = Notes(path)
-    both = _contexts(folder, ["h2", "http/1.1"])
-    old = _contexts(folder, ["http/1.1"])
+    both = _contexts(folder, ["h2", "http/1.1"], notes)
+    old = _contexts(folder, ["http/1.1"], notes)
 
     def talk(faith):
         async def run(reader, writer):
