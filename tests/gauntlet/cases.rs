@@ -31,6 +31,7 @@ mod search;
 mod smuggling;
 mod streams;
 mod transport;
+mod uplink;
 
 use crate::{guest::Guest, hood::Hood, trial::Trial};
 
@@ -41,6 +42,8 @@ pub(crate) struct Case {
 
 pub(crate) struct Group {
     pub(crate) name: &'static str,
+    /// Of fumehood's environment; with any, the group has a server of its own.
+    pub(crate) variables: &'static [(&'static str, &'static str)],
     pub(crate) guest: fn(&Hood) -> Guest<'_>,
     pub(crate) cases: &'static [Case],
 }
@@ -67,6 +70,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &credentials::GROUP,
     &search::GROUP,
     &live::GROUP,
+    &uplink::GROUP,
     &clients::GROUP,
     &streams::GROUP,
     &limits::GROUP,

@@ -63,11 +63,18 @@ pub(crate) fn run(arguments: &Arguments, folder: &Path) -> ExitCode {
         let cases: Vec<_> =
             chosen.iter().filter(|(of, _)| of.name == group.name).map(|(_, case)| *case).collect();
         if !cases.is_empty() {
-            tally.run_group(group, &cases, &hood, &world);
+            let own = own_hood(group);
+            tally.run_group(group, &cases, own.as_ref().unwrap_or(&hood), &world);
         }
     }
     drop(hood);
     tally.tell(began)
+}
+
+fn own_hood(group: &Group) -> Option<Hood> {
+    let mut own = (!group.variables.is_empty()).then(Hood::new)?;
+    group.variables.iter().for_each(|(name, value)| own.set(name, value));
+    Some(own)
 }
 
 /// The namespaces have the folder's name with `-host` and `-world` behind it.

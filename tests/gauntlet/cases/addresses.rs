@@ -7,6 +7,7 @@ use crate::{guest::Guest, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "addresses",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", ALLOW]),
     cases: cases![
         spellings_of_an_address,

@@ -7,6 +7,7 @@ use crate::{guest::Guest, hood::Hood, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "clients",
+    variables: &[],
     guest: sandbox,
     cases: cases![
         curl_in_both_versions,

@@ -11,6 +11,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "credentials",
+    variables: &[],
     guest: sandbox,
     cases: cases![
         it_is_put_in,
@@ -26,6 +27,7 @@ pub(super) const GROUP: Group = Group {
         placeholders_that_are_not_ours,
         a_secret_that_is_gone,
         its_value_is_changed,
+        the_log_holds_neither,
     ],
 };
 
@@ -300,4 +302,15 @@ fn its_value_is_changed(t: &mut Trial<'_>) {
     let seen = with_variable(t, "https://key.test/echo");
     assert_eq!(values(&seen, "authorization"), ["Bearer another-value-0f-it"]);
     set(t.guest.hood, SECRET);
+}
+
+/// Of all that was tried here, the log has names, and neither values nor queries nor headers.
+fn the_log_holds_neither(t: &mut Trial<'_>) {
+    with_variable(t, "https://key.test/echo?query-of-the-guest");
+    for event in t.guest.audit() {
+        let text = event.0.to_string();
+        for value in [SECRET, "attackers-key", "another-value-0f-it", "query-of-the-guest"] {
+            assert!(!text.contains(value), "{text}");
+        }
+    }
 }

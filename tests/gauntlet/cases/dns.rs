@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "dns",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", "good.test,*.good.test,*.wild.test"]),
     cases: cases![
         unlisted_names_are_not_sent_on,

@@ -11,6 +11,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "flood",
+    variables: &[],
     guest: |hood| {
         Guest::new(hood, &["--strict", "--allow", "good.test,front.test,also.test,raw.test:9000"])
     },
@@ -21,6 +22,7 @@ pub(super) const GROUP: Group = Group {
         streams_given_up,
         frames_without_end,
         a_table_that_grows,
+        replies_without_end,
         the_log_is_not_washed_out,
     ],
 };
@@ -110,6 +112,20 @@ fn frames_without_end(t: &mut Trial<'_>) {
 fn a_table_that_grows(t: &mut Trial<'_>) {
     let before = t.guest.gateway();
     flood(t, As::User, &json!({"do": "header_bomb", "host": "good.test", "count": 50}));
+    still_well(t, before);
+}
+
+/// The server may be the guest's friend.
+fn replies_without_end(t: &mut Trial<'_>) {
+    let before = t.guest.gateway();
+    for kind in ["head", "line", "hints", "chunk"] {
+        let script = format!(
+            "curl -sS -m 5 --http1.1 -o /dev/null http://good.test/endless-{kind}; \
+             curl -sS -m 5 -o /dev/null -H 'Connection: close' --http1.1 https://good.test/endless-{kind}"
+        );
+        t.guest.sh(&script);
+        assert!(resident(before.unwrap()) < GATEWAY_BYTES_MAX, "{kind}");
+    }
     still_well(t, before);
 }
 

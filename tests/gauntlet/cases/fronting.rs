@@ -7,6 +7,7 @@ use crate::{guest::Guest, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "fronting",
+    variables: &[],
     guest: |hood| {
         let allow = "front.test,good.test,also.test,wrong.test,expired.test,self.test";
         Guest::new(hood, &["--strict", "--allow", allow])

@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "hello",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", "good.test,also.test,good.test:8443"]),
     cases: cases![
         name_that_is_not_allowed,

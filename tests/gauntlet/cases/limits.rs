@@ -8,6 +8,7 @@ use crate::{guest::Guest, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "limits",
+    variables: &[],
     guest: |hood| {
         let ran = hood.run_with_input(&["secret", "set", "SAID_BACK"], b"said-back-by-its-server");
         assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "link",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", "good.test"]),
     cases: cases![
         forged_senders,

@@ -11,6 +11,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "live",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", OPEN]),
     cases: cases![
         an_empty_list_allows_nothing,

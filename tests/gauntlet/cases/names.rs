@@ -7,6 +7,7 @@ use crate::{guest::Guest, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "names",
+    variables: &[],
     guest: |hood| {
         let allow = "good.test,*.wild.test,www.*.test,xn--bcher-kva.test";
         Guest::new(hood, &["--allow", allow])

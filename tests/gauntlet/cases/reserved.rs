@@ -11,6 +11,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "reserved",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow-all", "--allow-host-port", "8080"]),
     cases: cases![
         metadata_of_clouds,

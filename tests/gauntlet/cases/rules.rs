@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "rules",
+    variables: &[],
     guest: |hood| {
         let read = json!([
             {"match": {"method": ["GET", "HEAD"]}, "action": "allow"},
@@ -44,6 +45,7 @@ pub(super) const GROUP: Group = Group {
         a_query_by_another_name,
         bodies_of_what_is_read,
         a_canned_answer,
+        explain_says_what_happens,
     ],
 };
 
@@ -221,5 +223,32 @@ fn a_canned_answer(t: &mut Trial<'_>) {
     assert_eq!((&told[0]["status"], &told[0]["body"]), (&json!(418), &json!("a teapot")));
     assert_eq!(told[1]["streams"][0]["body"], "a teapot");
     t.world.since(mark).no_request();
+    t.passed();
+}
+
+/// `policy explain` is the same code, and says the same.
+fn explain_says_what_happens(t: &mut Trial<'_>) {
+    for (method, url) in [
+        ("GET", "https://registry.test/echo"),
+        ("PUT", "https://registry.test/echo"),
+        ("GET", "https://good.test/echo?format=raw"),
+        ("GET", "https://good.test/echo?format=fine"),
+        ("GET", "https://good.test/%61dmin"),
+        ("DELETE", "https://good.test/echo"),
+        ("GET", "https://also.test/mine/x"),
+        ("GET", "https://also.test/mine/%2e%2e/x"),
+        ("GET", "http://evil.test/"),
+        ("GET", "https://203.0.113.66/"),
+        ("GET", "http://good.test:8080/"),
+    ] {
+        let explained = t.guest.hood.run(&["policy", "explain", &t.guest.name, method, url]);
+        let script = format!(
+            "curl -sS -m 10 -o /dev/null -w '%{{http_code}}' --path-as-is -X {method} '{url}'"
+        );
+        let happened = t.guest.sh(&script);
+        let passed = happened.code == Some(0) && happened.stdout == "200";
+        let said = explained.code == Some(0);
+        assert_eq!(said, passed, "{method} {url}: {explained:?} {happened:?}");
+    }
     t.passed();
 }

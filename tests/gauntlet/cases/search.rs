@@ -14,8 +14,12 @@ use crate::{
     trial::Trial,
 };
 
-pub(super) const GROUP: Group =
-    Group { name: "search", guest: sandbox, cases: cases![a_used_secret_is_nowhere] };
+pub(super) const GROUP: Group = Group {
+    name: "search",
+    variables: &[],
+    guest: sandbox,
+    cases: cases![a_used_secret_is_nowhere],
+};
 
 /// Nobody else has this text; the guest has a mark of its own, by which we know that we would find it.
 const SECRET: &str = "Qx7vT2mZ9wKp4RjL8sHnB3yFdC6gUaE1";

@@ -13,6 +13,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "smuggling",
+    variables: &[],
     guest: |hood| {
         let rules = json!([
             {"match": {"path": {"startsWith": "/secret"}}, "action": "deny"},

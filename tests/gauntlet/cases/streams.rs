@@ -17,6 +17,7 @@ use crate::{guest::As, hood::is_full, servers::prepared, trial::Trial};
 
 pub(super) const GROUP: Group = Group {
     name: "streams",
+    variables: &[],
     guest: |hood| {
         let guest = sandbox(hood);
         guest.copy(&prepared().join("site-grpc"), "/tmp/site-grpc");

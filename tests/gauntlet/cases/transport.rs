@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) const GROUP: Group = Group {
     name: "transport",
+    variables: &[],
     guest: |hood| Guest::new(hood, &["--allow", "good.test,raw.test:9000,raw.test:22"]),
     cases: cases![
         tcp_on_odd_ports,

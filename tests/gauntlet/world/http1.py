@@ -39,6 +39,8 @@ class _Conversation:
             return await self.tunnel(found.get("upgrade", "connect"))
         if found.get("expect", "").lower() == "100-continue" and "/too-large" not in words[1]:
             self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if "/endless-" in words[1]:
+            return await self.endless(words[1])
         asked = replies.Asked(words[0], words[1] if len(words) > 1 else "/", authority, headers,
                               lambda: self.body(found), self.place.seen("HTTP/1.1"))
         await self.answer(asked, await replies.reply(asked))
@@ -101,6 +103,20 @@ class _Conversation:
         if not known:
             end = "".join(f"{name}: {value}\r\n" for name, value in trailers)
             self.writer.write(b"0\r\n" + end.encode() + b"\r\n")
+            await self.writer.drain()
+
+    async def endless(self, path):
+        """A reply that does not come to its body, until nobody listens any more."""
+        first, then = b"HTTP/1.1 200 Told\r\n", b"x-more: " + b"y" * 1000 + b"\r\n"
+        if path.endswith("-line"):
+            first, then = b"HTTP/1.1 200 Told\r\nx-more: ", b"y" * 1000
+        elif path.endswith("-hints"):
+            first, then = b"", b"HTTP/1.1 103 Hints\r\nlink: </a>\r\n\r\n"
+        elif path.endswith("-chunk"):
+            first, then = b"HTTP/1.1 200 Told\r\ntransfer-encoding: chunked\r\n\r\n1;", b"y" * 1000
+        self.writer.write(first)
+        while True:
+            self.writer.write(then)
             await self.writer.drain()
 
     async def tunnel(self, protocol):

@@ -109,11 +109,41 @@ class _Back(asyncio.DatagramProtocol):
         self.transport.sendto(data, address)
 
 
+async def _proxy(notes):
+    """What a company puts between its computers and the world: CONNECT, and nothing else."""
+    async def pump(reader, writer):
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except (ConnectionError, OSError):
+            pass
+        finally:
+            writer.close()
+
+    async def talk(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        words = head.decode("latin-1").split()
+        notes.write(version="proxy", method=words[0], target=words[1], server="203.0.113.37")
+        host, _, port = words[1].rpartition(":")
+        try:
+            far = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, ValueError):
+            writer.write(b"HTTP/1.1 502 No\r\n\r\n")
+            writer.close()
+            return
+        writer.write(b"HTTP/1.1 200 Yes\r\n\r\n")
+        await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
+
+    await asyncio.start_server(talk, "203.0.113.37", 3128)
+
+
 async def serve(folder, path):
     notes = Notes(path)
     _KEPT.append(await _grpc(folder, notes))
     await _websocket(folder, notes)
     await _plain(notes)
+    await _proxy(notes)
     loop = asyncio.get_running_loop()
     for address in ("203.0.113.10", "203.0.113.66"):
         for port in (53, 123, 443, 853, 3478):
