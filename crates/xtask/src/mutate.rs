@@ -4,6 +4,12 @@
 //! It works on a copy of the sources with a build folder of its own, both below `target/mutate`. It
 //! takes a minute or so for each check, and root, as the gauntlet does.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it says how long it takes"
+)]
+
 mod table;
 
 use std::{

@@ -138,15 +138,17 @@ impl Dns {
         if host.as_str() == HOST_NAME {
             return Said::Records(self.host_itself(query));
         }
-        match query.query_type {
-            RecordType::A | RecordType::AAAA => self.addresses(&active, query, &host, &rule).await,
-            RecordType::TXT | RecordType::SRV | RecordType::MX => {
-                self.tell(Decision::Allow, &rule, &text, None);
-                self.records(query, &host).await
-            }
+        const ADDRESSES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
+        const OTHERS: [RecordType; 3] = [RecordType::TXT, RecordType::SRV, RecordType::MX];
+        if ADDRESSES.contains(&query.query_type) {
+            self.addresses(&active, query, &host, &rule).await
+        } else if OTHERS.contains(&query.query_type) {
+            self.tell(Decision::Allow, &rule, &text, None);
+            self.records(query, &host).await
+        } else {
             // What would tell of other ways in (HTTPS and SVCB carry keys that hide names) is not
             // there, and neither is what nobody needs.
-            _ => Said::Records(Vec::new()),
+            Said::Records(Vec::new())
         }
     }
 
@@ -165,10 +167,11 @@ impl Dns {
     }
 
     fn host_itself(&self, query: &Query) -> Vec<Record> {
-        let address: IpAddr = match query.query_type {
-            RecordType::A => GATEWAY_V4.into(),
-            RecordType::AAAA => GATEWAY_V6.into(),
-            _ => return Vec::new(),
+        let ours: [(RecordType, IpAddr); 2] =
+            [(RecordType::A, GATEWAY_V4.into()), (RecordType::AAAA, GATEWAY_V6.into())];
+        let Some((_, address)) = ours.into_iter().find(|(kind, _)| *kind == query.query_type)
+        else {
+            return Vec::new();
         };
         if let Ok(host) = Host::parse(HOST_NAME) {
             self.memory.borrow_mut().remember(address, &host);
