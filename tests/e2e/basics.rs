@@ -1,6 +1,6 @@
 //! `run`: streams, exit codes, stdin, what a newcomer tries first.
 
-use crate::hood::{Hood, PATIENCE};
+use crate::hood::{Hood, PATIENCE, entries};
 
 #[test]
 fn a_command_runs_under_the_guests_kernel() {
@@ -82,6 +82,10 @@ fn what_cannot_run_is_said_before_anything_starts() {
         ran.code.is_some_and(|code| code > 240) && ran.stderr.contains("/no/such/folder"),
         "{ran:?}"
     );
+    let ran = hood.run(&["create", "--user", "nobody-here"]);
+    assert_eq!(ran.code, Some(246), "{ran:?}");
+    assert!(ran.stderr.contains("no user nobody-here"), "{ran:?}");
+    assert!(entries(&hood.state().join("failures")).is_empty(), "no fault of the machine's");
     let ran = hood.run(&["run", "--image", "no-such-image", "--", "true"]);
     assert_eq!(ran.code, Some(242), "{ran:?}");
     let ran = hood.run(&["run", "--memory", "1000000", "--", "true"]);

@@ -54,6 +54,11 @@ fn single_files_and_tar_streams() {
     let stream = hood.command(["cp", &format!("{name}:/tmp/in"), "-"]).output().unwrap();
     assert!(String::from_utf8_lossy(&stream.stdout).contains("in/one.txt"));
 
+    // A folder takes no file's place.
+    let folder = hood.run(&["cp", place.path().to_str().unwrap(), &format!("{name}:/tmp/renamed")]);
+    assert_eq!(folder.code, Some(246), "{folder:?}");
+    assert_eq!(hood.ok(&["exec", &name, "--", "cat", "/tmp/renamed"]), "one");
+
     let missing = hood.run(&["cp", &format!("{name}:/no/such"), out.to_str().unwrap()]);
     assert_eq!(missing.code, Some(242), "{missing:?}");
     hood.ok(&["rm", "-f", &name]);
@@ -132,13 +137,17 @@ fn a_large_file_goes_in_and_out() {
     hood.ok(&["cp", &format!("{name}:large"), back.to_str().unwrap()]);
     let same = Command::new("cmp").arg(&file).arg(&back).status().unwrap();
     assert!(same.success());
-    let peak = peak_kib(hood.servers()[0]);
+    let status = fs::read_to_string(format!("/proc/{}/status", hood.servers()[0])).unwrap();
+    let peak = peak_kib(&status);
     assert!(peak < 200 * 1024, "the server's memory peaked at {peak} KiB");
+    let status = hood.ok(&["exec", "--sudo", &name, "--", "cat", "/proc/1/status"]);
+    let peak = peak_kib(&status);
+    assert!(peak < 32 * 1024, "the agent's memory peaked at {peak} KiB");
     hood.ok(&["rm", "-f", &name]);
 }
 
-fn peak_kib(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+/// Of a process, by its `/proc/…/status`.
+fn peak_kib(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

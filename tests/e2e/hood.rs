@@ -136,6 +136,22 @@ impl Hood {
         self.processes("qemu-system")
     }
 
+    /// Gateways, by what they were started with: they show nothing else of themselves.
+    pub(crate) fn gateways(&self) -> Vec<i32> {
+        let place = format!("{}/", self.state().display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let words: Vec<&str> = line.split('\0').collect();
+            if words.get(1) == Some(&"gateway") && words.iter().any(|word| word.starts_with(&place))
+            {
+                found.extend(entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+            }
+        }
+        found
+    }
+
     /// Kills the server as the kernel's out-of-memory killer would.
     pub(crate) fn kill_server(&self) {
         for pid in self.servers() {
@@ -148,6 +164,7 @@ impl Hood {
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
         wait_until("no machine runs", || self.machines().is_empty());
+        wait_until("no gateway runs", || self.gateways().is_empty());
         for folder in ["machines", "sessions"] {
             let left = || entries(&self.state().join(folder));
             wait_until("nothing is left", || left().is_empty());
@@ -157,7 +174,8 @@ impl Hood {
 
 impl Drop for Hood {
     fn drop(&mut self) {
-        for pid in self.servers().into_iter().chain(self.machines()) {
+        let others = [self.machines(), self.gateways()].concat();
+        for pid in self.servers().into_iter().chain(others) {
             kill(pid, rustix::process::Signal::KILL);
         }
     }

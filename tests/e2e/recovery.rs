@@ -5,10 +5,13 @@ use std::{io::Read, thread};
 use crate::hood::{Hood, wait_until};
 
 /// As in the server's `failpoint` module.
-const POINTS: [&str; 10] = [
+const POINTS: [&str; 13] = [
     "create-recorded",
     "disk-made",
     "machine-cloned",
+    "gateway-started",
+    "gateway-recorded",
+    "gateway-configured",
     "machine-claimed",
     "running-recorded",
     "command-recorded",

@@ -4,20 +4,26 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Child, Command},
 };
+
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::hood::{Hood, PATIENCE};
 
 /// A server on a port of its own, its address and its token.
 pub(crate) fn serve(hood: &Hood, more: &[&str]) -> (Child, String, String) {
-    let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
-    let mut server = hood.spawn(&args);
+    listen(hood, "http://", &[&["--listen", "127.0.0.1:0"], more].concat())
+}
+
+fn listen(hood: &Hood, scheme: &str, options: &[&str]) -> (Child, String, String) {
+    let mut server = hood.spawn(&[&["serve"], options].concat());
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
     let address = lines
         .by_ref()
         .map_while(Result::ok)
-        .find_map(|line| Some(line.split_once("http://")?.1.split([',', ' ']).next()?.to_owned()))
+        .find_map(|line| Some(line.split_once(scheme)?.1.split([',', ' ']).next()?.to_owned()))
         .expect("it says where it listens");
     std::thread::spawn(move || lines.for_each(drop));
     let token = hood.state().join("token");
@@ -68,10 +74,65 @@ fn a_token_is_needed_and_the_command_line_has_it() {
 fn an_address_that_others_reach_is_refused_without_a_word_for_it() {
     let hood = Hood::new();
     let ran = hood.run(&["serve", "--listen", "0.0.0.0:0"]);
-    assert!(
-        ran.code.is_some_and(|code| code > 240) && ran.stderr.contains("--insecure"),
-        "{ran:?}"
-    );
+    assert_eq!(ran.code, Some(241), "{ran:?}");
+    assert!(ran.stderr.contains("--insecure") && ran.stderr.contains("--tls-cert"), "{ran:?}");
+}
+
+/// A certificate for these names that is its own authority, and its key.
+fn certificate(folder: &Path, names: [&str; 2]) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
+    let place = |file: &str, label: &str, der: &[u8]| {
+        let path = folder.join(file);
+        let text = BASE64_STANDARD.encode(der);
+        fs::write(&path, format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n"))
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let key = place("key.pem", "PRIVATE KEY", &made.signing_key.serialize_der());
+    (place("cert.pem", "CERTIFICATE", made.cert.der()), key)
+}
+
+/// On all addresses, for whoever has the token and calls it by the name of its certificate.
+#[test]
+fn over_tls_everything_works_and_nothing_is_said_without_it() {
+    let hood = Hood::new();
+    let place = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(place.path(), ["hood.localhost", "localhost"]);
+    let options = ["--listen", "0.0.0.0:0", "--host", "hood.localhost"];
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let (_server, address, token) = listen(&hood, "https://", &[options, tls].concat());
+    let port = address.rsplit_once(':').unwrap().1;
+
+    let bearer = format!("authorization: Bearer {token}");
+    let list = format!("https://hood.localhost:{port}/v2/sandboxes");
+    let code = ["-o", "/dev/null", "-w", "%{http_code}", "--cacert", &cert];
+    assert_eq!(curl(&[&code[..], &["-H", &bearer, &list]].concat()), "200");
+    assert_eq!(curl(&[&code[..], &[list.as_str()]].concat()), "401");
+    let plain = format!("http://127.0.0.1:{port}/v2/sandboxes");
+    assert_eq!(curl(&["-H", &bearer, &plain]), "", "without TLS nothing is answered");
+
+    let url = format!("https://localhost:{port}");
+    let far = |options: &[&str], input: &[u8]| {
+        let token = hood.state().join("token");
+        let all = ["--server", &url, "--token-file", token.to_str().unwrap()];
+        hood.run_with_input(&[&all, options].concat(), input)
+    };
+    let ran = far(&["--ca-file", &cert, "run", "-i", "--", "sh", "-c", "cat; exit 3"], b"far");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), "far"), "{ran:?}");
+    let ran = far(&["ls"], b"");
+    assert_eq!(ran.code, Some(244), "nobody we know vouches for it: {ran:?}");
+    assert!(ran.stderr.contains("no secure connection"), "{ran:?}");
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn a_server_elsewhere_that_is_not_there_is_told_at_once() {
+    let hood = Hood::new();
+    for command in [&["ls"][..], &["create"], &["run", "--", "true"], &["exec", "x", "true"]] {
+        let ran = hood.run(&[&["--server", "http://127.0.0.1:1"], command].concat());
+        assert_eq!(ran.code, Some(244), "{ran:?}");
+        assert!(ran.stderr.contains("no server answers at http://127.0.0.1:1"), "{ran:?}");
+    }
 }
 
 /// Garbage in any field gives 400 with the field's name.
@@ -81,8 +142,10 @@ fn garbage_is_told_by_its_field() {
     let (_server, address, token) = serve(&hood, &[]);
     let url = format!("http://{address}/v3/sandboxes");
     let bearer = format!("authorization: Bearer {token}");
+    let long_tag = format!(r#"{{"tags":{{"a":"{}"}}}}"#, "x".repeat(257));
     for (body, field) in [
         ("{", "Invalid request"),
+        ("[]", "must be a JSON object"),
         (r#"{"timeout":"long"}"#, "timeout"),
         (r#"{"timeout":1}"#, "timeout"),
         (r#"{"resources":{"vcpus":0}}"#, "resources.vcpus"),
@@ -91,11 +154,16 @@ fn garbage_is_told_by_its_field() {
         (r#"{"env":{"A=B":"1"}}"#, "env"),
         (r#"{"runtime":"cobol"}"#, "runtime"),
         (r#"{"ports":[3000]}"#, "ports"),
+        (&long_tag, "tags"),
     ] {
         let reply = curl(&["-H", &bearer, "-d", body, &url]);
         let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
         assert_eq!(json["error"]["code"], "bad_request", "{body}: {reply}");
         assert!(json["error"]["message"].as_str().unwrap().contains(field), "{body}: {reply}");
     }
+    // What no handler sees has the same form.
+    let reply = curl(&["-H", &bearer, &format!("http://{address}/v2/sandboxes/%ff")]);
+    let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
+    assert_eq!(json["error"]["code"], "bad_request", "{reply}");
     hood.assert_nothing_left();
 }

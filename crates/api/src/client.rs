@@ -3,6 +3,7 @@
 mod attachment;
 mod endpoint;
 mod exchange;
+mod tls;
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use http::{HeaderName, Method, StatusCode};
 pub use attachment::{AttachReceiver, AttachSender, Received};
 pub use endpoint::{Endpoint, EndpointError, Tcp, Token};
 pub use exchange::{Download, Lines};
+pub use tls::{Trust, TrustError};
 
 use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
@@ -38,6 +40,9 @@ pub enum ClientError {
     /// Nothing was sent.
     #[error("no server answers at {endpoint}")]
     Unreachable { endpoint: String, source: io::Error },
+    /// Somebody answers, and is not who we trust, or does not speak TLS. Nothing was sent.
+    #[error("there is no secure connection to {endpoint}")]
+    Untrusted { endpoint: String, source: io::Error },
     /// The server understood and said no.
     #[error("{message}")]
     Refused { status: StatusCode, code: Code, message: String },
@@ -58,6 +63,7 @@ impl ClientError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::Broken { .. }
             | Self::Nonsense { .. }
             | Self::Unsendable { .. } => None,

@@ -7,7 +7,7 @@ use crate::{
     causes,
     config::{AgentProgram, Paths},
     limits::{self, Host, Promised},
-    platform,
+    platform::{self, PlatformError},
     setup::{DEFAULT_SHAPE, kvm_warning},
     templates::Templates,
 };
@@ -72,6 +72,7 @@ pub async fn doctor(paths: &Paths, agent: AgentProgram) -> Vec<Finding> {
     findings.push(image(paths).await);
     findings.extend(room(paths));
     findings.push(open_files());
+    findings.push(walls());
     findings
 }
 
@@ -101,6 +102,8 @@ async fn kernel_and_kvm(paths: &Paths, agent: AgentProgram) -> Vec<Finding> {
             let templates = templates(paths, &platform).await;
             vec![Finding::good("kernel", kernel), accelerator(&kvm), templates]
         }
+        // That has been told.
+        Err(PlatformError::Qemu(_)) => Vec::new(),
         Err(error) => vec![Finding::bad("kernel", causes(&error), "Run `fumehood setup`.")],
     }
 }
@@ -174,11 +177,29 @@ fn room(paths: &Paths) -> Vec<Finding> {
 }
 
 fn open_files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let current = limit.current.unwrap_or(u64::MAX);
-    let found = format!("{current} open files");
-    if current < FILES_WANTED {
-        return Finding::warning("limits", found, "Raise it: ulimit -n 65536.");
+    let files = limits::open_files();
+    let found = format!("{files} open files");
+    if files < FILES_WANTED {
+        return Finding::warning("limits", found, "Raise the hard limit: ulimit -Hn 65536.");
     }
     Finding::good("limits", found)
+}
+
+/// What is between a guest that breaks out of QEMU and this computer.
+fn walls() -> Finding {
+    if !machine::is_confining() {
+        return Finding::warning(
+            "walls",
+            "this kernel has no Landlock: seccomp alone holds QEMU",
+            "Use a kernel with Landlock, 5.13 or newer, and lsm=landlock,… on its command line.",
+        );
+    }
+    if rustix::process::geteuid().is_root() {
+        return Finding::warning(
+            "walls",
+            "seccomp and Landlock hold QEMU, which is root's, as you are",
+            "Run fumehood as an ordinary user; root is for installing packages alone.",
+        );
+    }
+    Finding::good("walls", "seccomp, Landlock and an ordinary user hold QEMU")
 }

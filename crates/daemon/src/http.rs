@@ -3,6 +3,7 @@
 mod access;
 mod attach;
 mod commands;
+mod connections;
 mod error;
 mod files;
 mod json;
@@ -28,6 +29,7 @@ use axum::{
 use tracing::Instrument;
 
 pub(crate) use access::{Access, Token};
+pub(crate) use connections::{Door, serve};
 
 use crate::{clock, ids, limits, registry::Registry};
 
@@ -56,6 +58,7 @@ pub(crate) fn router(server: Server, access: Access) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(middleware::from_fn(error::in_one_form))
         .layer(middleware::from_fn_with_state(Arc::new(access), access::check))
         .layer(middleware::from_fn(log))
         .with_state(server)

@@ -27,14 +27,16 @@ mod setup;
 mod single_flight;
 mod store;
 mod templates;
+mod tls;
 mod uplink;
 
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
 pub use http::network_policy;
 pub use seal::SealKeyError;
-pub use server::{BeyondLoopback, Listen, Listening, ServeError, ServerConfig, serve};
+pub use server::{Encryption, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};
+pub use tls::{TlsError, TlsFiles};
 
 /// An error and all its causes in one line.
 fn causes(error: &dyn std::error::Error) -> String {

@@ -12,6 +12,8 @@
 //!
 //! Beyond it a create is refused with the code `limit_reached` and loses nothing.
 
+use std::time::Duration;
+
 use machine::Shape;
 
 /// What a machine costs beside its guest's memory.
@@ -52,6 +54,34 @@ pub(crate) const TAGS_MAX: usize = 5;
 pub(crate) const SECRETS_MAX: usize = 1000;
 /// The value of one secret.
 pub(crate) const SECRET_BYTES_MAX: usize = api::SECRET_BYTES_MAX;
+/// Connections that one listener has at a time, and the most of all open files that they may be.
+const CONNECTIONS_MAX: usize = 4096;
+const CONNECTIONS_SHARE: usize = 4;
+/// From a connection to the end of its first request's head, and from each request to the next.
+pub(crate) const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// For a TLS handshake.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// A request's head, and so what a stranger can make one connection hold.
+pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// As many connections as leave files open for everything else.
+pub(crate) fn connections_max() -> usize {
+    usize::try_from(open_files()).unwrap_or(usize::MAX).min(CONNECTIONS_MAX * CONNECTIONS_SHARE)
+        / CONNECTIONS_SHARE
+}
+
+/// How many files this process may have open, after asking for all that it may ask for. Debian
+/// gives 1024 to who does not ask.
+pub(crate) fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let asked = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let given = if setrlimit(Resource::Nofile, asked).is_ok() { asked } else { limit };
+    given.current.unwrap_or(u64::MAX)
+}
+
+/// A tag's key, and its value.
+pub(crate) const TAG_BYTES_MAX: usize = 256;
 
 /// What the host has, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

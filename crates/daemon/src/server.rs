@@ -10,14 +10,15 @@ use std::{
 };
 
 use axum::Router;
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{AgentProgram, Paths},
     context::Context,
-    http::{self, Access, Token},
-    ids,
+    http::{self, Access, Door, Token},
+    ids, limits,
     network::Egress,
     platform::hex,
     reconcile::reconcile,
@@ -26,6 +27,7 @@ use crate::{
     secrets::Secrets,
     store::{SecretRecord, Store, StoreError},
     templates::Templates,
+    tls::{TlsError, TlsFiles},
     uplink::Uplink,
 };
 
@@ -45,14 +47,17 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Names by which clients may call it, beside its address.
     pub names: Vec<String>,
-    pub beyond_loopback: BeyondLoopback,
+    pub encryption: Encryption,
 }
 
-/// Whether an address that others can reach may be listened on without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BeyondLoopback {
-    Refused,
+/// What keeps the token from those on the way.
+#[derive(Clone, Debug)]
+pub enum Encryption {
+    /// Nothing is on the way: only a loopback address can be listened on.
+    LoopbackOnly,
+    /// The owner says that something else does, or that it does not matter.
     Insecure,
+    Tls(TlsFiles),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,20 +75,37 @@ pub enum ServeError {
     #[error("what an earlier server left cannot be read")]
     Reconcile(#[source] io::Error),
     #[error(
-        "{0} can be reached by others, and the connection would not be encrypted: listen on a loopback address, or say --insecure if something in front of it does TLS"
+        "{0} can be reached by others, and the connection would not be encrypted: give --tls-cert and --tls-key, listen on a loopback address, or say --insecure if something in front of it does TLS"
     )]
     NotLoopback(SocketAddr),
+    #[error("TLS cannot be served")]
+    Tls(#[from] TlsError),
     #[error("cannot listen on {address}")]
     Listen { address: String, source: io::Error },
-    #[error("the listener broke")]
-    Accept(#[source] io::Error),
+}
+
+impl ServeError {
+    /// Whether asking otherwise would help, and not another state of the host.
+    pub fn is_of_usage(&self) -> bool {
+        match self {
+            Self::NotLoopback(_) | Self::Tls(_) => true,
+            Self::Running(_)
+            | Self::Path { .. }
+            | Self::Store { .. }
+            | Self::SealKey(_)
+            | Self::Templates(_)
+            | Self::Reconcile(_)
+            | Self::Listen { .. } => false,
+        }
+    }
 }
 
 /// Where a server listens, told once it does.
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub socket: PathBuf,
-    pub tcp: Option<SocketAddr>,
+    /// As clients are to write it.
+    pub url: Option<String>,
     pub token: Option<PathBuf>,
 }
 
@@ -114,26 +136,25 @@ pub async fn serve(
         http::Server { registry, version: config.version.clone(), handover: handover.clone() };
     warm_up_in_background(&context);
 
-    let unix = bind_unix(&paths.socket())?;
-    let tcp = match &config.listen {
-        Some(listen) => Some(bind_tcp(listen).await?),
-        None => None,
-    };
-    let token_path = paths.token();
-    let mut told = Listening { socket: paths.socket(), tcp: None, token: None };
-    let mut tcp_service = None;
-    if let (Some((listener, address)), Some(listen)) = (tcp, config.listen) {
+    let unix = Door::Unix(bind_unix(&paths.socket())?);
+    let mut told = Listening { socket: paths.socket(), url: None, token: None };
+    let mut doors = Vec::new();
+    if let Some(listen) = config.listen {
+        let (door, address) = open_tcp(&listen).await?;
+        let token_path = paths.token();
         let token = token(&token_path).map_err(io(&token_path))?;
-        told.tcp = Some(address);
+        let scheme = if matches!(door, Door::Tls(..)) { "https" } else { "http" };
+        told.url = Some(format!("{scheme}://{address}"));
         told.token = Some(token_path);
         let access = Access::Bearer { token, address, names: listen.names };
-        tcp_service = Some((listener, http::router(server.clone(), access)));
+        doors.push((door, http::router(server.clone(), access)));
     }
+    doors.push((unix, http::router(server, Access::Owner)));
     listening(&told);
-    let result = run(unix, http::router(server, Access::Owner), tcp_service, &handover).await;
+    run(doors, &handover).await;
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
-    result
+    Ok(())
 }
 
 /// What gateways are made with.
@@ -150,34 +171,20 @@ fn egress(
     Ok(Egress { seal, secrets, uplink })
 }
 
-async fn run(
-    unix: UnixListener,
-    router: Router,
-    tcp: Option<(TcpListener, Router)>,
-    stop: &CancellationToken,
-) -> Result<(), ServeError> {
-    let on_unix = axum::serve(unix, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    let on_tcp = async {
-        match tcp {
-            Some((listener, router)) => {
-                axum::serve(listener, router)
-                    .with_graceful_shutdown(stop.clone().cancelled_owned())
-                    .await
-            }
-            None => Ok(()),
-        }
-    };
+async fn run(doors: Vec<(Door, Router)>, stop: &CancellationToken) {
+    let connections_max = limits::connections_max();
+    let served = join_all(
+        doors
+            .into_iter()
+            .map(|(door, router)| http::serve(door, router, connections_max, stop.clone())),
+    );
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        result = async { tokio::try_join!(on_unix, on_tcp) } => {
-            result.map(drop).map_err(ServeError::Accept)
-        }
-        () = drained => Ok(()),
+        _ = served => {}
+        () = drained => {}
     }
 }
 
@@ -226,15 +233,23 @@ fn bind_short(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(short)
 }
 
-async fn bind_tcp(listen: &Listen) -> Result<(TcpListener, SocketAddr), ServeError> {
+async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
     let address = listen.address;
-    if !address.ip().is_loopback() && listen.beyond_loopback == BeyondLoopback::Refused {
-        return Err(ServeError::NotLoopback(address));
-    }
+    let tls = match &listen.encryption {
+        Encryption::LoopbackOnly if !address.ip().is_loopback() => {
+            return Err(ServeError::NotLoopback(address));
+        }
+        Encryption::LoopbackOnly | Encryption::Insecure => None,
+        Encryption::Tls(files) => Some(files.acceptor()?),
+    };
     let failed = |source| ServeError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    let door = match tls {
+        Some(tls) => Door::Tls(listener, tls),
+        None => Door::Tcp(listener),
+    };
+    Ok((door, address))
 }
 
 /// The bearer token, made at the first start.

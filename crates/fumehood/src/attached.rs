@@ -20,14 +20,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::failure::{self, Failure};
 use crate::say;
-use crate::server::Server;
+use crate::server::{ABSENCE_MAX, Server};
 use crate::signals::Signals;
 use crate::terminal;
 use outbox::{Outbox, Stdin};
 pub(crate) use output::{Captured, Output};
 
-/// How long a server may be away before we give up.
-const ABSENCE_MAX: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to attach to.

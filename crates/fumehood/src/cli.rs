@@ -44,13 +44,17 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerOptions {
-    /// Use the server at this URL (http://HOST:PORT) instead of your own
+    /// Use the server at this URL (http[s]://HOST:PORT) instead of your own
     #[arg(long, global = true, value_name = "URL", env = "FUMEHOOD_SERVER")]
     pub(crate) server: Option<String>,
 
     /// Read the token for --server from this file [default: the variable FUMEHOOD_TOKEN]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// Trust the certificates in this PEM file, and no others, to vouch for an https server
+    #[arg(long, global = true, value_name = "FILE", env = "FUMEHOOD_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 
     // A variable and not an option, since everybody sees the arguments of a process.
     #[arg(skip = token_from_environment())]
@@ -107,7 +111,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
 
-    /// How many virtual processors it has, 32 at most [default: 1]
+    /// How many virtual processors it has, 8 at most [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) vcpus: Option<u32>,
 
@@ -115,7 +119,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
 
-    /// End it this long after its start, such as 90s, 5m, 2h or 1h30m; 30 days at most [default: 5m]
+    /// End it this long after its start, such as 90s, 5m, 1h30m or 2d; 30 days at most [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 
@@ -374,7 +378,13 @@ pub(crate) enum Image {
 #[command(after_help = "\
 Examples:
   fumehood serve --listen 127.0.0.1:7007
-  fumehood serve --listen 0.0.0.0:7007 --tls-cert cert.pem --tls-key key.pem
+  fumehood serve --listen 0.0.0.0:7007 --host box.example.com \\
+    --tls-cert cert.pem --tls-key key.pem
+
+A certificate of your own, for clients to give to --ca-file:
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \\
+    -subj /CN=box.example.com -addext subjectAltName=DNS:box.example.com \\
+    -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem
 
 Folders:
   $FUMEHOOD_STATE_DIR   sandboxes, templates, socket, token [default: ~/.local/state/fumehood]
@@ -394,7 +404,7 @@ pub(crate) struct Serve {
     #[arg(long, requires = "listen", conflicts_with = "tls_cert")]
     pub(crate) insecure: bool,
 
-    /// The certificate chain to serve TLS with, as PEM
+    /// The certificate chain to serve TLS with, as PEM; read at the start
     #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
     pub(crate) tls_cert: Option<PathBuf>,
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DurationError {
-    #[error("a duration is numbers with units, such as 90s, 5m, 2h or 1h30m")]
+    #[error("a duration is numbers with units, such as 90s, 5m, 1h30m or 2d")]
     Malformed,
     #[error("it lacks a unit; {0}s are seconds")]
     NoUnit(u64),
-    #[error("units go from large to small, each at most once: h, m, s, ms")]
+    #[error("units go from large to small, each at most once: d, h, m, s, ms")]
     Order,
     #[error("it is too long")]
     TooLong,
@@ -16,9 +16,10 @@ pub(crate) enum DurationError {
     Zero,
 }
 
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Reads `90s`, `5m`, `2h`, `1h30m`, `500ms`.
+/// Reads `90s`, `5m`, `2h`, `1h30m`, `500ms`, `2d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     let mut rest = text;
     let mut units = UNITS.as_slice();

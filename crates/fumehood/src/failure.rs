@@ -121,7 +121,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Refused { code, .. } => exit_of(*code),
-            ClientError::Unreachable { .. } | ClientError::Broken { .. } => Exit::Unreachable,
+            ClientError::Unreachable { .. }
+            | ClientError::Untrusted { .. }
+            | ClientError::Broken { .. } => Exit::Unreachable,
             ClientError::Unsendable { .. } => Exit::Usage,
             ClientError::Nonsense { .. } => Exit::Internal,
         };

@@ -20,6 +20,11 @@ pub(crate) fn socket(state: &Path) -> PathBuf {
     state.join("api.sock")
 }
 
+/// What the local server says when nobody watches it.
+pub(crate) fn log(state: &Path) -> PathBuf {
+    state.join("server.log")
+}
+
 fn find(own: &str, xdg: &str, below_home: &str) -> Result<PathBuf, Failure> {
     choose(own, absolute(own), absolute(xdg), absolute("HOME").map(|home| home.join(below_home)))
 }

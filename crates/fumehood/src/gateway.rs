@@ -28,7 +28,6 @@ pub(crate) struct Arguments {
 
     /// Whose gateway it is: for the server, which finds it again by this
     #[arg(long)]
-    #[expect(dead_code, reason = "read by others, in the process's arguments")]
     folder: Option<std::path::PathBuf>,
 }
 

@@ -16,6 +16,7 @@ mod own;
 mod place;
 mod refusals;
 mod request;
+mod rolling_log;
 mod say;
 mod server;
 mod signals;

@@ -5,13 +5,18 @@ mod launch;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::client::{Client, ClientError, Endpoint, Token};
+use api::client::{Client, ClientError, Endpoint, EndpointError, Token, Trust};
+
+use tokio::time::{Instant, sleep};
 
 use crate::cli::ServerOptions;
 use crate::failure::{Exit, Failure};
 use crate::folders;
 
-/// A server that answered.
+/// For a server to be back that was there before.
+pub(crate) const ABSENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Where to ask. One of ours has answered already.
 #[derive(Debug)]
 pub(crate) struct Server {
     client: Client,
@@ -31,8 +36,8 @@ impl Server {
     /// replaced when it is older than we are.
     pub(crate) async fn reach(options: &ServerOptions) -> Result<Self, Failure> {
         if let Some(url) = options.server.as_ref().filter(|url| !url.is_empty()) {
-            let endpoint = Endpoint::from_url(url, token(options)?)
-                .map_err(|fault| Failure::new(Exit::Usage, format!("--server: {fault}")))?;
+            let trust = options.ca_file.clone().map_or(Trust::System, Trust::File);
+            let endpoint = Endpoint::from_url(url, token(options)?, &trust).map_err(misnamed)?;
             return Ok(Self::elsewhere(Client::new(endpoint)));
         }
         let state = folders::state()?;
@@ -50,24 +55,39 @@ impl Server {
         &self.client
     }
 
-    /// After a lost connection: waits until the server answers, and starts it if it is ours.
+    /// Whether it is this user's own, which runs or is about to.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.place, Place::Own { .. })
+    }
+
+    /// After a lost connection: waits until the server answers, no longer than is sensible, and
+    /// starts it if it is ours.
     pub(crate) async fn reach_again(&self) -> Result<(), Failure> {
         match &self.place {
             Place::Own { state } => launch::ensure(&self.client, state).await,
-            Place::Elsewhere => {
-                let mut pause = Duration::from_millis(50);
-                loop {
-                    match self.client.version().await {
-                        Ok(_) => return Ok(()),
-                        Err(ClientError::Unreachable { .. } | ClientError::Broken { .. }) => {}
-                        Err(fault) => return Err(fault.into()),
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-            }
+            Place::Elsewhere => self.wait_for_it().await,
         }
     }
+
+    /// A server that is being replaced is away for a moment.
+    async fn wait_for_it(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + ABSENCE_MAX;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.client.version().await {
+                Ok(_) => return Ok(()),
+                Err(ClientError::Unreachable { .. } | ClientError::Broken { .. })
+                    if Instant::now() < deadline => {}
+                Err(fault) => return Err(fault.into()),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+}
+
+fn misnamed(fault: EndpointError) -> Failure {
+    Failure::new(Exit::Usage, format_args!("{:#}", anyhow::Error::from(fault))).about("--server")
 }
 
 fn token(options: &ServerOptions) -> Result<Option<Token>, Failure> {

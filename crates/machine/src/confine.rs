@@ -74,6 +74,11 @@ pub(crate) fn ruleset(reach: &Reach<'_>) -> Result<Option<OwnedFd>, RulesetError
     Ok(rules.into())
 }
 
+/// Whether this kernel holds a process to its own files.
+pub fn is_confining() -> bool {
+    ruleset(&Reach::default()).is_ok_and(|rules| rules.is_some())
+}
+
 /// What is not there needs no rule.
 fn add(
     rules: RulesetCreated,

@@ -132,10 +132,53 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Writes a failure as JSON into `folder` and gives the file's path.
+/// How many failures are kept.
+const KEPT: usize = 100;
+
+/// Writes a failure as JSON into `folder` and gives the file's path. The newest hundred are kept.
 pub fn record_failure(folder: &Path, failure: &BootFailure) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
+    make_room(folder)?;
     let path = folder.join(format!("{}-{}.json", failure.id, failure.attempt));
     std::fs::write(&path, serde_json::to_vec_pretty(failure)?)?;
     Ok(path)
+}
+
+fn make_room(folder: &Path) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        kept.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    kept.sort();
+    let over = (kept.len() + 1).saturating_sub(KEPT);
+    kept.iter().take(over).try_for_each(|(_, path)| std::fs::remove_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_failures_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = || BootFailure {
+            id: MachineId::random(),
+            folder: "/f".into(),
+            step: Step::Spawn,
+            why: "w".to_owned(),
+            elapsed_ms: 0,
+            attempt: 1,
+            exit: None,
+            run_state: None,
+            console: String::new(),
+            qemu_log: String::new(),
+            arguments: Vec::new(),
+        };
+        let paths: Vec<_> =
+            (0..KEPT + 20).map(|_| record_failure(folder.path(), &failure()).unwrap()).collect();
+        let there = paths.iter().filter(|path| path.exists()).count();
+        assert_eq!(there, KEPT);
+        assert!(paths[KEPT + 19].exists());
+    }
 }

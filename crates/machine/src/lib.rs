@@ -39,6 +39,7 @@ mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
 pub use arguments::{GUEST_MAC, MTU, Shape};
+pub use confine::is_confining;
 pub use detached::{Detached, Sockets};
 pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
 pub use event::{Event, Exit, RunState};

@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::Scheme;
 use rustix::fs::{Mode, OFlags};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+
+use super::tls::{Tls, Trust, TrustError};
 
 /// `sun_path` has room for this many bytes and a NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) type Connection = Either<UnixStream, TcpStream>;
+pub(super) type Connection = Either<UnixStream, Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
 /// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Endpoint {
     /// A socket in the file system, of any length of path.
     Unix(PathBuf),
@@ -27,13 +29,15 @@ pub enum Endpoint {
 }
 
 /// A server across TCP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tcp {
     host: String,
     port: u16,
     /// What stands before every route, without a slash at its end.
     prefix: String,
     token: Option<Token>,
+    /// None for a connection that anybody on the way can read.
+    tls: Option<Tls>,
 }
 
 /// A bearer token. Nothing shows it.
@@ -46,8 +50,10 @@ pub enum EndpointError {
     NotAUrl(String),
     #[error("{0:?} has no host")]
     NoHost(String),
-    #[error("{0:?} does not start with http://; TLS is for a proxy or a tunnel to add")]
+    #[error("{0:?} does not start with http:// or https://")]
     Scheme(String),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error("a token is made of visible ASCII characters, and this one is not")]
     Token,
 }
@@ -73,25 +79,30 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => path.display().fmt(f),
-            Self::Tcp(tcp) => write!(f, "http://{}:{}{}", tcp.host, tcp.port, tcp.prefix),
+            Self::Tcp(tcp) => {
+                let scheme = if tcp.tls.is_some() { "https" } else { "http" };
+                write!(f, "{scheme}://{}:{}{}", tcp.host, tcp.port, tcp.prefix)
+            }
         }
     }
 }
 
 impl Endpoint {
-    /// Reads `http://host[:port][/prefix]`.
-    pub fn from_url(url: &str, token: Option<Token>) -> Result<Self, EndpointError> {
+    /// Reads `http[s]://host[:port][/prefix]`. `trust` counts for https alone.
+    pub fn from_url(url: &str, token: Option<Token>, trust: &Trust) -> Result<Self, EndpointError> {
         let Ok(uri) = url.parse::<Uri>() else {
             return Err(EndpointError::NotAUrl(url.to_owned()));
         };
-        if uri.scheme() != Some(&Scheme::HTTP) {
-            return Err(EndpointError::Scheme(url.to_owned()));
-        }
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| EndpointError::NoHost(url.to_owned()))?.to_owned();
-        let port = uri.port_u16().unwrap_or(80);
+        let (port, tls) = match uri.scheme_str() {
+            Some("http") => (80, None),
+            Some("https") => (443, Some(Tls::new(&host, trust)?)),
+            Some(_) | None => return Err(EndpointError::Scheme(url.to_owned())),
+        };
+        let port = uri.port_u16().unwrap_or(port);
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self::Tcp(Tcp { host, port, prefix, token }))
+        Ok(Self::Tcp(Tcp { host, port, prefix, token, tls }))
     }
 
     /// The `Host` header.
@@ -126,7 +137,10 @@ impl Endpoint {
                 let connecting = TcpStream::connect((host, tcp.port));
                 let stream = tokio::time::timeout(TCP_CONNECT_TIMEOUT, connecting).await??;
                 stream.set_nodelay(true)?;
-                Ok(Either::Right(stream))
+                Ok(Either::Right(match &tcp.tls {
+                    None => Either::Left(stream),
+                    Some(tls) => Either::Right(Box::new(tls.connect(stream).await?)),
+                }))
             }
         }
     }

@@ -87,7 +87,13 @@ impl<'a> Exchange<'a> {
             Err(fault) => return Err(ClientError::Unsendable { request: what, source: fault }),
         };
         let stream = client.endpoint.connect().await.map_err(|source| {
-            ClientError::Unreachable { endpoint: client.endpoint.to_string(), source }
+            let endpoint = client.endpoint.to_string();
+            // The handshake's own kind of error; a connection that breaks has others.
+            if source.kind() == io::ErrorKind::InvalidData {
+                ClientError::Untrusted { endpoint, source }
+            } else {
+                ClientError::Unreachable { endpoint, source }
+            }
         })?;
         let broken = |source: hyper::Error| ClientError::Broken { source: source.into() };
         let (mut sender, connection) =

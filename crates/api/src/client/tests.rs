@@ -270,12 +270,14 @@ fn urls_of_servers() {
         ("http://127.0.0.1:7000", Some("http://127.0.0.1:7000")),
         ("http://box/api/", Some("http://box:80/api")),
         ("http://[::1]:9", Some("http://[::1]:9")),
-        ("https://box", None),
+        ("ftp://box", None),
         ("box:7000", None),
         ("/run/x.sock", None),
         ("http://", None),
     ] {
-        let endpoint = Endpoint::from_url(url, None).ok().map(|endpoint| endpoint.to_string());
+        let endpoint = Endpoint::from_url(url, None, &Trust::default())
+            .ok()
+            .map(|endpoint| endpoint.to_string());
         assert_eq!(endpoint.as_deref(), shown, "{url}");
     }
 }
@@ -283,7 +285,7 @@ fn urls_of_servers() {
 #[test]
 fn a_token_is_never_shown() {
     let token = Token::new(" s3cret\n").unwrap();
-    let endpoint = Endpoint::from_url("http://a:1", Some(token)).unwrap();
+    let endpoint = Endpoint::from_url("http://a:1", Some(token), &Trust::default()).unwrap();
     assert_eq!(endpoint.authorization().as_deref(), Some("Bearer s3cret"));
     assert!(!format!("{endpoint:?} {endpoint}").contains("s3cret"));
     assert!(Token::new("").is_err() && Token::new("a\nb").is_err());

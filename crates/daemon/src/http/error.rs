@@ -4,8 +4,13 @@
 use api::Code;
 use axum::{
     Json,
+    body::to_bytes,
+    extract::Request,
+    http::{StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
+use image::{catalog::OpenError, recipe};
 use protocol::RefusalCode;
 
 use crate::{
@@ -45,6 +50,27 @@ impl IntoResponse for Failure {
         (status, Json(api::ErrorBody { error: self.0 })).into_response()
     }
 }
+
+/// Gives the form of an error to what the framework refuses before a handler sees it.
+pub(crate) async fn in_one_form(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let has_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if has_form || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), TEXT_BYTES_MAX).await.unwrap_or_default();
+    let code = match status {
+        StatusCode::BAD_REQUEST => Code::BadRequest,
+        status => Code::from_wire("", status),
+    };
+    let message = format!("Invalid request: {}", String::from_utf8_lossy(&text));
+    Failure::new(code, message).into_response()
+}
+
+/// Of what the framework says.
+const TEXT_BYTES_MAX: usize = 4096;
 
 pub(crate) async fn no_route() -> Failure {
     Failure::new(Code::NotFound, "There is no such route.")
@@ -93,7 +119,11 @@ impl From<PlatformError> for Failure {
 impl PlatformError {
     fn code(&self) -> Code {
         match self {
-            Self::Image(_) => Code::ImageNotFound,
+            Self::Image(error) => match &**error {
+                OpenError::Missing { name, .. } if name == recipe::NAME => Code::SetupNeeded,
+                OpenError::Missing { .. } => Code::ImageNotFound,
+                OpenError::Cache(_) => Code::Internal,
+            },
             Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
             Self::Cache(_) | Self::Initramfs(_) | Self::Write { .. } | Self::Closing => {
                 Code::Internal
@@ -124,6 +154,11 @@ fn prepare_code(error: &PrepareError) -> Code {
         PrepareError::Platform(error) => error.code(),
         PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
         PrepareError::Disk { .. } => Code::Internal,
+        PrepareError::Claim(AgentError::Refused(refusal))
+            if matches!(refusal.code, RefusalCode::UnknownUser | RefusalCode::Invalid) =>
+        {
+            Code::BadRequest
+        }
         PrepareError::Template(_)
         | PrepareError::Clone(_)
         | PrepareError::Claim(_)

@@ -45,12 +45,18 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query400<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // An array would pass for an object whose members have no names.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Failure::bad_request("Invalid request: the body must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let place = if path == "." || path == "?" { String::new() } else { format!("`{path}`: ") };
         Failure::bad_request(format!("Invalid request: {place}{}", error.inner()))
-    })
+    })?;
+    json.end().map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
+    Ok(parsed)
 }
 
 #[cfg(test)]
@@ -60,6 +66,9 @@ mod tests {
     #[test]
     fn a_fault_is_told_with_its_field() {
         let table = [
+            ("[]", "Invalid request: the body must be a JSON object"),
+            ("", "Invalid request: the body must be a JSON object"),
+            ("{} {}", "Invalid request: trailing characters at line 1 column 4"),
             ("{", "Invalid request: EOF while parsing an object at line 1 column 1"),
             (
                 r#"{"ports":[99999999]}"#,

@@ -72,6 +72,11 @@ fn check(body: &CreateSandbox) -> Reply<()> {
     if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
     }
+    let long = |text: &String| limits::TAG_BYTES_MAX < text.len();
+    if body.tags.iter().flatten().any(|(key, value)| key.is_empty() || long(key) || long(value)) {
+        let max = limits::TAG_BYTES_MAX;
+        return fault(format!("`tags` have keys and values of {max} bytes at most"));
+    }
     body.env.check().or_else(fault)
 }
 

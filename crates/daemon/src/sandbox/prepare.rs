@@ -51,6 +51,15 @@ pub(crate) enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether another clone may do better; a refusal will be given again.
+    fn is_of_the_machine(&self) -> bool {
+        match self {
+            Self::Clone(_) | Self::Gateway(_) => true,
+            Self::Claim(error) => !matches!(error, AgentError::Refused(_)),
+            Self::Platform(_) | Self::Template(_) | Self::Disk { .. } => false,
+        }
+    }
+
     /// Whether there was no room on the host's disk.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull)
@@ -88,25 +97,38 @@ pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, Pr
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
-    let folder = machine_folder(context, &sandbox.session);
-    let mut attempt = 1;
-    loop {
-        let machine = make(context, &template, &image, &folder).await?;
-        match settle(context, job, &image, &machine).await {
-            Ok((agent, gateway)) => {
-                failpoint::pass("machine-claimed");
-                return Ok(Prepared { machine, agent, gateway });
+    for _ in 1..ATTEMPTS {
+        match attempt(context, job, &template, &image).await {
+            Err(error) if error.is_of_the_machine() => {
+                tracing::warn!(error = causes(&error), "one more clone is tried");
             }
-            Err(error) => {
-                let failure = machine.fail(Step::Guest, causes(&error)).await;
-                record(context, &failure);
-                if attempt == ATTEMPTS {
-                    return Err(error);
-                }
-            }
+            outcome => return outcome,
         }
-        attempt += 1;
     }
+    attempt(context, job, &template, &image).await
+}
+
+async fn attempt(
+    context: &Context,
+    job: &Job,
+    template: &Template,
+    image: &BaseImage,
+) -> Result<Prepared, PrepareError> {
+    let folder = machine_folder(context, &job.sandbox.session);
+    let machine = make(context, template, image, &folder).await?;
+    let error = match settle(context, job, image, &machine).await {
+        Ok((agent, gateway)) => {
+            failpoint::pass("machine-claimed");
+            return Ok(Prepared { machine, agent, gateway });
+        }
+        Err(error) => error,
+    };
+    if error.is_of_the_machine() {
+        record(context, &*machine.fail(Step::Guest, causes(&error)).await);
+    } else {
+        machine.kill().await;
+    }
+    Err(error)
 }
 
 /// Gives a machine its identity and its gateway, both at once: no program of its user's runs before

@@ -42,4 +42,37 @@ mod tests {
         assert_eq!(large.len(), 3);
         assert_eq!(large[0].0, own, "its own is always there");
     }
+
+    #[test]
+    fn a_claim_with_all_that_may_be_trusted_fits_into_a_frame() {
+        let most = vec![vec![2; TRUSTED_BYTES_MAX / 8 - 100]; 8];
+        let mut env: Vec<_> = variables().collect();
+        env.push(("NAME".into(), "x".repeat(crate::limits::COMMAND_BYTES_MAX)));
+        let claim = protocol::Claim {
+            hostname: "h".repeat(63),
+            machine_id: [0; 16],
+            entropy: protocol::Entropy([0; 32]),
+            unix_nanos: u64::MAX,
+            user: "user".into(),
+            cwd: "/".into(),
+            env,
+            network: protocol::network::Network { trust: trusted(&[1; 700], &most) },
+        };
+        assert_eq!(claim.network.trust.len(), 9);
+        assert!(protocol::Request::Claim(claim).fits());
+    }
+
+    /// Guest, machine and gateway do not know each other, and have to agree.
+    #[test]
+    fn all_that_know_the_guests_link_say_the_same() {
+        use egress::address as gateway;
+        use protocol::network as guest;
+        let mac = gateway::GUEST_MAC.map(|byte| format!("{byte:02x}")).join(":");
+        assert_eq!((machine::GUEST_MAC, machine::MTU), (mac.as_str(), gateway::MTU));
+        assert_eq!(guest::GATEWAY_MAC, gateway::GATEWAY_MAC);
+        assert_eq!((guest::GUEST_V4, guest::GUEST_V6), (gateway::GUEST_V4, gateway::GUEST_V6));
+        let others = (guest::GATEWAY_V4, guest::GATEWAY_V6);
+        assert_eq!(others, (gateway::GATEWAY_V4, gateway::GATEWAY_V6));
+        assert_eq!((guest::PREFIX_V4, guest::PREFIX_V6), (gateway::PREFIX_V4, gateway::PREFIX_V6));
+    }
 }

@@ -8,6 +8,7 @@ pub mod message;
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
+use futures_util::future::join_all;
 use hickory_resolver::proto::{
     op::Query,
     rr::{RData, Record, RecordType},
@@ -40,6 +41,9 @@ use crate::{
 const TTL: std::ops::RangeInclusive<u32> = 1..=300;
 /// Answers to one question.
 const ANSWERS_MAX: usize = 32;
+/// Names that are looked up to recall an address, and how long.
+const RECALL_MAX: usize = 128;
+const RECALL_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest question; a name has 255 bytes at most.
 const QUESTION_BYTES_MAX: usize = 1024;
 /// Longest time that a connection waits for its next question.
@@ -72,6 +76,24 @@ impl Dns {
         };
         let said = self.say(question.query()).await;
         question.reply(said, transport)
+    }
+
+    /// Finds the names that a gateway before this one may have given the address out for: those that
+    /// the policy spells out and that lead there. Names that a pattern allows are not guessed.
+    pub(crate) async fn recall(&self, address: IpAddr) {
+        let Some(active) = self.gateway.active() else { return };
+        let hosts = active.policy.domains.iter().filter_map(|domain| match &domain.pattern {
+            HostPattern::Exact(host) => Some(host),
+            HostPattern::Any | HostPattern::Wild(_) => None,
+        });
+        let asking = hosts.take(RECALL_MAX).map(async |host| {
+            let found = self.resolver.addresses(host).await.unwrap_or_default();
+            if found.contains(&address) && self.gateway.may_tell(&active, address, host).is_ok() {
+                self.memory.borrow_mut().remember(address, host);
+            }
+        });
+        // A name server that does not answer keeps nobody waiting for long.
+        drop(timeout(RECALL_PATIENCE, join_all(asking)).await);
     }
 
     /// Serves a connection of questions, one after another.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use api::CreateSandbox;
 use api::attach::{output_message, read_stdin_message};
-use api::client::{Client, Endpoint};
+use api::client::{Client, Endpoint, Trust};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -51,7 +51,7 @@ async fn serve(scripts: Vec<Vec<Step>>) -> (Server, Faults) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let client = Client::new(Endpoint::from_url(&url, None).unwrap());
+    let client = Client::new(Endpoint::from_url(&url, None, &Trust::System).unwrap());
     (Server::elsewhere(client), faults)
 }
 

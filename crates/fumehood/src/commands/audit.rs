@@ -125,6 +125,7 @@ impl From<ClientError> for Cut {
             | ClientError::Unreachable { .. }
             | ClientError::Refused { code: Code::Unavailable, .. } => Self::Lost(error),
             ClientError::Refused { .. }
+            | ClientError::Untrusted { .. }
             | ClientError::Nonsense { .. }
             | ClientError::Unsendable { .. } => Self::Failed(error.into()),
         }

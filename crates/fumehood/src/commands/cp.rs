@@ -69,7 +69,9 @@ enum Direction {
 enum Found {
     /// A folder, or a link to one.
     Folder,
+    /// Something that a file may take the place of.
     NoFolder,
+    Nothing,
 }
 
 /// The side in the sandbox.
@@ -88,7 +90,11 @@ impl Guest<'_> {
         if name.is_none() && !meta.is_dir() {
             return Err(usage(&format!("{} is not a folder", source.display())));
         }
-        let (folder, content) = into_guest(&self.path, name, self.found().await?);
+        let found = self.found().await?;
+        if meta.is_dir() && found == Found::NoFolder {
+            return Err(Failure::new(Exit::Refused, "it is there and no folder"));
+        }
+        let (folder, content) = into_guest(&self.path, name, found);
         self.send(&folder, Box::pin(archive::pack(source, content))).await
     }
 
@@ -102,10 +108,11 @@ impl Guest<'_> {
         match self.server.client().stat(self.session, &asked).await {
             Ok(stat) if stat.kind == FileKind::Directory => Ok(Found::Folder),
             Ok(_) => Ok(Found::NoFolder),
-            Err(fault) if matches!(fault.code(), Some(Code::NotFound | Code::FileError)) => {
-                Ok(Found::NoFolder)
-            }
-            Err(fault) => Err(fault.into()),
+            Err(fault) => match fault.code() {
+                Some(Code::NotFound) => Ok(Found::Nothing),
+                Some(Code::FileError) => Ok(Found::NoFolder),
+                _ => Err(fault.into()),
+            },
         }
     }
 
@@ -165,7 +172,7 @@ fn into_guest(target: &GuestPath, name: Option<OsString>, found: Found) -> (Stri
     match (name, target.split()) {
         (None, _) => (target.path.clone(), Content::Inside),
         (Some(_), Some((parent, new_name)))
-            if found == Found::NoFolder && target.form == Form::Plain =>
+            if found != Found::Folder && target.form == Form::Plain =>
         {
             (parent.to_owned(), Content::Whole(new_name.into()))
         }

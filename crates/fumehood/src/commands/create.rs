@@ -39,11 +39,9 @@ pub(crate) async fn make(
     );
     let making = async {
         match server.client().create(request).await {
-            // A server that is just giving way has not touched it.
-            Err(
-                ClientError::Refused { code: Code::Unavailable, .. }
-                | ClientError::Unreachable { .. },
-            ) => {
+            // A server that is just giving way has not touched it. One elsewhere that does not
+            // answer at all may never have been there.
+            Err(fault) if is_giving_way(&fault, server) => {
                 server.reach_again().await?;
                 Ok(server.client().create(request).await?)
             }
@@ -51,4 +49,15 @@ pub(crate) async fn make(
         }
     };
     say::waiting(&what, context.verbosity, making).await
+}
+
+fn is_giving_way(fault: &ClientError, server: &Server) -> bool {
+    match fault {
+        ClientError::Refused { code, .. } => *code == Code::Unavailable,
+        ClientError::Unreachable { .. } => server.is_own(),
+        ClientError::Untrusted { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Nonsense { .. }
+        | ClientError::Unsendable { .. } => false,
+    }
 }

@@ -1,8 +1,9 @@
 //! `fumehood serve`.
 
+use std::fs::File;
 use std::io::IsTerminal;
 
-use daemon::{BeyondLoopback, Listen, Listening, Paths, ServerConfig};
+use daemon::{Encryption, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -11,58 +12,69 @@ use crate::{
     agent_program::AGENT,
     cli::Serve,
     failure::{Exit, Failure},
-    folders, own, say,
+    folders, own,
+    rolling_log::{self, RollingLog},
+    say,
 };
 
 pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
-    log();
+    log(if args.detached { Watcher::Nobody } else { Watcher::Somebody })?;
     let config = ServerConfig {
         paths: Paths::new(folders::state()?, folders::cache()?),
         agent: AGENT,
         version: own::version(),
-        listen: listen(&args)?,
+        listen: listen(args),
     };
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    daemon::serve(config, stop, tell)
-        .await
-        .map_err(|error| Failure::new(Exit::Host, anyhow::Error::from(error)))?;
+    daemon::serve(config, stop, tell).await.map_err(failure)?;
     Ok(Exit::Command(0))
+}
+
+fn failure(error: ServeError) -> Failure {
+    let exit = if error.is_of_usage() { Exit::Usage } else { Exit::Host };
+    Failure::new(exit, format_args!("{:#}", anyhow::Error::from(error)))
 }
 
 fn tell(listening: &Listening) {
     say::note(&format!("listening on {}", listening.socket.display()));
-    if let (Some(address), Some(token)) = (listening.tcp, &listening.token) {
-        say::note(&format!("and on http://{address}, with the token in {}", token.display()));
+    if let (Some(url), Some(token)) = (&listening.url, &listening.token) {
+        say::note(&format!("and on {url}, with the token in {}", token.display()));
     }
 }
 
-fn listen(args: &Serve) -> Result<Option<Listen>, Failure> {
-    if args.tls_cert.is_some() || args.tls_key.is_some() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "TLS is not served yet: put something that does in front",
-        ));
-    }
-    Ok(args.listen.map(|address| Listen {
-        address,
-        names: args.host.clone(),
-        beyond_loopback: match args.insecure {
-            true => BeyondLoopback::Insecure,
-            false => BeyondLoopback::Refused,
-        },
-    }))
+fn listen(args: Serve) -> Option<Listen> {
+    let encryption = match args.tls_cert.zip(args.tls_key) {
+        Some((certificate, key)) => Encryption::Tls(TlsFiles { certificate, key }),
+        None if args.insecure => Encryption::Insecure,
+        None => Encryption::LoopbackOnly,
+    };
+    Some(Listen { address: args.listen?, names: args.host, encryption })
 }
 
-/// To stderr, as `FUMEHOOD_LOG` filters it (`info` when unset).
-fn log() {
+/// Who reads what the server says while it says it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watcher {
+    Somebody,
+    Nobody,
+}
+
+/// To stderr, or to the file where it leads; as `FUMEHOOD_LOG` filters it (`info` when unset).
+fn log(watcher: Watcher) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_env("FUMEHOOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
-        .init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal());
+    if watcher == Watcher::Somebody {
+        lines.with_writer(stderr).init();
+        return Ok(());
+    }
+    let path = folders::log(&folders::state()?);
+    // What is not ours to log, such as a panic's words, goes to the new file too.
+    let begun = |file: &File| rustix::stdio::dup2_stderr(file).unwrap_or_default();
+    let log = RollingLog::open(path.clone(), rolling_log::BYTES_MAX, begun)
+        .map_err(|fault| Failure::host(format!("opening {}", path.display()), fault))?;
+    lines.with_writer(log).init();
+    Ok(())
 }
 
 /// Machines run on when a server ends; the next one finds them.

@@ -11,6 +11,8 @@ fn what_people_write() {
         ("1h30m", Ok(5_400_000)),
         ("1h0m5s10ms", Ok(3_605_010)),
         ("500ms", Ok(500)),
+        ("30d", Ok(2_592_000_000)),
+        ("1d1h", Ok(90_000_000)),
         ("", Err(DurationError::Malformed)),
         ("s", Err(DurationError::Malformed)),
         ("5 m", Err(DurationError::Malformed)),

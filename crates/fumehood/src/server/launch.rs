@@ -16,7 +16,7 @@ use api::client::{Client, ClientError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::failure::{Exit, Failure};
-use crate::own;
+use crate::{folders, own, rolling_log};
 
 /// A server that takes a connection and says nothing for this long does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,8 +27,6 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a new server to answer. It takes over what machines there are first.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
-/// The log is put aside when it is larger than this at a start.
-const LOG_BYTES_MAX: u64 = 8 << 20;
 const LOG_TAIL_BYTES: u64 = 2000;
 
 /// What to do about what answered, or did not.
@@ -157,7 +155,7 @@ fn is_held(lock: &Path) -> bool {
 }
 
 async fn start(client: &Client, state: &Path) -> Result<(), Failure> {
-    let log = state.join("server.log");
+    let log = folders::log(state);
     let (mut server, log_start) = spawn(state, &log)?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -183,12 +181,12 @@ async fn start(client: &Client, state: &Path) -> Result<(), Failure> {
 
 /// Starts a server and says where in the log its own lines start.
 fn spawn(state: &Path, log: &Path) -> Result<(Child, u64), Failure> {
-    if fs::metadata(log).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
-        fs::rename(log, log.with_extension("log.old"))
+    if fs::metadata(log).is_ok_and(|meta| meta.len() > rolling_log::BYTES_MAX) {
+        rolling_log::put_aside(log)
             .map_err(|fault| Failure::host(format!("moving {}", log.display()), fault))?;
     }
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
-    let both = opened.and_then(|out| Ok((out.metadata()?.len(), out.try_clone()?, out)));
+    let both =
+        rolling_log::open(log).and_then(|out| Ok((out.metadata()?.len(), out.try_clone()?, out)));
     let (log_start, out, err) =
         both.map_err(|fault| Failure::host(format!("opening {}", log.display()), fault))?;
     Command::new(own::EXECUTABLE)

@@ -92,7 +92,7 @@ pub(super) async fn claim(agent: &Agent) {
         user: "root".into(),
         cwd: "/tmp".into(),
         env: Vec::new(),
-        network: protocol::network::Network::default(),
+        network: network::Network::default(),
     };
     let claimed = agent.request(Request::Claim(claim), LONG).await.unwrap();
     assert_eq!(claimed, Response::Done);

@@ -8,8 +8,8 @@ fn into_a_guest() {
     for (source, target, found, folder, content) in [
         ("dir/a", "/x", Found::Folder, "/x", whole("a")),
         ("dir/a", "/x", Found::NoFolder, "/", whole("x")),
-        ("dir/a", "/x/y", Found::NoFolder, "/x", whole("y")),
-        ("dir/a", "/x/", Found::NoFolder, "/x", whole("a")),
+        ("dir/a", "/x/y", Found::Nothing, "/x", whole("y")),
+        ("dir/a", "/x/", Found::Nothing, "/x", whole("a")),
         ("dir/a/", "", Found::Folder, "/home/u", whole("a")),
         ("dir/a", "sub/b", Found::NoFolder, "/home/u/sub", whole("b")),
         ("dir/a/.", "/x", Found::NoFolder, "/x", Content::Inside),
