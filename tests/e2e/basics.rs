@@ -118,12 +118,21 @@ fn environment_and_folder_reach_the_command() {
 }
 
 #[test]
-fn a_guest_has_no_network() {
+fn a_guest_that_is_denied_all_reaches_nothing() {
     let hood = Hood::new();
-    let ran =
-        hood.run(&["run", "--", "sh", "-c", "ls /sys/class/net; curl -sS -m 5 http://192.0.2.1/"]);
-    assert_eq!(ran.stdout, "lo\n", "{ran:?}");
-    assert_ne!(ran.code, Some(0), "{ran:?}");
+    let script = "getent hosts example.com; curl -sS -m 9 http://203.0.113.9/; echo $?; \
+        curl -sS -m 9 https://host.fumehood.internal/; echo $?";
+    let ran = hood.run(&["run", "--deny-all", "--", "sh", "-c", script]);
+    assert_eq!(ran.stdout, "7\n6\n", "refused, and no such name: {ran:?}");
+}
+
+#[test]
+fn no_guest_reaches_what_is_private() {
+    let hood = Hood::new();
+    let script = "for to in 127.0.0.1 169.254.169.254 10.0.0.1 192.168.1.1 192.0.2.1 [fd00::1]; do \
+        curl -sS -m 5 http://$to/; echo $?; done";
+    let ran = hood.run(&["run", "--", "sh", "-c", script]);
+    assert_eq!(ran.stdout, "7\n".repeat(6), "{ran:?}");
 }
 
 #[test]
