@@ -11,7 +11,8 @@ case "${1:-}" in
 esac
 
 # shellcheck disable=SC2046
-step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package)
+step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package) \
+  iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv
 step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
 step "checking the format" cargo fmt --all --check
 step "checking the shape" cargo xtask tidy
@@ -24,6 +25,10 @@ cache=${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}
 FUMEHOOD_TEST_KERNEL=$(find "$cache" -name vmlinux -path '*kernels*' | sort | tail -n 1)
 export FUMEHOOD_TEST_KERNEL FUMEHOOD_TEST_BINARY=$fumehood FUMEHOOD_TEST_CACHE=$cache
 
+FUMEHOOD_TEST_GAUNTLET=$cache/gauntlet/$(sha256sum tests/gauntlet/requirements.txt | cut -c 1-16)
+export FUMEHOOD_TEST_GAUNTLET
+step "fetching servers and clients for the gauntlet" tests/gauntlet/prepare.sh "$FUMEHOOD_TEST_GAUNTLET"
+
 step "building the guest agent for its tests" cargo build --quiet --locked -p guest
 step "unit and integration tests" cargo test --quiet --locked --workspace --exclude tests
-step "end-to-end tests on real guests" cargo test --quiet --locked -p tests -- --test-threads=2
+step "end-to-end tests and the gauntlet, on real guests" cargo test --quiet --locked -p tests -- --test-threads=2

@@ -39,6 +39,17 @@ add_backports() {
     "$mirror" "$suite" > /etc/apt/sources.list.d/fumehood-backports.sources
 }
 
+# Packages of servers start them; what the tests need they start themselves.
+services_denied=
+deny_services() {
+  [ -e /usr/sbin/policy-rc.d ] && return
+  services_denied=1
+  printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+  trap allow_services EXIT
+}
+allow_services() { [ -z "$services_denied" ] || rm -f /usr/sbin/policy-rc.d; services_denied=; }
+
 # install PACKAGE...: the packages and a recent QEMU.
 install() {
   need "$@"
@@ -60,10 +71,12 @@ install() {
       { cat "$log" >&2; die "QEMU could not be installed"; }
   fi
   if [ ${#missing[@]} -gt 0 ]; then
+    deny_services
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
       { cat "$log" >&2; die "${missing[*]} could not be installed"; }
   fi
   rm -f "$log"
+  allow_services
   qemu_is_recent || die "QEMU 10.0 or newer is needed; this is $(qemu-system-x86_64 --version | head -1)"
 }
 

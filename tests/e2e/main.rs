@@ -19,6 +19,7 @@ mod gateway;
 mod identity;
 mod lifecycle;
 mod recovery;
+mod registries;
 mod remote;
 mod screen;
 mod templates;

@@ -35,11 +35,10 @@ impl Uplink {
     /// From the server's environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`) and
     /// the host's own certificate authorities.
     pub(crate) fn of_host(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let mut files: Vec<PathBuf> = ANCHORS.iter().flat_map(|folder| files_in(folder)).collect();
+        let anchors: Vec<PathBuf> = ANCHORS.iter().flat_map(|folder| files_in(folder)).collect();
         let named = variable("SSL_CERT_FILE").map(PathBuf::from);
-        files
-            .extend(named.filter(|named| !BUNDLES.iter().any(|bundle| named == Path::new(bundle))));
-        Self { proxy: proxy(variable), roots: roots(&files) }
+        let bundles = BUNDLES.map(PathBuf::from);
+        Self { proxy: proxy(variable), roots: roots(&anchors, named.as_slice(), &bundles) }
     }
 }
 
@@ -116,11 +115,17 @@ fn files_in(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The certificates in these files, each once.
-fn roots(files: &[PathBuf]) -> Vec<Vec<u8>> {
+/// The certificates in these files, each once. What an administrator named is often the usual ones
+/// and one more; those that are in a bundle too are left out of it.
+fn roots(anchors: &[PathBuf], named: &[PathBuf], bundles: &[PathBuf]) -> Vec<Vec<u8>> {
+    let all = |files: &[PathBuf]| -> Vec<Vec<u8>> {
+        files.iter().flat_map(|file| certificates(&read(file))).collect()
+    };
+    let usual: BTreeSet<Vec<u8>> = all(bundles).into_iter().collect();
+    let beside = all(named).into_iter().filter(|certificate| !usual.contains(certificate));
     let mut seen = BTreeSet::new();
-    let all = files.iter().flat_map(|file| certificates(&read(file)));
-    all.filter(|certificate| seen.insert(certificate.clone())).take(ROOTS_MAX).collect()
+    let found = all(anchors).into_iter().chain(beside);
+    found.filter(|certificate| seen.insert(certificate.clone())).take(ROOTS_MAX).collect()
 }
 
 fn read(path: &Path) -> String {
@@ -209,7 +214,13 @@ mod tests {
         std::fs::write(&one, pem).unwrap();
         std::fs::write(&two, pem).unwrap();
         let missing = folder.path().join("three.crt");
-        let found = roots(&[one, two, missing, folder.path().to_owned()]);
+        let files = [one.clone(), two, missing, folder.path().to_owned()];
+        let found = roots(&files, &[], &[]);
         assert_eq!(found, [vec![0, 1, 2, 3, 4, 5], vec![7, 8]]);
+
+        let company = folder.path().join("company.crt");
+        let more = "-----BEGIN CERTIFICATE-----\nCQ==\n-----END CERTIFICATE-----\n";
+        std::fs::write(&company, format!("{pem}{more}")).unwrap();
+        assert_eq!(roots(&[], &[company], &[one]), [vec![9]], "the usual ones are known");
     }
 }

@@ -8,6 +8,7 @@ use egress::gateway::{
     link::{Arrival, Flow, Link},
     peer::{Peer, PeerFlow},
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -30,10 +31,10 @@ fn main() -> io::Result<()> {
     println!("   mtu flows       up         down     p50 us p99 us connects/s");
     for mtu in [65_520, 9000, 1500] {
         for flows in [1, 8, 128] {
-            let (guest, gateway) = std::os::unix::net::UnixStream::pair()?;
-            for end in [&guest, &gateway] {
-                end.set_nonblocking(true)?;
-            }
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let (guest, gateway) =
+                socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+            let (guest, gateway) = (guest.into(), gateway.into());
             let serving = std::thread::spawn(move || local(serve(gateway)));
             let measured = local(measure(guest, mtu, flows))?;
             let Measured { up, down, p50, p99, connects } = measured;

@@ -6,6 +6,7 @@
 mod active;
 pub mod authority;
 mod bucket;
+mod card;
 pub mod client_hello;
 mod confine;
 mod connection;

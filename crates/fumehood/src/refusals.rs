@@ -80,7 +80,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Server::elsewhere(Client::new(Endpoint::from_url(&url, None).unwrap()))
+        Server::elsewhere(Client::new(
+            Endpoint::from_url(&url, None, &api::client::Trust::default()).unwrap(),
+        ))
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
-//! Chores: `cargo xtask tidy`, `cargo xtask bench start`, `cargo xtask bench egress`.
+//! Chores: `cargo xtask tidy`, `cargo xtask bench start`, `cargo xtask bench egress`,
+//! `cargo xtask mutate`.
 
 mod bench;
+mod mutate;
 mod tidy;
 
 use std::process::ExitCode;
@@ -8,7 +10,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask tidy           checks that neither compiler nor clippy makes
        cargo xtask bench start    time from nothing to a command's result, beside runc
-       cargo xtask bench egress   a guest's network, beside QEMU's own and passt";
+       cargo xtask bench egress   a guest's network, beside QEMU's own and passt
+       cargo xtask mutate [NAME]  takes checks out and shows that a case of the gauntlet fails";
 
 #[expect(clippy::print_stderr, reason = "it talks to a developer")]
 fn main() -> ExitCode {
@@ -17,6 +20,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(),
         ["bench", "start", rest @ ..] => bench::start::run(rest),
+        ["mutate", rest @ ..] => mutate::run(rest),
         ["bench", "egress", rest @ ..] => bench::egress::run(rest),
         _ => {
             eprintln!("{USAGE}");

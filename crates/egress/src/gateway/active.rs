@@ -23,7 +23,6 @@ pub(crate) type Current = watch::Receiver<Option<Rc<Active>>>;
 /// One configuration, ready for use.
 #[derive(Debug)]
 pub(crate) struct Active {
-    pub(crate) revision: u64,
     pub(crate) policy: Policy,
     pub(crate) secrets: BTreeMap<SecretName, SecretText>,
     pub(crate) signer: Signer,
@@ -74,7 +73,6 @@ impl Active {
             roots.add(CertificateDer::from(root.as_slice())).map_err(InvalidConfiguration::Root)?;
         }
         Ok(Self {
-            revision: configuration.revision,
             signer: Signer::load(&configuration.authority)?,
             clients: Clients::build(roots).map_err(InvalidConfiguration::Tls)?,
             placeholders: placeholders(&configuration.policy),

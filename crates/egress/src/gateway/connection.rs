@@ -127,12 +127,7 @@ impl Gateway {
 
     /// Whether the guest may know that the name leads to this address. What it may reach there is
     /// decided when it connects.
-    pub(crate) fn may_tell(
-        &self,
-        active: &Active,
-        to: std::net::IpAddr,
-        host: &Host,
-    ) -> Result<(), Denial> {
+    pub(crate) fn may_tell(&self, active: &Active, to: IpAddr, host: &Host) -> Result<(), Denial> {
         match self.check_dial(active, to, HTTPS_PORT, Some(host)) {
             Err(denial) if denial.why.is_about_the_address() => Err(denial),
             Ok(()) | Err(_) => Ok(()),

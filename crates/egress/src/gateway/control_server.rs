@@ -148,7 +148,7 @@ async fn receive(reader: &mut OwnedReadHalf) -> Result<ToGateway, ControlError> 
 
 async fn send(writer: &mut OwnedWriteHalf, message: &FromGateway) -> Result<(), ControlError> {
     let bytes = postcard::to_allocvec(message)?;
-    let length = u32::try_from(bytes.len()).map_err(|_| ControlError::TooLong(bytes.len()))?;
+    let length = u32::try_from(bytes.len()).map_err(|_large| ControlError::TooLong(bytes.len()))?;
     let mut framed = length.to_be_bytes().to_vec();
     framed.extend(bytes);
     match timeout(WRITE, writer.write_all(&framed)).await {

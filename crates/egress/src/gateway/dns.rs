@@ -8,6 +8,7 @@ pub mod message;
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
+use futures_util::future::join_all;
 use hickory_resolver::proto::{
     op::Query,
     rr::{RData, Record, RecordType},
@@ -40,6 +41,9 @@ use crate::{
 const TTL: std::ops::RangeInclusive<u32> = 1..=300;
 /// Answers to one question.
 const ANSWERS_MAX: usize = 32;
+/// Names that are looked up to recall an address, and how long.
+const RECALL_MAX: usize = 128;
+const RECALL_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest question; a name has 255 bytes at most.
 const QUESTION_BYTES_MAX: usize = 1024;
 /// Longest time that a connection waits for its next question.
@@ -72,6 +76,24 @@ impl Dns {
         };
         let said = self.say(question.query()).await;
         question.reply(said, transport)
+    }
+
+    /// Finds the names that a gateway before this one may have given the address out for: those that
+    /// the policy spells out and that lead there. Names that a pattern allows are not guessed.
+    pub(crate) async fn recall(&self, address: IpAddr) {
+        let Some(active) = self.gateway.active() else { return };
+        let hosts = active.policy.domains.iter().filter_map(|domain| match &domain.pattern {
+            HostPattern::Exact(host) => Some(host),
+            HostPattern::Any | HostPattern::Wild(_) => None,
+        });
+        let asking = hosts.take(RECALL_MAX).map(async |host| {
+            let found = self.resolver.addresses(host).await.unwrap_or_default();
+            if found.contains(&address) && self.gateway.may_tell(&active, address, host).is_ok() {
+                self.memory.borrow_mut().remember(address, host);
+            }
+        });
+        // A name server that does not answer keeps nobody waiting for long.
+        drop(timeout(RECALL_PATIENCE, join_all(asking)).await);
     }
 
     /// Serves a connection of questions, one after another.
@@ -116,15 +138,17 @@ impl Dns {
         if host.as_str() == HOST_NAME {
             return Said::Records(self.host_itself(query));
         }
-        match query.query_type {
-            RecordType::A | RecordType::AAAA => self.addresses(&active, query, &host, &rule).await,
-            RecordType::TXT | RecordType::SRV | RecordType::MX => {
-                self.tell(Decision::Allow, &rule, &text, None);
-                self.records(query, &host).await
-            }
+        const ADDRESSES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
+        const OTHERS: [RecordType; 3] = [RecordType::TXT, RecordType::SRV, RecordType::MX];
+        if ADDRESSES.contains(&query.query_type) {
+            self.addresses(&active, query, &host, &rule).await
+        } else if OTHERS.contains(&query.query_type) {
+            self.tell(Decision::Allow, &rule, &text, None);
+            self.records(query, &host).await
+        } else {
             // What would tell of other ways in (HTTPS and SVCB carry keys that hide names) is not
             // there, and neither is what nobody needs.
-            _ => Said::Records(Vec::new()),
+            Said::Records(Vec::new())
         }
     }
 
@@ -143,10 +167,11 @@ impl Dns {
     }
 
     fn host_itself(&self, query: &Query) -> Vec<Record> {
-        let address: IpAddr = match query.query_type {
-            RecordType::A => GATEWAY_V4.into(),
-            RecordType::AAAA => GATEWAY_V6.into(),
-            _ => return Vec::new(),
+        let ours: [(RecordType, IpAddr); 2] =
+            [(RecordType::A, GATEWAY_V4.into()), (RecordType::AAAA, GATEWAY_V6.into())];
+        let Some((_, address)) = ours.into_iter().find(|(kind, _)| *kind == query.query_type)
+        else {
+            return Vec::new();
         };
         if let Ok(host) = Host::parse(HOST_NAME) {
             self.memory.borrow_mut().remember(address, &host);

@@ -1,5 +1,5 @@
-//! The framing of QEMU's network card on a stream socket: four bytes of length, big-endian, and an
-//! Ethernet frame. Many frames are read and written at once.
+//! The framing of QEMU's network card on its socket: four bytes of length, big-endian, and an
+//! Ethernet frame. Many frames are written at once.
 
 use crate::address::MTU;
 
@@ -9,6 +9,10 @@ pub const PREFIX: usize = 4;
 pub const ETHERNET: usize = 14;
 /// Longest frame: a packet of the link's [`MTU`], an Ethernet header, and room for a VLAN tag.
 pub const FRAME_BYTES_MAX: usize = MTU as usize + 18;
+
+/// What QEMU reads at once; what a message has beyond it is lost. So it is what is written at once,
+/// and a reader has room for as much.
+pub const MESSAGE_BYTES_MAX: usize = 69_632;
 
 /// What is read at once at most. A sender's socket buffer is about as large.
 const INBOX_BYTES: usize = 256 << 10;
@@ -37,11 +41,12 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Where to read to; never empty once [`Inbox::frame`] has said that there is no whole frame.
+    /// Where to read to; once [`Inbox::frame`] has said that there is no whole frame it has room for
+    /// any message.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.buffer.len() - self.start < PREFIX + FRAME_BYTES_MAX {
+        } else if self.buffer.len() - self.end < MESSAGE_BYTES_MAX {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }

@@ -6,6 +6,7 @@
 
 mod account;
 mod asked;
+mod corked;
 mod edits;
 mod exchange;
 mod executor;
@@ -20,7 +21,7 @@ mod refusal;
 mod session;
 mod upstream;
 
-use std::{rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use hyper::{client, server, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,7 +30,6 @@ use tokio::{
     time::timeout,
 };
 
-use self::session::Tunnel;
 pub(crate) use self::{
     asked::Named,
     edits::Way,
@@ -37,6 +37,7 @@ pub(crate) use self::{
     session::Session,
     upstream::{SendError, Sender, Upstream},
 };
+use self::{corked::cork, session::Tunnel};
 use super::{
     authority::Inside,
     rewound::Rewound,
@@ -137,10 +138,10 @@ where
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
     let served = tokio::select! {
-        served = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => served,
+        served = poll_fn(|context| connection.poll_without_shutdown(context)) => served,
         () = session.upstream.closed.cancelled() => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
-            std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
     if let Err(error) = &served {
@@ -174,6 +175,7 @@ where
 {
     let answering = Rc::clone(session);
     let service = service_fn(move |request| Rc::clone(&answering).answer(request));
+    let (corked, release) = cork(stream);
     let connection = server::conn::http2::Builder::new(OfConnection(session.cut.clone()))
         .auto_date_header(false)
         .initial_connection_window_size(GUEST_WINDOW)
@@ -183,15 +185,21 @@ where
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buf_size(SEND_BYTES_MAX)
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = session.upstream.closed.cancelled() => {
+        .serve_connection(TokioIo::new(corked), service);
+    let mut connection = pin!(connection);
+    let mut closed = pin!(session.upstream.closed.cancelled());
+    let mut closing = false;
+    let served = poll_fn(|context| {
+        if !closing && closed.as_mut().poll(context).is_ready() {
+            closing = true;
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    };
+        let served = connection.as_mut().poll(context);
+        // A write that fails is seen by the connection itself.
+        let _sent = release.poll(context);
+        served
+    })
+    .await;
     if let Err(error) = &served {
         tell_malformed(session, error);
     }

@@ -15,7 +15,6 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
     sync::mpsc,
     time::{Instant, Sleep},
@@ -33,6 +32,7 @@ pub use flow::Flow;
 
 use super::{
     bucket::Bucket,
+    card::Card,
     craft,
     frames::{Inbox, InvalidLength},
     packet::{Datagram, Junk, Packet, is_gateway},
@@ -78,8 +78,8 @@ const DNS_PORT: u16 = 53;
 /// Longer than any lawful question.
 const QUESTION_BYTES_MAX: usize = 1024;
 
-/// Frames are taken up this often before others get their turn.
-const READS_AT_ONCE: usize = 4;
+/// Frames are taken up this often before others get their turn: one at a time from a guest's card.
+const READS_AT_ONCE: usize = 16;
 
 /// A question to the gateway's resolver, over UDP.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl News {
 /// Works while [`Link::run`] is awaited; when it is dropped, all that is on it ends.
 #[derive(Debug)]
 pub struct Link {
-    card: UnixStream,
+    card: Card,
     inbox: Inbox,
     hub: Rc<Hub>,
     alarm: Pin<Box<Sleep>>,
@@ -172,7 +172,7 @@ impl Link {
         let now = Instant::now();
         let hub = Rc::new(Hub::new(outlets));
         let link = Self {
-            card,
+            card: Card::new(card),
             inbox: Inbox::default(),
             hub: Rc::clone(&hub),
             alarm: Box::pin(tokio::time::sleep_until(now)),
@@ -217,7 +217,7 @@ impl Link {
             if out.unsent().is_empty() {
                 return Ok(());
             }
-            match Pin::new(&mut self.card).poll_write(context, out.unsent())? {
+            match self.card.poll_write(context, out.unsent())? {
                 Poll::Ready(bytes) => out.sent(bytes),
                 Poll::Pending => return Ok(()),
             }
@@ -226,12 +226,9 @@ impl Link {
 
     /// Reads once, and takes all whole frames. Zero is the end.
     fn read(&mut self, context: &mut Context<'_>) -> Result<Poll<usize>, LinkError> {
-        let mut buffer = ReadBuf::new(self.inbox.spare());
-        let Poll::Ready(read) = Pin::new(&mut self.card).poll_read(context, &mut buffer) else {
+        let Poll::Ready(bytes) = self.card.poll_read(context, self.inbox.spare())? else {
             return Ok(Poll::Pending);
         };
-        read?;
-        let bytes = buffer.filled().len();
         self.inbox.filled(bytes);
         let now = self.hub.now();
         while let Some(frame) = self.inbox.frame()? {

@@ -24,7 +24,10 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::frames::{ETHERNET, Inbox, Outbox};
+use super::{
+    card::Card,
+    frames::{ETHERNET, Inbox, Outbox},
+};
 use crate::address::{GATEWAY_MAC, GUEST_MAC, GUEST_V4, GUEST_V6};
 
 /// One end of a link.
@@ -32,7 +35,7 @@ use crate::address::{GATEWAY_MAC, GUEST_MAC, GUEST_V4, GUEST_V6};
 pub struct Peer(Rc<RefCell<Inner>>);
 
 struct Inner {
-    card: UnixStream,
+    card: Card,
     inbox: Inbox,
     out: Outbox,
     mtu: usize,
@@ -63,7 +66,7 @@ impl Peer {
             addresses.extend([IpCidr::new(GUEST_V4.into(), 0), IpCidr::new(GUEST_V6.into(), 0)]);
         });
         Self(Rc::new(RefCell::new(Inner {
-            card,
+            card: Card::new(card),
             inbox,
             out,
             mtu,
@@ -163,10 +166,10 @@ impl Inner {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waker = Some(context.waker().clone());
         for _ in 0..4 {
-            let mut buffer = ReadBuf::new(self.inbox.spare());
-            let read = Pin::new(&mut self.card).poll_read(context, &mut buffer)?;
-            let bytes = buffer.filled().len();
-            self.inbox.filled(bytes);
+            let read = self.card.poll_read(context, self.inbox.spare())?;
+            if let Poll::Ready(bytes) = read {
+                self.inbox.filled(bytes);
+            }
             loop {
                 let now = self.now();
                 let Self { inbox, out, mtu, interface, sockets, .. } = self;
@@ -174,14 +177,14 @@ impl Inner {
                 if self.out.unsent().is_empty() {
                     break;
                 }
-                match Pin::new(&mut self.card).poll_write(context, self.out.unsent())? {
+                match self.card.poll_write(context, self.out.unsent())? {
                     Poll::Ready(bytes) => self.out.sent(bytes),
                     Poll::Pending => break,
                 }
             }
             match read {
-                Poll::Ready(()) if bytes == 0 => return Poll::Ready(Ok(())),
-                Poll::Ready(()) => {}
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => {}
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -23,8 +23,7 @@ use super::{
     link::{Link, LinkError},
     recorder::Recorder,
     resolver::{InvalidSettings, Resolver},
-    serving::Serving,
-    traffic::Traffic,
+    serving::{Before, Serving},
 };
 use crate::{
     clock,
@@ -123,7 +122,8 @@ async fn hold(
         let resolver = Rc::clone(&asked);
         async move { resolver.addresses(&host).await }.boxed_local()
     });
-    let traffic = Traffic::default();
+    // An event of this session has been told already.
+    let before = if 0 < *recorder.written().borrow() { Before::Another } else { Before::Nobody };
     let gateway = Rc::new(Gateway::new(current, recorder.clone(), lookup));
     let apply = |configuration: Configuration| {
         let revision = configuration.revision;
@@ -135,7 +135,9 @@ async fn hold(
         Ok(())
     };
     let (link, news) = Link::new(network);
-    let serving = Serving::new(gateway, resolver, traffic.clone()).run(news);
+    let serving = Rc::new(Serving::new(gateway, resolver, before));
+    let traffic = serving.traffic();
+    let serving = serving.run(news);
     let server = ControlServer { apply, revision: None, recorder: recorder.clone(), traffic };
     tokio::select! {
         result = server.run(control) => result.map_err(GatewayError::Control),

@@ -1,10 +1,11 @@
 //! What comes off the guest's link, handed to who deals with it.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_local,
+    time::Instant,
 };
 
 use super::{
@@ -22,6 +23,8 @@ use crate::{
 };
 
 const DNS_PORT: u16 = 53;
+/// A guest believes an answer for five minutes at most (`dns`); some programs for a little longer.
+const RECALL: Duration = Duration::from_secs(600);
 /// Questions that are being answered; others wait on the link, whose queue is bounded.
 const QUESTIONS_MAX: usize = 64;
 
@@ -31,17 +34,34 @@ pub(super) struct Serving {
     dns: Rc<Dns>,
     memory: Rc<RefCell<Memory>>,
     traffic: Traffic,
+    /// Until then the guest may hold addresses that a gateway before this one has given out.
+    recall_until: Instant,
+}
+
+/// Whether a gateway has served this guest before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Nobody,
+    Another,
 }
 
 impl Serving {
-    pub(super) fn new(gateway: Rc<Gateway>, resolver: Rc<Resolver>, traffic: Traffic) -> Self {
+    pub(super) fn new(gateway: Rc<Gateway>, resolver: Rc<Resolver>, before: Before) -> Self {
         let memory = Rc::new(RefCell::new(Memory::default()));
         let dns = Dns::new(Rc::clone(&gateway), resolver, Rc::clone(&memory));
-        Self { gateway, dns: Rc::new(dns), memory, traffic }
+        let recall_until = match before {
+            Before::Nobody => Instant::now(),
+            Before::Another => Instant::now() + RECALL,
+        };
+        Self { gateway, dns: Rc::new(dns), memory, traffic: Traffic::default(), recall_until }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// Serves until the link is gone.
-    pub(super) async fn run(self, news: News) {
+    pub(super) async fn run(self: Rc<Self>, news: News) {
         let News { mut arrivals, mut questions, mut refused, .. } = news;
         let asking = Arc::new(Semaphore::new(QUESTIONS_MAX));
         loop {
@@ -59,7 +79,7 @@ impl Serving {
         }
     }
 
-    fn connect(&self, arrival: Arrival) {
+    fn connect(self: &Rc<Self>, arrival: Arrival) {
         let address = arrival.to();
         if is_gateway(address.ip()) && address.port() == DNS_PORT {
             let dns = Rc::clone(&self.dns);
@@ -68,6 +88,19 @@ impl Serving {
             }
             return;
         }
+        let is_known = self.memory.borrow().knows(address.ip());
+        if is_known || self.recall_until <= Instant::now() {
+            return self.decide(arrival);
+        }
+        let serving = Rc::clone(self);
+        spawn_local(async move {
+            serving.dns.recall(address.ip()).await;
+            serving.decide(arrival);
+        });
+    }
+
+    fn decide(&self, arrival: Arrival) {
+        let address = arrival.to();
         let names = self.memory.borrow().names_of(address.ip());
         let peer = Peer { address, names, source_port: arrival.guest_port() };
         let gateway = Rc::clone(&self.gateway);

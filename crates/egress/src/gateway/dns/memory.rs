@@ -40,6 +40,10 @@ impl Memory {
         names.truncate(NAMES_MAX);
     }
 
+    pub(crate) fn knows(&self, address: IpAddr) -> bool {
+        self.names.contains_key(&address.to_canonical())
+    }
+
     /// The newest first; none if it was never given out.
     pub(crate) fn names_of(&self, address: IpAddr) -> Vec<Host> {
         let names = self.names.get(&address.to_canonical());

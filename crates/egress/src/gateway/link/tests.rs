@@ -1,5 +1,8 @@
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     task::LocalSet,
 };
 
@@ -13,10 +16,18 @@ use crate::{
     },
 };
 
+/// Both ends of a card's socket, as QEMU has it.
+fn cards() -> (UnixStream, UnixStream) {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let stream = |end: OwnedFd| UnixStream::from_std(end.into()).unwrap();
+    (stream(pair.0), stream(pair.1))
+}
+
 /// Runs a link with a peer at its other end.
 async fn linked<F: Future<Output = ()>>(test: impl FnOnce(Peer, News) -> F) {
     let local = LocalSet::new();
-    let (card, other) = UnixStream::pair().unwrap();
+    let (card, other) = cards();
     let (link, news) = Link::new(card);
     let peer = Peer::new(other, 65_520, 256 << 10);
     let ends = async { tokio::join!(link.run(), peer.clone().run()) };

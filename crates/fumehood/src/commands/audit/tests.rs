@@ -70,7 +70,8 @@ async fn serve(connections: Vec<Connection>) -> (Server, Arc<Mutex<Vec<String>>>
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let client = Client::new(Endpoint::from_url(&url, None).unwrap());
+    let client =
+        Client::new(Endpoint::from_url(&url, None, &api::client::Trust::default()).unwrap());
     (Server::elsewhere(client), queries)
 }
 

@@ -29,7 +29,7 @@ impl Gateway {
     pub(super) fn start(
         program: &Path,
         folder: &Path,
-        card: UnixStream,
+        card: OwnedFd,
         host_port: u16,
     ) -> Result<Self> {
         let socket = folder.join("gateway.sock");
@@ -37,12 +37,8 @@ impl Gateway {
         let log = |name: &str| -> Result<File> {
             Ok(OpenOptions::new().create(true).read(true).append(true).open(folder.join(name))?)
         };
-        let handed: [OwnedFd; 4] = [
-            card.into(),
-            listener.into(),
-            log("audit-0.jsonl")?.into(),
-            log("audit-1.jsonl")?.into(),
-        ];
+        let handed: [OwnedFd; 4] =
+            [card, listener.into(), log("audit-0.jsonl")?.into(), log("audit-1.jsonl")?.into()];
         for fd in &handed {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }
@@ -63,10 +59,7 @@ impl Gateway {
             revision: 1,
             policy,
             secrets: [].into(),
-            authority: egress::control::Authority {
-                certificate: vec![],
-                key: egress::secret::SecretText::new(String::new()),
-            },
+            authority: egress::gateway::authority::make()?,
             extra_roots: Vec::new(),
             proxy: None,
         };

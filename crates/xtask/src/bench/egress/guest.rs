@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
-    os::unix::net::UnixStream,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -13,6 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 
 use super::gateway::Gateway;
 
@@ -127,17 +131,23 @@ impl Bench {
     ) -> Result<Measured> {
         let folder = tempfile::tempdir_in(&self.folder)?;
         let card = folder.path().join("card.sock");
-        let passt = match backend {
+        let _passt = match backend {
             Backend::Passt => Some(Passt::start(&card, mtu)?),
             Backend::Gateway | Backend::User => None,
         };
-        let mut qemu = self.qemu(backend, mtu, peer_port, megabytes, &card).spawn()?;
-        let gateway = match backend {
-            Backend::Gateway => {
-                let stream = connect(&card, &mut qemu)?;
-                Some(Gateway::start(&self.fumehood, folder.path(), stream, peer_port)?)
-            }
+        let ours = match backend {
+            Backend::Gateway => Some(CardSocket::listen(&card)?),
             Backend::User | Backend::Passt => None,
+        };
+        let guest = Guest { backend, mtu, peer_port, megabytes };
+        let netdev = guest.netdev(&card, ours.as_ref());
+        let mut qemu = self.qemu(&guest, &netdev).spawn()?;
+        let gateway = match ours {
+            Some(ours) => {
+                let card = ours.connect()?;
+                Some(Gateway::start(&self.fumehood, folder.path(), card, peer_port)?)
+            }
+            None => None,
         };
         let idle_kib = gateway.as_ref().map(Gateway::resident_kib).transpose()?;
         let mut gateway_kib = idle_kib.map(|idle| (idle, idle));
@@ -164,36 +174,8 @@ impl Bench {
         Ok(Measured { values, gateway_kib })
     }
 
-    fn qemu(
-        &self,
-        backend: Backend,
-        mtu: u16,
-        peer_port: u16,
-        megabytes: u32,
-        card: &Path,
-    ) -> Command {
-        let Addresses { guest, gateway } = backend.addresses();
-        // Told, since finding it out fails under load; see machine/src/tsc.rs.
-        let khz = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
-            let mhz: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
-            Some(format!("tsc_early_khz={:.0}", mhz * 1000.0))
-        });
-        let khz = khz.unwrap_or_default();
-        let line = format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} \
-             bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
-             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes}"
-        );
-        let netdev = match backend {
-            Backend::User => "user,id=net0".to_owned(),
-            Backend::Gateway => {
-                format!("stream,id=net0,server=on,addr.type=unix,addr.path={}", card.display())
-            }
-            Backend::Passt => {
-                format!("stream,id=net0,server=off,addr.type=unix,addr.path={}", card.display())
-            }
-        };
+    fn qemu(&self, guest: &Guest, netdev: &str) -> Command {
+        let mtu = guest.mtu;
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
@@ -204,7 +186,7 @@ impl Bench {
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initramfs)
-            .args(["-append", &line, "-serial", "stdio", "-netdev", &netdev])
+            .args(["-append", &guest.command_line(), "-serial", "stdio", "-netdev", netdev])
             .args(["-device", &format!("virtio-net-pci,netdev=net0,host_mtu={mtu},romfile=")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
@@ -212,16 +194,68 @@ impl Bench {
     }
 }
 
-/// Waits until QEMU listens.
-fn connect(socket: &Path, qemu: &mut Child) -> Result<UnixStream> {
-    loop {
-        if let Ok(stream) = UnixStream::connect(socket) {
-            return Ok(stream);
+/// What one guest is to do.
+struct Guest {
+    backend: Backend,
+    mtu: u16,
+    peer_port: u16,
+    megabytes: u32,
+}
+
+impl Guest {
+    fn command_line(&self) -> String {
+        let Addresses { guest, gateway } = self.backend.addresses();
+        // Told, since finding it out fails under load; see machine/src/tsc.rs.
+        let khz = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+            let mhz: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
+            Some(format!("tsc_early_khz={:.0}", mhz * 1000.0))
+        });
+        let khz = khz.unwrap_or_default();
+        let Self { mtu, peer_port, megabytes, .. } = self;
+        format!(
+            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} \
+             bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
+             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes}"
+        )
+    }
+
+    fn netdev(&self, card: &Path, ours: Option<&CardSocket>) -> String {
+        match (self.backend, ours) {
+            (Backend::Gateway, Some(ours)) => {
+                let fd = ours.listener.as_raw_fd();
+                format!("stream,id=net0,server=on,addr.type=fd,addr.str={fd}")
+            }
+            (Backend::Passt, _) => {
+                format!("stream,id=net0,server=off,addr.type=unix,addr.path={}", card.display())
+            }
+            (Backend::User | Backend::Gateway, _) => "user,id=net0".to_owned(),
         }
-        if let Some(status) = qemu.try_wait()? {
-            bail!("QEMU ended: {status}");
-        }
-        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The socket of our guest's card, as `machine` makes it: docs/decisions/0004.
+struct CardSocket {
+    listener: OwnedFd,
+    address: SocketAddrUnix,
+}
+
+impl CardSocket {
+    fn listen(path: &Path) -> Result<Self> {
+        let address = SocketAddrUnix::new(path)?;
+        // Left open in QEMU.
+        let kind = SocketType::SEQPACKET;
+        let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::empty(), None)?;
+        bind(&listener, &address)?;
+        listen(&listener, 1)?;
+        Ok(Self { listener, address })
+    }
+
+    fn connect(&self) -> Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&socket, &self.address)?;
+        Ok(socket)
     }
 }
 

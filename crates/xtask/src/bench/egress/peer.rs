@@ -40,7 +40,7 @@ fn serve(mut stream: TcpStream) -> Result<()> {
                 left -= now;
             }
             // The guest closes when it has it all.
-            stream.read(&mut chunk)?;
+            while stream.read(&mut chunk)? > 0 {}
         }
         b'U' => {
             while left > 0 {
