@@ -90,6 +90,23 @@ fn a_gateway_that_is_killed_comes_back_and_the_sandbox_goes_on() {
     hood.assert_nothing_left();
 }
 
+/// A gateway that stands still holds up its machine, which waits for its network card.
+#[test]
+fn a_gateway_that_has_hung_is_replaced() {
+    if !crate::hood::is_full() {
+        return;
+    }
+    let hood = Hood::new();
+    let web = Web::start();
+    let name = hood.create(&[&web.option()]);
+    let first = gateway(&hood);
+    kill(first, Signal::STOP);
+    another_than(&hood, first);
+    wait_until("requests go through again", || web.ask(&hood, &name).as_deref() == Some("hello"));
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
+
 #[test]
 fn a_gateway_outlives_the_server() {
     let hood = Hood::new();

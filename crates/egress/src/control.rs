@@ -28,20 +28,34 @@ pub enum ToGateway {
     /// for new connections and for requests on open ones; open connections that it would not have
     /// let through are cut.
     Configure(Box<Configuration>),
+    /// Whether it is there: a gateway that has hung holds up all of its machine.
+    Ping,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromGateway {
     /// The revision of the configuration that holds, if there is one.
-    Hello { version: u16, revision: Option<u64> },
+    Hello {
+        version: u16,
+        revision: Option<u64>,
+    },
     /// This configuration holds.
-    Applied { revision: u64 },
+    Applied {
+        revision: u64,
+    },
     /// It cannot hold; the one before does.
-    Rejected { revision: u64, reason: String },
+    Rejected {
+        revision: u64,
+        reason: String,
+    },
     /// Events have been written to the log since the last time.
     Logged,
     /// Bytes that passed since the gateway started.
-    Traffic { sent: u64, received: u64 },
+    Traffic {
+        sent: u64,
+        received: u64,
+    },
+    Pong,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -75,7 +75,8 @@ impl Channel {
             FromGateway::Applied { .. }
             | FromGateway::Rejected { .. }
             | FromGateway::Logged
-            | FromGateway::Traffic { .. } => return Err(ChannelError::OutOfTurn),
+            | FromGateway::Traffic { .. }
+            | FromGateway::Pong => return Err(ChannelError::OutOfTurn),
         };
         let (tell, told) = mpsc::channel(QUEUE);
         let reading = tokio::spawn(async move {
@@ -93,6 +94,11 @@ impl Channel {
     /// The next thing that it says. Nothing is lost if this is not waited for to its end.
     pub(super) async fn next(&mut self) -> Result<FromGateway, ChannelError> {
         self.told.recv().await.unwrap_or(Err(ChannelError::Closed))
+    }
+
+    /// Asks whether it is there. It answers with [`FromGateway::Pong`].
+    pub(super) async fn ping(&mut self) -> Result<(), ChannelError> {
+        send(&mut self.writer, &ToGateway::Ping).await
     }
 
     /// Configures, and waits until the configuration holds. What else it says meanwhile is given to
@@ -117,7 +123,8 @@ impl Channel {
                     | FromGateway::Applied { .. }
                     | FromGateway::Rejected { .. }
                     | FromGateway::Logged
-                    | FromGateway::Traffic { .. }) => besides(other),
+                    | FromGateway::Traffic { .. }
+                    | FromGateway::Pong) => besides(other),
                 }
             }
         };

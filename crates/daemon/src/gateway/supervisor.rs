@@ -9,7 +9,7 @@ use egress::{
 use machine::{Exit, Leash, Process};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 
 use super::{
@@ -27,6 +27,9 @@ const STEADY: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// So often what has passed is written down, for a server that comes after us.
 const TRAFFIC_EVERY: Duration = Duration::from_secs(10);
+/// So often it is asked whether a gateway is there, and so long it may take to say anything: one
+/// that has hung holds up all of its machine, whose network card waits for it.
+const PULSE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
 /// What a gateway gives as a reason is shown as far as this.
 const REASON_BYTES_MAX: usize = 512;
 
@@ -47,6 +50,8 @@ pub(super) struct Up {
     traffic_at: Instant,
     /// Why it is being ended, if we do that.
     doom: Option<String>,
+    /// Whether it has said anything since it was last asked.
+    heard: bool,
 }
 
 /// How a gateway's time came to its end.
@@ -200,11 +205,13 @@ impl Supervisor {
             Answer::Rejected(reason) => return Err(StartError::Rejected(shortened(reason))),
         }
         let now = Instant::now();
-        Ok(Up { process, channel, since: now, traffic_at: now, doom: None })
+        Ok(Up { process, channel, since: now, traffic_at: now, doom: None, heard: true })
     }
 
     /// While a gateway is up.
     async fn keep(&mut self, mut up: Box<Up>) -> State {
+        let mut pulse = interval_at(Instant::now() + PULSE, PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
             tokio::select! {
                 exit = up.process.exited() => {
@@ -212,7 +219,10 @@ impl Supervisor {
                 }
                 message = up.channel.next() => match message {
                     Ok(message) => self.take(&mut up, &message),
-                    Err(error) => break End::Gone(self.broken(&up, &error).await),
+                    Err(error) => break End::Gone(self.broken(&mut up, &error).await),
+                },
+                _ = pulse.tick() => if let Err(error) = Self::ask_again(&mut up).await {
+                    break End::Gone(self.broken(&mut up, &error).await);
                 },
                 ask = self.asks.recv() => match ask {
                     Some(Ask::Change { network, reply }) => {
@@ -239,8 +249,18 @@ impl Supervisor {
         }
     }
 
+    async fn ask_again(up: &mut Up) -> Result<(), ChannelError> {
+        if !std::mem::take(&mut up.heard) {
+            return Err(ChannelError::Silent);
+        }
+        up.channel.ping().await
+    }
+
     /// A gateway that cannot be spoken with is ended: it could not be told of a new policy.
-    async fn broken(&self, up: &Up, error: &ChannelError) -> String {
+    async fn broken(&self, up: &mut Up, error: &ChannelError) -> String {
+        if let Some(doom) = up.doom.take() {
+            return doom;
+        }
         // Its sockets close a little before it is gone.
         if matches!(error, ChannelError::Io(_) | ChannelError::Closed)
             && let Some(exit) = up.process.last_breath().await
@@ -262,7 +282,8 @@ impl Supervisor {
             Err(ChannelError::TooLong(_)) => return Err(ChangeError::TooLong),
             // Nothing passes any more, and the next one is configured so.
             Err(error) => {
-                up.doom = Some(self.broken(up, &error).await);
+                let why = self.broken(up, &error).await;
+                up.doom = Some(why);
             }
         }
         self.spec.network = network;
@@ -326,6 +347,7 @@ impl Supervisor {
 
     fn take(&self, up: &mut Up, message: &FromGateway) {
         self.heard(message);
+        up.heard = true;
         let now = Instant::now();
         if matches!(message, FromGateway::Traffic { .. }) && TRAFFIC_EVERY <= now - up.traffic_at {
             up.traffic_at = now;
@@ -340,10 +362,11 @@ impl Supervisor {
             FromGateway::Traffic { sent, received } => {
                 self.tell_traffic(Traffic { sent: *sent, received: *received });
             }
-            // Late answers of something already given up.
+            // Late answers of something already given up, and signs of life.
             FromGateway::Hello { .. }
             | FromGateway::Applied { .. }
-            | FromGateway::Rejected { .. } => {}
+            | FromGateway::Rejected { .. }
+            | FromGateway::Pong => {}
         }
     }
 

@@ -336,6 +336,24 @@ async fn a_gateway_that_does_not_answer_is_ended_so_that_nothing_passes() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_has_hung_is_ended_and_replaced() {
+    let (world, well) = (World::new().await, World::new().await);
+    let gateway = world.start("hung").await;
+    let other = well.start("good").await;
+    let (pid, ..) = world.configured_times(1).await;
+    let (same, ..) = well.configured_times(1).await;
+    let (next, ..) = world.configured_times(2).await;
+    assert_ne!(next, pid);
+    let notes = world.notes().await;
+    assert!(notes[0].ends_with("it was ended: it did not answer in time"), "{notes:?}");
+    assert_eq!(well.alive(), [same], "one that answers is left alone");
+    for (world, gateway) in [(world, gateway), (well, other)] {
+        world.hang_up();
+        gateway.end().await;
+    }
+}
+
+#[tokio::test]
 async fn without_a_card_nothing_is_started() {
     let world = World::new().await;
     std::fs::remove_file(world.folder.path().join("card.sock")).unwrap();

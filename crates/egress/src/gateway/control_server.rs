@@ -71,7 +71,7 @@ impl<Apply: FnMut(Configuration) -> Result<(), String>> ControlServer<Apply> {
         match hello.map_err(|_elapsed| ControlError::Silent)?? {
             ToGateway::Hello { version: VERSION } => {}
             ToGateway::Hello { version } => return Err(ControlError::Version(version)),
-            ToGateway::Configure(_) => return Err(ControlError::Silent),
+            ToGateway::Configure(_) | ToGateway::Ping => return Err(ControlError::Silent),
         }
         send(&mut writer, &FromGateway::Hello { version: VERSION, revision: self.revision })
             .await?;
@@ -105,6 +105,7 @@ impl<Apply: FnMut(Configuration) -> Result<(), String>> ControlServer<Apply> {
             let message = tokio::select! {
                 asked = asks.recv() => match asked {
                     Some(ToGateway::Configure(configuration)) => self.configure(*configuration),
+                    Some(ToGateway::Ping) => FromGateway::Pong,
                     // Said again, it changes nothing.
                     Some(ToGateway::Hello { .. }) => continue,
                     None => return Ok(()),

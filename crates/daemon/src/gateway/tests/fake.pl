@@ -44,6 +44,10 @@ while (1) {
         say_it("\x00" . number($how eq 'other-version' ? 99 : 1) . $has);
         next;
     }
+    if (ord $message == 2) {
+        say_it("\x05") unless $how eq 'hung';
+        next;
+    }
     my $asked = parsed(substr $message, 1);
     next if $how eq 'mute' && $asked > 1;
     if ($how eq 'refusing' && $asked > 1) {
