@@ -32,7 +32,7 @@ const USER: &str = "fumehood";
 const HOME: &str = "/home/fumehood";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "bash",
     "ca-certificates",
     "coreutils",
@@ -45,6 +45,8 @@ const PACKAGES: [&str; 13] = [
     "libnss-myhostname",
     "procps",
     "python3",
+    "python3-pip",
+    "python3-venv",
     "sudo",
     "tar",
 ];
