@@ -7,7 +7,7 @@
 use std::{io, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use protocol::network::{BUNDLE, BUNDLE_VARIABLES, Certificate, NODE_VARIABLE};
+use protocol::network::{BUNDLE, CLAIMED, Certificate, TRUST_VARIABLES};
 
 use crate::tree::Tree;
 
@@ -85,6 +85,8 @@ impl Installer<'_> {
             }
             self.note(HASHED, self.link(index));
         }
+        let claimed = CLAIMED.trim_start_matches('/');
+        self.note(claimed, self.tree.replace(claimed, self.texts.concat().as_bytes(), 0o644));
         for bundle in BUNDLES {
             self.note(bundle, self.add_to_bundle(bundle, before));
         }
@@ -222,7 +224,8 @@ fn pem(certificate: &[u8]) -> String {
 
 /// `sudo` empties the environment: what tells programs of the bundle is to stay.
 fn sudo_settings() -> String {
-    format!("Defaults env_keep += \"{} {NODE_VARIABLE}\"\n", BUNDLE_VARIABLES.join(" "))
+    let names = TRUST_VARIABLES.map(|(name, _)| name);
+    format!("Defaults env_keep += \"{}\"\n", names.join(" "))
 }
 
 #[cfg(test)]

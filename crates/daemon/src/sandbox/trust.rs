@@ -1,8 +1,6 @@
 //! Whom a guest is told to trust, and the variables by which its programs find that out.
 
-use protocol::network::{
-    BUNDLE, BUNDLE_VARIABLES, Certificate, NODE_VARIABLE, TRUSTED_BYTES_MAX, TRUSTED_MAX,
-};
+use protocol::network::{Certificate, TRUST_VARIABLES, TRUSTED_BYTES_MAX, TRUSTED_MAX};
 
 /// The sandbox's own authority first, then as many of the host's as a claim has room for.
 pub(super) fn trusted(own: &[u8], of_host: &[Vec<u8>]) -> Vec<Certificate> {
@@ -23,8 +21,7 @@ pub(super) fn trusted(own: &[u8], of_host: &[Vec<u8>]) -> Vec<Certificate> {
 
 /// For programs that do not look at the system's store.
 pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
-    let bundle = BUNDLE_VARIABLES.map(|name| (name.to_owned(), BUNDLE.to_owned()));
-    bundle.into_iter().chain([(NODE_VARIABLE.to_owned(), "1".to_owned())])
+    TRUST_VARIABLES.into_iter().map(|(name, file)| (name.to_owned(), file.to_owned()))
 }
 
 #[cfg(test)]

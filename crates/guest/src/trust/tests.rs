@@ -86,6 +86,7 @@ fn a_debian_has_them_where_it_looks_and_where_it_makes_its_bundle_from() {
     assert_eq!(root.text("usr/local/share/ca-certificates/fumehood-2.crt"), SPACES);
     let bundle = format!("{THEIRS}\n{PLAIN}{SPACES}");
     assert_eq!(root.text("etc/ssl/certs/ca-certificates.crt"), bundle);
+    assert_eq!(root.text("etc/ssl/fumehood.pem"), format!("{PLAIN}{SPACES}"));
     let target = |name: &str| fs::read_link(root.path("etc/ssl/certs").join(name)).unwrap();
     let source = Path::new("/usr/local/share/ca-certificates/fumehood-2.crt");
     assert_eq!(target("fumehood-2.pem"), source);
@@ -93,7 +94,7 @@ fn a_debian_has_them_where_it_looks_and_where_it_makes_its_bundle_from() {
     assert_eq!(target("dfb73ef9.0"), Path::new("fumehood-2.pem"));
     let sudo = root.text("etc/sudoers.d/fumehood-trust");
     assert!(sudo.starts_with("Defaults env_keep += \"AWS_CA_BUNDLE "), "{sudo}");
-    assert!(sudo.ends_with(" NODE_USE_SYSTEM_CA\"\n"), "{sudo}");
+    assert!(sudo.ends_with(" SSL_CERT_FILE\"\n"), "{sudo}");
     let mode = fs::metadata(root.path("etc/sudoers.d/fumehood-trust")).unwrap().permissions();
     assert_eq!(mode.mode() & 0o777, 0o440);
 }
