@@ -13,6 +13,11 @@ impl Event {
         self.0["seq"].as_u64().unwrap_or_default()
     }
 
+    /// Milliseconds since 1970.
+    pub(crate) fn at(&self) -> u64 {
+        self.0["at"].as_u64().unwrap_or_default()
+    }
+
     pub(crate) fn text(&self, field: &str) -> &str {
         self.0[field].as_str().unwrap_or_default()
     }

@@ -23,6 +23,9 @@ pub(crate) struct Guest<'a> {
     pub(crate) name: String,
 }
 
+/// Denials that are alike and no further apart are told once, in milliseconds.
+const ALIKE_MS: u64 = 10_000;
+
 /// As whom a program runs in the guest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum As {
@@ -102,7 +105,9 @@ impl<'a> Guest<'a> {
         let mut tries = 0;
         wait_until(&format!("the audit log tells of {what}"), || {
             let mut events = self.audit();
-            events.retain(|event| event.seq() > after);
+            let before = events.iter().rfind(|event| event.seq() <= after).map_or(0, Event::at);
+            // Denials alike within ten seconds are one line, which may be that of an earlier one.
+            events.retain(|event| event.seq() > after || event.at() + ALIKE_MS > before);
             found = events.iter().find(|event| wanted(event)).cloned();
             tries += 1;
             // A log that is silent for so long will not tell.
@@ -130,16 +135,10 @@ impl<'a> Guest<'a> {
 
     /// The gateway process of this sandbox.
     pub(crate) fn gateway(&self) -> Option<i32> {
-        let all = self.hood.processes("fumehood");
-        let is_ours = |pid: &i32| {
-            let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&text).split('\0').any(|word| word == "gateway")
-        };
-        let gateways: Vec<i32> = all.into_iter().filter(is_ours).collect();
-        if let [only] = gateways.as_slice() {
-            return Some(*only);
+        match self.hood.gateways()[..] {
+            [only] => Some(only),
+            _ => None,
         }
-        None
     }
 
     /// All that fumehood keeps of anything.

@@ -47,10 +47,11 @@ impl<'a> Trial<'a> {
     #[track_caller]
     pub(crate) fn attack_as(&mut self, who: As, asked: &Value) -> Refused<'_, 'a> {
         let refused = self.attempt(who, asked);
-        for outcome in &refused.outcomes {
+        for (number, outcome) in refused.outcomes.iter().enumerate() {
+            let asked = asked.get(number).unwrap_or(asked);
             assert!(is_refused(outcome), "it was not refused: {outcome}\n(of {asked})");
             let took = outcome["ms"].as_u64().unwrap();
-            assert!(took < PROMPT_MS, "it was refused after {took} ms: {outcome}");
+            assert!(took < PROMPT_MS, "it was refused after {took} ms: {outcome}\n(of {asked})");
         }
         refused
     }
@@ -86,7 +87,8 @@ impl<'a> Trial<'a> {
     #[track_caller]
     pub(crate) fn lawful_as(&mut self, who: As, asked: &Value) -> Vec<Value> {
         let outcomes = self.guest.probe(who, asked);
-        for outcome in &outcomes {
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let asked = asked.get(number).unwrap_or(asked);
             assert!(is_well(outcome), "it did not pass: {outcome}\n(of {asked})");
         }
         self.passed += 1;

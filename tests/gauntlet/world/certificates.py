@@ -54,6 +54,11 @@ def make(folder):
     def certificate(subject, issuer, key, days):
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        # Python demands both.
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        signer = key if subject == issuer else root_key
+        theirs = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(own, critical=False).add_extension(theirs, critical=False)
         return builder.not_valid_before(now - 30 * DAY).not_valid_after(now + days * DAY)
 
     root = certificate(root_name, root_name, root_key, 30)

@@ -120,9 +120,13 @@ impl Dns {
 
     async fn say(&self, query: &Query) -> Said {
         let Some(active) = self.gateway.active() else { return Said::Failed };
-        let text = query.name.to_ascii();
+        let mut text = query.name.to_ascii();
         let judged = match Host::parse(&text) {
-            Ok(host) => self.judge(&active, &host).map(|rule| (host, rule)),
+            Ok(host) => {
+                // In one case, so that the same name again is the same.
+                host.as_str().clone_into(&mut text);
+                self.judge(&active, &host).map(|rule| (host, rule))
+            }
             Err(_) => Err(Denial {
                 rule: "default".to_owned(),
                 why: Why::Malformed("it is no host name"),
