@@ -30,13 +30,6 @@ impl HostPattern {
         if labels.iter().any(|label| label.contains('*') && *label != "*") {
             return Err(InvalidPattern::Star);
         }
-        // An address with stars in it is meant for an address, which no pattern of names matches.
-        if labels
-            .iter()
-            .all(|label| label.bytes().all(|byte| byte.is_ascii_digit() || byte == b'*'))
-        {
-            return Err(InvalidHost::Address.into());
-        }
         let filled: Vec<&str> =
             labels.iter().map(|label| if *label == "*" { "a" } else { label }).collect();
         let host = Host::parse(&filled.join("."))?;
@@ -47,7 +40,13 @@ impl HostPattern {
             return Err(InvalidHost::Idn.into());
         }
         let keep = |(label, star): (&&str, bool)| (!star).then(|| (*label).to_owned());
-        Ok(Self::Wild(parsed.iter().zip(stars).map(keep).collect()))
+        let labels: Vec<Option<String>> = parsed.iter().zip(stars).map(keep).collect();
+        // Numbers and stars alone mean an address, and no name has that form.
+        let is_number = |label: &String| label.bytes().all(|byte| byte.is_ascii_digit());
+        if labels.iter().flatten().all(is_number) {
+            return Err(InvalidHost::Address.into());
+        }
+        Ok(Self::Wild(labels))
     }
 
     #[must_use]

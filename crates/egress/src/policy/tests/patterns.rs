@@ -44,6 +44,7 @@ fn what_is_no_pattern_is_refused() {
         ("*..com", InvalidPattern::Host(InvalidHost::Label)),
         ("*.", InvalidPattern::Host(InvalidHost::Address)),
         ("10.0.0.*", InvalidPattern::Host(InvalidHost::Address)),
+        ("９.*", InvalidPattern::Host(InvalidHost::Address)),
         ("*.*", InvalidPattern::Host(InvalidHost::Address)),
         ("*.127.1", InvalidPattern::Host(InvalidHost::Address)),
         ("127.0.0.1", InvalidPattern::Host(InvalidHost::Address)),
