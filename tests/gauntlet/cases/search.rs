@@ -83,8 +83,8 @@ fn use_it(t: &mut Trial<'_>) {
     let heard = t.guest.audit();
     assert!(heard.iter().any(|event| event.0["credentials"].to_string().contains("SOUGHT")));
     let script = format!(
-        "mark={}; mark=$mark{}; for i in $(seq 500); do echo $mark; done > ~/marked; sync; \
-         (exec -a holder sleep 600 $mark) > /dev/null 2>&1 < /dev/null & disown",
+        "mark={}; mark=${{mark}}{}; for i in $(seq 500); do echo $mark; done > ~/marked; sync; \
+         python3 -c 'import time; time.sleep(600)' $mark > /dev/null 2>&1 < /dev/null & disown",
         MARK[0], MARK[1]
     );
     let ran = t.guest.exec(As::User, &["bash", "-c", &script]);

@@ -49,9 +49,8 @@ fn everywhere(heads: &[String]) -> Value {
     let mut asked = Vec::new();
     for (port, tls) in PLACES {
         for raw in heads {
-            asked.push(
-                json!({"do": "http1", "host": "good.test", "port": port, "tls": tls, "raw": raw}),
-            );
+            asked.push(json!({"do": "http1", "host": "good.test", "port": port, "tls": tls,
+                "raw": raw, "at_once": true}));
         }
     }
     json!(asked)

@@ -5,6 +5,7 @@ ok, nxdomain, rcode N, empty, refused, reset, closed, unreachable, alert, timeou
 """
 
 import errno
+import functools
 import os
 import random
 import socket
@@ -107,13 +108,13 @@ def answer(data):
     return {"end": end, "answers": found, "truncated": bool(flags & 0x0200)}
 
 
-def dns(name, type="A", server=GATEWAY, port=53, tcp=False, patience=PATIENCE):
+def dns(name, type="A", server=GATEWAY, port=53, tcp=False):
     """Asks one question."""
     message = question(name, type)
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     with socket.socket(family, kind) as sock:
-        sock.settimeout(patience)
+        sock.settimeout(PATIENCE)
         sock.connect((server, port))
         if tcp:
             sock.sendall(struct.pack(">H", len(message)) + message)
@@ -156,6 +157,15 @@ def dns_flood(zone, count, label=None, port=53):
     return {"end": "ok", "ends": ends}
 
 
+def dns_silence(zone, count):
+    """Asks for many names that nobody will answer, and does not wait."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((GATEWAY, 53))
+        for number in range(count):
+            sock.send(question(f"silent.{number}.{zone}", "A"))
+    return {"end": "ok"}
+
+
 def resolve(name):
     """As programs do it, through the C library."""
     found = {entry[4][0] for entry in socket.getaddrinfo(name, 443, type=socket.SOCK_STREAM)}
@@ -191,10 +201,12 @@ def connect(host, port, send="", wait=True):
         return {"end": "ok" if data else "closed", "data": data.decode("latin-1")}
 
 
-def context(alpn=(), verify=True):
+@functools.lru_cache
+def context(alpn, verify, named):
+    """Made once: to read all authorities takes a guest half a second."""
     made = ssl.create_default_context()
+    made.check_hostname = verify and named
     if not verify:
-        made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     if alpn:
         made.set_alpn_protocols(list(alpn))
@@ -205,10 +217,8 @@ def open_tls(host, port=443, sni=None, alpn=(), verify=True):
     """A TLS connection; `sni` is what is said, "" for nothing, by default the host."""
     plain = open_tcp(host, port)
     name = host if sni is None else sni
-    made = context(alpn, verify and bool(name))
-    if not name:
-        made.check_hostname = False
     try:
+        made = context(tuple(alpn), verify, bool(name))
         return made.wrap_socket(plain, server_hostname=name or None)
     except BaseException:
         plain.close()

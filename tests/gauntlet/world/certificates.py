@@ -14,7 +14,8 @@ DAY = datetime.timedelta(days=1)
 LEAVES = [
     ("good", ["good.test", "*.good.test", "*.wild.test", "*.evil.test", "evil.test", "also.test",
               "*.also.test", "xn--bcher-kva.test", "*.a.wild.test", "registry.test",
-              "*.redirect.test", "doh.test", "key.test", "*.key.test", "*.live.test",
+              "*.redirect.test", "doh.test", "key.test", "*.key.test", "live.test",
+              "redirect.test",
               "198.18.0.1", "203.0.113.10"], ""),
     ("web", ["web.test"], ""),
     ("git", ["git.test"], ""),
