@@ -69,6 +69,7 @@ impl World {
             let text = value.to_string();
             text.contains(BARRIER)
                 || value["sport"].as_u64().is_some_and(|port| ports.contains(&port))
+                || is_of_the_kernel(value)
         };
         let rest = |lines: &Lines, mark| {
             let mut found = lines.since(mark);
@@ -117,6 +118,14 @@ impl World {
         });
         ports
     }
+}
+
+/// What the kernel of the `host` namespace says by itself when its card comes up: which multicast
+/// groups it is in (MLD), who routes, and whose address is whose.
+fn is_of_the_kernel(flow: &Value) -> bool {
+    let target = flow["target"].as_str().unwrap_or_default();
+    let from_card = flow["source"].as_str().is_some_and(|source| source.starts_with("fe80::"));
+    from_card && (matches!(target, "ff02::16" | "ff02::2") || target.starts_with("ff02::1:ff"))
 }
 
 impl Seen {
