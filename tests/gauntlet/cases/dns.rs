@@ -24,9 +24,10 @@ pub(super) const GROUP: Group = Group {
         forms_of_inner_addresses,
         an_alias_is_who_was_asked_for,
         messages_that_are_none,
-        questions_that_nobody_answers,
         long_labels,
         a_tunnel_in_names,
+        // The last one: the name servers are asked again for a while.
+        questions_that_nobody_answers,
     ],
 };
 

@@ -226,7 +226,7 @@ impl Dns {
                     .collect(),
             ),
             Err(LookupError::NoSuchName | LookupError::NoName) => Said::Nothing,
-            Err(LookupError::Failed(_)) => Said::Failed,
+            Err(LookupError::Failed(_) | LookupError::Busy) => Said::Failed,
         }
     }
 
@@ -234,7 +234,7 @@ impl Dns {
         self.tell(Decision::Allow, rule, host.as_str(), Some(error.to_string()));
         match error {
             LookupError::NoSuchName | LookupError::NoName => Said::Nothing,
-            LookupError::Failed(_) => Said::Failed,
+            LookupError::Failed(_) | LookupError::Busy => Said::Failed,
         }
     }
 

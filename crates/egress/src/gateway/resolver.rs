@@ -16,12 +16,14 @@ use hickory_resolver::{
         rr::{Name, RData, Record, RecordType},
     },
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::host::Host;
 
 /// Questions under way at a time.
 const QUESTIONS_MAX: usize = 64;
+/// A question waits this long for others to be answered.
+const BUSY: Duration = Duration::from_secs(1);
 /// Answers that are kept.
 const CACHE_ENTRIES: u64 = 1024;
 /// One server is waited for this long, twice.
@@ -49,6 +51,8 @@ pub(crate) enum LookupError {
     NoSuchName,
     #[error("the name servers do not answer")]
     Failed(#[source] Box<NetError>),
+    #[error("too many names are being looked up that nobody answers for")]
+    Busy,
     #[error("it cannot be a name")]
     NoName,
 }
@@ -86,8 +90,9 @@ impl Resolver {
         host: &Host,
         kind: RecordType,
     ) -> Result<Vec<Record>, LookupError> {
-        // Never closed.
-        let _permit = self.permits.acquire().await;
+        // Names that nobody answers for hold back other lookups for no longer than this.
+        let waiting = timeout(BUSY, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = waiting else { return Err(LookupError::Busy) };
         // With its last dot, so that no search domain is tried.
         let name = Name::from_ascii(format!("{host}.")).map_err(|_error| LookupError::NoName)?;
         match self.inner.lookup(name, kind).await {

@@ -25,8 +25,9 @@ use crate::{
 const DNS_PORT: u16 = 53;
 /// A guest believes an answer for five minutes at most (`dns`); some programs for a little longer.
 const RECALL: Duration = Duration::from_secs(600);
-/// Questions that are being answered; others wait on the link, whose queue is bounded.
-const QUESTIONS_MAX: usize = 64;
+/// Questions that are being answered, most of them at once; others wait on the link, whose queue is
+/// bounded.
+const QUESTIONS_MAX: usize = 512;
 
 /// Deals with everything that comes from one link.
 pub(super) struct Serving {
