@@ -201,7 +201,9 @@ fn a_host_that_breaks_the_rules_loses_the_stream() {
     let guest = Guest::start();
     let mut client = guest.client();
     let id = CommandId(1);
-    client.start(StartCommand { stdin: Stdin::Stream, ..command(1, &["cat"]) }).unwrap();
+    // It outlives its input, so that its output is still there to be acknowledged.
+    let reader = command(1, &["sh", "-c", "cat; exec sleep 600"]);
+    client.start(StartCommand { stdin: Stdin::Stream, ..reader }).unwrap();
     let stdin = StreamId::stdin(id);
     let gap = Data { stream: stdin, offset: 10, bytes: "x".into(), last: false };
     client.send(Body::Data(gap));
