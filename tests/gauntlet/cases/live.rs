@@ -204,7 +204,8 @@ fn a_killed_gateway_is_closed_and_comes_back(t: &mut Trial<'_>) {
         {"do": "connect", "host": "203.0.113.66", "port": 80, "send": "x"},
     ]))
     .told_of("dns", "no rule allows", &["after-a-kill.evil.test"])
-    .unseen();
+    .seen()
+    .no_question_about("evil");
     assert_eq!(t.lawful_with("cat /proc/sys/kernel/random/boot_id"), marker, "the same machine");
     t.guest.told(0, "that it was gone", |event| event.text("kind") == "gateway");
 }
@@ -246,5 +247,6 @@ fn closed_while_the_server_is_down(t: &mut Trial<'_>) {
     });
     t.attack(&json!({"do": "dns", "name": "after-all.evil.test"}))
         .told_of("dns", "no rule allows", &["after-all.evil.test"])
-        .unseen();
+        .seen()
+        .no_question_about("evil");
 }

@@ -70,18 +70,18 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "if kind != 0 || !names.0.is_empty() {" => "if kind != 0 {"
         fails "hello::two_names";
     "hello: what may be hidden is passed on" in "crates/egress/src/gateway/connection.rs":
-        "Treatment::Inspect { grant, opened: false } if hello.encrypted == Encrypted::No => {" =>
-        "Treatment::Inspect { grant, opened: false } => {"
+        "(Treatment::Inspect { opened: false, .. }, Encrypted::No) => Opens::No," =>
+        "(Treatment::Inspect { opened: false, .. }, _) => Opens::No,"
         fails "hello::encrypted_hello";
     "hello: a name may be missing" in "crates/egress/src/gateway/connection.rs":
         "    let Some(asked) = &hello.server_name else {\n        return Err(Denial { rule: \"default\".to_owned(), why: Why::NoSni });\n    };" =>
         "    let Some(asked) = &hello.server_name else {\n        let Some(Candidate { whom: Named::Host(host), treatment }) = candidates.into_iter().next() else {\n            return Err(Denial { rule: \"default\".to_owned(), why: Why::NoSni });\n        };\n        return Ok((host, treatment));\n    };"
         fails "hello::no_name";
     "request: another host on the connection" in "crates/egress/src/gateway/http/session.rs":
-        "let fits = candidates.contains(&asked.whom)\n            && asked" => "let fits = asked"
+        "            candidates.contains(&asked.whom) && asked.port" => "            asked.port"
         fails "fronting::a_stream_beside_lawful_ones";
     "request: another port" in "crates/egress/src/gateway/http/session.rs":
-        "            && asked.port.is_none_or(|port| port == self.port());" => ";"
+        " && asked.port.is_none_or(|port| port == self.port());" => ";"
         fails "names::names_that_are_none";
     "request: hosts that disagree" in "crates/egress/src/gateway/http/asked.rs":
         "(Some(url), Some(header)) if parse(url)? != parse(header)? => {" =>
@@ -122,9 +122,10 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "    texts.push(keep(exposed));\n    Ok(true)" => "    Ok(true)"
         fails "credentials::it_is_not_said_back";
     "credentials: placeholders elsewhere" in "crates/egress/src/gateway/http/session.rs":
-        "                self.guard_placeholders(parts, &host, &active)?;\n" => ""
+        "                Self::guard_placeholders(parts, Some(&host), &active)?;\n" => ""
         fails "credentials::other_hosts_get_nothing";
-    "live: spliced connections stay" in "crates/egress/src/gateway/connection.rs":
-        "            if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {" => "            if active.is_none() {"
+    "live: spliced connections stay" in "crates/egress/src/gateway/spliced.rs":
+        "if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {" =>
+        "if active.is_none() {"
         fails "live::spliced_connections_are_cut";
 };
