@@ -43,6 +43,8 @@ pub(crate) struct Gateway {
     pub(crate) lookup: Lookup,
     /// Requests that may run at a time, over all connections.
     pub(crate) requests: Arc<Semaphore>,
+    /// Whether an address is the host's own: [`is_own`], but for tests.
+    pub(crate) is_own: fn(IpAddr) -> bool,
 }
 
 /// As many requests run at a time. Each may hold some 200 KiB on its way.
@@ -92,7 +94,7 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     pub(crate) fn new(current: Current, recorder: Recorder, lookup: Lookup) -> Self {
-        Self { current, recorder, lookup, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+        Self { current, recorder, lookup, requests: Arc::new(Semaphore::new(REQUESTS_MAX)), is_own }
     }
 
     /// The configuration that holds; without one nothing is let through.
@@ -146,7 +148,7 @@ impl Gateway {
             return granted.map(drop);
         }
         let named = active.policy.subnets.allow.iter().any(|net| net.contains(to));
-        if !named && !is_host_itself(host) && is_own(to) {
+        if !named && !is_host_itself(host) && (self.is_own)(to) {
             return Err(Denial { rule: "default".to_owned(), why: Why::HostItself });
         }
         granted.map(drop)

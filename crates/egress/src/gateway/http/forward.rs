@@ -8,7 +8,7 @@ use crate::{
     gateway::{
         active::{Active, Offer},
         authority::Inside,
-        dial::{self, Destination, DialError, is_own},
+        dial::{self, Destination, DialError},
         http::upstream::{SendError, Sender},
         opened,
     },
@@ -91,7 +91,8 @@ pub(crate) async fn connect(
     addresses.retain(|&address| {
         let within = |list: &[crate::policy::Cidr]| list.iter().any(|net| net.contains(address));
         !within(&subnets.deny)
-            && (within(&subnets.allow) || (reserved(address).is_none() && !is_own(address)))
+            && (within(&subnets.allow)
+                || (reserved(address).is_none() && !(session.gateway.is_own)(address)))
     });
     let destination = Destination { host: Some(&to.host), addresses: &addresses, port: to.port };
     let dialled = dial::dial(destination, active.proxy.as_ref(), &session.gateway.lookup);

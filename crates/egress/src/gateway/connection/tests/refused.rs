@@ -7,7 +7,7 @@ use super::{origin::*, world::*};
 use crate::{
     event::{Decision, Kind},
     host::Host,
-    policy::{Action, Canned, ForwardTo, Match, Policy, Rule, TextMatch},
+    policy::{Action, Canned, Cidr, ForwardTo, Match, Policy, Rule, TextMatch},
 };
 
 const HOST: &str = "api.example.test";
@@ -238,6 +238,28 @@ fn a_connection_that_the_policy_does_not_know_is_not_admitted() {
         // And nothing at all without a policy.
         world.change(|c| c.policy = Policy::default());
         assert!(!world.gateway.admits(&world.peer(&[HOST], port)));
+    });
+}
+
+#[test]
+fn the_host_itself_is_out_of_reach_at_its_public_address_too() {
+    run(async {
+        let (world, port, seen) = world(vec![look()]).await;
+        let mut peer = world.peer(&[HOST], port);
+        peer.address.set_ip("192.88.100.7".parse().unwrap());
+        assert!(world.gateway.admits(&peer));
+        let shared = &world.gateway;
+        let (recorder, lookup) = (shared.recorder.clone(), std::rc::Rc::clone(&shared.lookup));
+        let mut gateway = super::super::Gateway::new(shared.current.clone(), recorder, lookup);
+        gateway.is_own = |address| address.to_string() == "192.88.100.7";
+        assert!(!gateway.admits(&peer));
+        let told = world.events(Kind::Tcp);
+        assert_eq!(told[0].reason.as_deref(), Some("it is an address of the host itself"));
+        // A subnet that names it opens it.
+        let net = Cidr { address: peer.address.ip(), prefix: 32 };
+        world.change(|c| c.policy.subnets.allow.push(net));
+        assert!(gateway.admits(&peer));
+        assert_eq!(seen.len(), 0);
     });
 }
 

@@ -62,10 +62,12 @@ fn resident() -> usize {
 
 /// Runs a part of a test on a thread of its own.
 fn on_thread<F: Future<Output = ()>>(part: impl FnOnce() -> F + Send + 'static) {
-    std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name("the other end".to_owned());
+    let started = thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, part());
     });
+    started.unwrap();
 }
 
 /// What a transfer is measured by.
@@ -180,7 +182,7 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// Far less than what passes stays; how little for gibibytes, [`throughput`] shows.
+/// Far less than what passes stays; how little for gibibytes, [`measure`] shows.
 #[test]
 fn a_large_body_takes_no_memory() {
     for protocol in ["http/1.1", "h2"] {
@@ -192,33 +194,41 @@ fn a_large_body_takes_no_memory() {
     }
 }
 
-/// `cargo test --release -p egress --lib -- --ignored --nocapture throughput`
+/// `cargo test --release -p egress --lib -- --ignored --nocapture --test-threads 1 throughput`
 #[test]
-#[ignore = "moves 48 GiB, to measure"]
+#[ignore = "moves 24 GiB, to measure"]
+fn throughput_down() {
+    measure(Direction::Down);
+}
+
+#[test]
+#[ignore = "moves 24 GiB, to measure"]
+fn throughput_up() {
+    measure(Direction::Up);
+}
+
 #[expect(clippy::print_stdout, reason = "its output is its result")]
-fn throughput() {
+fn measure(direction: Direction) {
     let length = 2048 * MIB;
-    for direction in [Direction::Up, Direction::Down] {
-        for protocol in ["http/1.1", "h2"] {
-            let best = |mode| {
-                (0..3)
-                    .map(|_| transfer(protocol, mode, direction, length))
-                    .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
-                    .unwrap()
-            };
-            let (spliced, opened) = (best(Mode::Spliced), best(Mode::Opened));
-            assert!(opened.grown < 24 * MIB, "{opened:?}");
-            let rate = |cost: Cost| 2048.0 / cost.seconds;
-            println!(
-                "{protocol:8} {direction:?}: spliced {:.0} MiB/s ({:.2} s of CPU), \
-                 opened {:.0} MiB/s ({:.2} s), ratio {:.2}, {} KiB more memory",
-                rate(spliced),
-                spliced.cpu,
-                rate(opened),
-                opened.cpu,
-                rate(opened) / rate(spliced),
-                opened.grown / 1024,
-            );
-        }
+    for protocol in ["http/1.1", "h2"] {
+        let best = |mode| {
+            (0..3)
+                .map(|_| transfer(protocol, mode, direction, length))
+                .min_by(|a, b| a.cpu.total_cmp(&b.cpu))
+                .unwrap()
+        };
+        let (spliced, opened) = (best(Mode::Spliced), best(Mode::Opened));
+        assert!(opened.grown < 24 * MIB, "{opened:?}");
+        let rate = |cost: Cost| 2048.0 / cost.seconds;
+        println!(
+            "{protocol:8} {direction:?}: spliced {:.0} MiB/s ({:.2} s of CPU), \
+             opened {:.0} MiB/s ({:.2} s), ratio {:.2}, {} KiB more memory",
+            rate(spliced),
+            spliced.cpu,
+            rate(opened),
+            opened.cpu,
+            rate(opened) / rate(spliced),
+            opened.grown / 1024,
+        );
     }
 }
