@@ -1,6 +1,8 @@
 //! What the memory of a gateway does while its guest does what it can. One test in a process of its
 //! own, as it looks at the whole process.
 
+#![expect(clippy::unwrap_used, reason = "it is a test")]
+
 use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use egress::gateway::{
