@@ -26,7 +26,11 @@ struct Input {
 enum Bytes {
     Raw(Vec<u8>),
     /// A whole question, then damaged here and there.
-    Whole { labels: Vec<Vec<u8>>, kind: u16, damage: Vec<(u16, u8)> },
+    Whole {
+        labels: Vec<Vec<u8>>,
+        kind: u16,
+        damage: Vec<(u16, u8)>,
+    },
 }
 
 #[derive(Arbitrary, Debug)]

@@ -41,6 +41,12 @@ enum Op {
         to: u8,
         payload: Vec<u8>,
     },
+    /// A segment without options and data, between a few ports.
+    Segment {
+        ports: u8,
+        flags: u8,
+        numbers: (u32, u32),
+    },
     Accept,
     Refuse,
     Answer(Vec<u8>),
@@ -81,6 +87,16 @@ impl Op {
             Self::Frame(frame) if frame.is_empty() => return None,
             Self::Frame(frame) => frame.clone(),
             Self::Ethernet { kind, broadcast, payload } => ethernet(*kind, *broadcast, payload),
+            Self::Segment { ports, flags, numbers } => {
+                let mut segment = vec![0; 20];
+                segment[1] = ports % 8 + 1;
+                segment[3] = ports / 8 + 1;
+                segment[4..8].copy_from_slice(&numbers.0.to_be_bytes());
+                segment[8..12].copy_from_slice(&numbers.1.to_be_bytes());
+                segment[12..15].copy_from_slice(&[5 << 4, *flags, 200]);
+                let (protocol, to) = (Protocol::Tcp, 7);
+                return Self::V4 { protocol, to, fragment: None, payload: segment }.bytes();
+            }
             Self::V4 { protocol, to, fragment, payload } => {
                 let to = if *to == 0 { GATEWAY_V4.octets() } else { [203, 0, 113, *to] };
                 let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 64, protocol.number(1), 0, 0];

@@ -37,11 +37,25 @@ struct Options {
 #[derive(Arbitrary, Debug)]
 enum Op {
     /// The next bytes of the stream, acknowledging all.
-    Next { bytes: u16, window: u16 },
+    Next {
+        bytes: u16,
+        window: u16,
+    },
     /// Bytes of the stream from anywhere.
-    Anywhere { offset: i32, bytes: u16, acknowledges: i32, flags: u8, window: u16 },
+    Anywhere {
+        offset: i32,
+        bytes: u16,
+        acknowledges: i32,
+        flags: u8,
+        window: u16,
+    },
     /// A segment that belongs to nothing.
-    Wild { sequence: u32, acknowledges: u32, flags: u8, data: Vec<u8> },
+    Wild {
+        sequence: u32,
+        acknowledges: u32,
+        flags: u8,
+        data: Vec<u8>,
+    },
     Finish,
     Read(u32),
     Write(u32),

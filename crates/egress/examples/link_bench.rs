@@ -28,18 +28,19 @@ const PASS: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
     println!("Gbit/s in all, and for each second of the gateway's processor time");
-    println!("   mtu flows       up         down     p50 us p99 us connects/s");
+    println!("(with connections that are idle, the others have smaller buffers)");
+    println!("   mtu  idle flows       up         down     p50 us p99 us connects/s");
     for mtu in [65_520, 9000, 1500] {
-        for flows in [1, 8, 128] {
+        for (idle, flows) in [(0, 1), (55, 1), (70, 1), (85, 1), (110, 1), (0, 8), (0, 128)] {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let (guest, gateway) =
                 socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
             let (guest, gateway) = (guest.into(), gateway.into());
             let serving = std::thread::spawn(move || local(serve(gateway)));
-            let measured = local(measure(guest, mtu, flows))?;
+            let measured = local(measure(guest, mtu, (idle, flows)))?;
             let Measured { up, down, p50, p99, connects } = measured;
             println!(
-                "{mtu:>6} {flows:>5} {:>5.2} {:>5.2} {:>6.2} {:>5.2} {p50:>8} {p99:>6} {connects:>8}",
+                "{mtu:>6} {idle:>5} {flows:>5} {:>5.2} {:>5.2} {:>6.2} {:>5.2} {p50:>8} {p99:>6} {connects:>8}",
                 up.0, up.1, down.0, down.1
             );
             match serving.join() {
@@ -119,12 +120,14 @@ struct Measured {
 async fn measure(
     card: std::os::unix::net::UnixStream,
     mtu: usize,
-    flows: usize,
+    (idle, flows): (usize, usize),
 ) -> io::Result<Measured> {
     let peer = Peer::new(UnixStream::from_std(card)?, mtu, 1 << 20);
     tokio::task::spawn_local(peer.clone().run());
-    let mut up = Vec::new();
-    let mut down = Vec::new();
+    let (mut idling, mut up, mut down) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..idle {
+        idling.push(connect(&peer, ECHO).await?);
+    }
     for _ in 0..flows {
         up.push(connect(&peer, SINK).await?);
     }
@@ -133,9 +136,8 @@ async fn measure(
         down.push(connect(&peer, SOURCE).await?);
     }
     let down = together(&peer, down, pull).await?;
-    let mut idle = Vec::new();
     for _ in 1..flows {
-        idle.push(connect(&peer, ECHO).await?);
+        idling.push(connect(&peer, ECHO).await?);
     }
     let mut times = round_trips(connect(&peer, ECHO).await?).await?;
     times.sort_unstable();

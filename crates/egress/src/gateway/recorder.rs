@@ -95,8 +95,15 @@ impl Log {
         }
         let reason = event.reason.clone();
         let target = event.host.clone().or_else(|| event.address.map(|to| to.ip().to_string()));
-        let alike = Alike(event.kind, event.rule.clone(), target, reason);
+        let mut alike = Alike(event.kind, event.rule.clone(), target, reason);
         let now = Instant::now();
+        if ALIKE_MAX <= self.alike.len() && !self.alike.contains_key(&alike) {
+            self.alike.retain(|_, counted| now.duration_since(counted.since) < ALIKE);
+            if ALIKE_MAX <= self.alike.len() {
+                // Of a kind, what is beyond counting is alike.
+                alike = Alike(event.kind, String::new(), None, None);
+            }
+        }
         if let Some(counted) = self.alike.get_mut(&alike) {
             if now.duration_since(counted.since) < ALIKE {
                 counted.left_out += 1;
@@ -106,12 +113,7 @@ impl Log {
             counted.since = now;
             return Some(event);
         }
-        if self.alike.len() == ALIKE_MAX {
-            self.alike.retain(|_, counted| now.duration_since(counted.since) < ALIKE);
-        }
-        if self.alike.len() < ALIKE_MAX {
-            self.alike.insert(alike, Counted { since: now, left_out: 0 });
-        }
+        self.alike.insert(alike, Counted { since: now, left_out: 0 });
         Some(event)
     }
 
@@ -219,6 +221,18 @@ mod tests {
             denied.iter().map(|event| (event.host.as_deref().unwrap(), event.repeated)).collect();
         assert_eq!(told, [("a.test", None), ("c.test", None), ("a.test", Some(99))]);
         assert_eq!(lines(&folder).len(), 103);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn denials_of_everything_are_no_flood() {
+        let (folder, recorder) = logs();
+        for number in 0..10_000 {
+            recorder.tell(denial(&format!("n{number}.test")));
+        }
+        assert_eq!(lines(&folder).len(), ALIKE_MAX + 1);
+        tokio::time::advance(ALIKE).await;
+        recorder.tell(denial("z.test"));
+        assert_eq!(lines(&folder).last().unwrap().host.as_deref(), Some("z.test"));
     }
 
     #[tokio::test]

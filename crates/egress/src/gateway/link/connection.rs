@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
-    rc::Rc,
 };
 
 use smoltcp::{
@@ -16,7 +15,7 @@ use smoltcp::{
     wire::{HardwareAddress, IpCidr},
 };
 
-use super::wire::Wire;
+use super::{share::Share, sys, wire::Wire};
 use crate::gateway::{
     craft::{self, Syn, Version},
     frames::Outbox,
@@ -42,41 +41,6 @@ impl Ends {
 
     pub(super) fn version(self) -> Version {
         Version::of(self.to.ip())
-    }
-}
-
-/// Bytes that the buffers of all connections take together; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Share {
-    pub(super) bytes: usize,
-    pub(super) taken: Rc<Cell<Taken>>,
-}
-
-/// What connections use, those included that are over and still held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    pub connections: usize,
-    /// Of buffers, as they would be if all were full.
-    pub bytes: usize,
-}
-
-impl Share {
-    /// One connection with a buffer of this many bytes each way.
-    pub(super) fn take(bytes: usize, taken: &Rc<Cell<Taken>>) -> Self {
-        let before = taken.get();
-        let after = Taken { connections: before.connections + 1, bytes: before.bytes + 2 * bytes };
-        taken.set(after);
-        Self { bytes, taken: Rc::clone(taken) }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let before = self.taken.get();
-        self.taken.set(Taken {
-            connections: before.connections - 1,
-            bytes: before.bytes - 2 * self.bytes,
-        });
     }
 }
 
@@ -234,8 +198,11 @@ impl Connection {
 }
 
 fn buffer(bytes: usize) -> SocketBuffer<'static> {
-    // Zeroed memory of this size comes from the system untouched, and takes none until it is used.
-    SocketBuffer::new(vec![0; bytes])
+    // Zeroed memory in pages of its own comes from the system untouched, and takes none until it is
+    // used; what is cut off never is.
+    let mut memory = vec![0; bytes.max(sys::APART)];
+    memory.truncate(bytes);
+    SocketBuffer::new(memory)
 }
 
 /// What the world outside of a connection is like just now.

@@ -13,7 +13,8 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     Arrival, LIMITS, Question, Refusal, Refused,
-    connection::{Connection, Ends, Moment, Outcome, Share, Taken},
+    connection::{Connection, Ends, Moment, Outcome},
+    share::{Shares, Taken},
 };
 use crate::gateway::{
     craft::{self, Syn},
@@ -43,7 +44,7 @@ pub(crate) struct Hub {
     ready: RefCell<VecDeque<Rc<Connection>>>,
     alarms: RefCell<BTreeSet<(Instant, Ends)>>,
     waiting: Cell<usize>,
-    taken: Rc<Cell<Taken>>,
+    shares: Rc<Shares>,
     waker: RefCell<Option<Waker>>,
     /// Until the link is gone.
     outlets: RefCell<Option<Outlets>>,
@@ -71,7 +72,7 @@ impl Hub {
             ready: RefCell::default(),
             alarms: RefCell::default(),
             waiting: Cell::new(0),
-            taken: Rc::default(),
+            shares: Rc::default(),
             waker: RefCell::new(None),
             outlets: RefCell::new(Some(outlets)),
             next: Cell::new(0),
@@ -132,7 +133,7 @@ impl Hub {
     }
 
     fn arrive(self: &Rc<Self>, ends: Ends, segment: &Segment<'_>) {
-        if LIMITS.connections <= self.waiting.get() + self.taken.get().connections {
+        if LIMITS.connections <= self.waiting.get() + self.shares.taken().connections {
             craft::reset(&mut self.out.borrow_mut(), segment);
             self.refused(Refused {
                 what: Refusal::TooManyConnections,
@@ -184,7 +185,7 @@ impl Hub {
         // Without randomness there are no connections.
         let seed = getrandom::u64().ok()?;
         let syn = self.withdraw(ends, number)?;
-        let share = Share::take(share(self.taken.get().bytes), &self.taken);
+        let share = self.shares.take();
         let now = self.now();
         let mut moment = Moment { now, out: &mut self.out.borrow_mut(), seed };
         let connection = Rc::new(Connection::open(ends, syn, share, &mut moment));
@@ -325,18 +326,10 @@ impl Hub {
 
     /// How many connections there are, and bytes of their buffers.
     pub(super) fn taken(&self) -> Taken {
-        self.taken.get()
+        self.shares.taken()
     }
 }
 
 fn syn_of(segment: &Segment<'_>) -> Syn {
     Syn { sequence: segment.sequence, window: segment.window, options: segment.syn_options() }
-}
-
-/// How large a buffer the next connection gets: a share of what is left, so that a few are fast and
-/// many are possible.
-fn share(taken: usize) -> usize {
-    let left = LIMITS.buffer_bytes.saturating_sub(taken) / LIMITS.buffer_part;
-    let share = left.clamp(LIMITS.buffer_bytes_min, LIMITS.buffer_bytes_max);
-    1 << share.ilog2()
 }

@@ -1,0 +1,71 @@
+//! What connections use of the gateway's memory, and how much the next one may.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::LIMITS;
+
+/// What connections use, those included that are over and still held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub connections: usize,
+    /// Of buffers, as they would be if all were full.
+    pub bytes: usize,
+}
+
+/// The account of all connections.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    taken: Cell<Taken>,
+}
+
+/// What one connection uses; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// Of a buffer in each direction.
+    pub(super) bytes: usize,
+    shares: Rc<Shares>,
+}
+
+impl Shares {
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.get()
+    }
+
+    /// The next connection's: a part of what is left, so that a few are fast and many are possible.
+    pub(super) fn take(self: &Rc<Self>) -> Share {
+        let Taken { connections, bytes } = self.taken.get();
+        let left = LIMITS.buffer_bytes.saturating_sub(bytes) / LIMITS.buffer_part;
+        let each = 1 << left.clamp(LIMITS.buffer_bytes_min, LIMITS.buffer_bytes_max).ilog2();
+        self.taken.set(Taken { connections: connections + 1, bytes: bytes + 2 * each });
+        Share { bytes: each, shares: Rc::clone(self) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Taken { connections, bytes } = self.shares.taken.get();
+        let left = Taken { connections: connections - 1, bytes: bytes - 2 * self.bytes };
+        self.shares.taken.set(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_get_much_and_many_get_the_least() {
+        let shares = Rc::new(Shares::default());
+        let taken: Vec<_> = (0..LIMITS.connections).map(|_| shares.take()).collect();
+        assert_eq!(taken[0].bytes, LIMITS.buffer_bytes_max);
+        assert_eq!(taken[48].bytes, LIMITS.buffer_bytes_max);
+        assert_eq!(taken[511].bytes, LIMITS.buffer_bytes_min);
+        assert!(taken.is_sorted_by(|one, next| next.bytes <= one.bytes));
+        let bytes: usize = taken.iter().map(|share| 2 * share.bytes).sum();
+        assert_eq!(shares.taken(), Taken { connections: LIMITS.connections, bytes });
+        assert!(bytes < LIMITS.buffer_bytes + (28 << 20), "{bytes}");
+        drop(taken);
+        assert_eq!(shares.taken(), Taken::default());
+        assert_eq!(shares.take().bytes, LIMITS.buffer_bytes_max);
+    }
+}
