@@ -132,9 +132,10 @@ fn an_older_server_is_replaced() {
     let hood = Hood::new();
     let name = hood.create(&[]);
     let (server, machines) = (hood.servers(), hood.machines());
-    // The same program, written later.
+    // The same program, written later; by another process, lest a child that another test forks hold it open.
     let newer = hood.state().join("newer-fumehood");
-    std::fs::copy(crate::hood::binary(), &newer).unwrap();
+    let copied = std::process::Command::new("cp").arg(crate::hood::binary()).arg(&newer).status();
+    assert!(copied.unwrap().success());
     let output = std::process::Command::new(&newer)
         .args(["exec", &name, "--", "echo", "on"])
         .env("FUMEHOOD_STATE_DIR", hood.state())

@@ -124,8 +124,6 @@ fn build_of(program: &Path, version: &str) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -144,11 +142,14 @@ mod tests {
         }
     }
 
-    /// A program of this name that says this.
+    /// A program that runs this script. A process of its own writes it: while a file is open for writing here, a
+    /// child that another test has just forked holds it too, and it cannot be run ("text file busy").
     fn pretend(folder: &Path, script: &str) -> PathBuf {
         let program = folder.join("qemu");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", write, "sh", script]).arg(&program);
+        assert!(shell.status().unwrap().success());
         program
     }
 

@@ -74,9 +74,7 @@ fn an_executable_that_is_not_there_is_refused() {
     let guest = Guest::start();
     let mut client = guest.client();
     std::fs::write(guest.path("plain"), "").unwrap();
-    let script = guest.path("script");
-    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    guest.program("script", "#!/no/such/interpreter\n");
     let mut refused = |start: StartCommand| {
         let refusal = client.ask(Request::Start(start)).unwrap_err();
         (refusal.code, refusal.message)
@@ -122,9 +120,7 @@ fn the_environment_is_made_of_account_claim_and_command() {
     let relative = StartCommand { cwd: Some("sub".into()), ..shell(3, "pwd") };
     assert!(client.run(relative).1.ends_with("/home/sub\n"));
     // A relative folder in PATH is relative to the command's folder.
-    let script = guest.path("sub/bin/hello");
-    std::fs::write(&script, "#!/bin/sh\necho hello").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    guest.program("sub/bin/hello", "#!/bin/sh\necho hello");
     let env = vec![("PATH".into(), "bin".into())];
     let own_path = StartCommand { cwd: Some("sub".into()), env, ..command(4, &["hello"]) };
     assert_eq!(client.run(own_path).1, "hello\n");

@@ -71,6 +71,18 @@ impl Guest {
         home.join(name)
     }
 
+    /// A program there. A process of its own writes it: while a file is open for writing here, a child that another
+    /// test has just forked holds it too, and it cannot be run ("text file busy").
+    pub(crate) fn program(&self, name: &str, text: &str) {
+        let mut install = Command::new("install");
+        install.args(["-m", "755", "/dev/stdin"]).arg(self.path(name)).stdin(Stdio::piped());
+        let mut install = install.spawn().unwrap();
+        let mut stdin = install.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, text.as_bytes()).unwrap();
+        drop(stdin);
+        assert!(install.wait().unwrap().success());
+    }
+
     /// Processor time used, in hundredths of a second.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
