@@ -30,6 +30,8 @@ fn nul_in_a_name(t: &mut Trial<'_>) {
         {"do": "dns", "name": ["evil.test\0.good.test"]},
         {"do": "dns", "name": ["evil", "test\0", "good", "test"]},
         {"do": "dns", "name": ["good", "test\0"]},
+        {"do": "dns", "name": ["evil\0", "wild", "test"]},
+        {"do": "dns", "name": ["evil.test\0", "wild", "test"]},
     ]))
     .told("dns", "")
     .unseen();

@@ -276,16 +276,16 @@ fn absolute_targets(t: &mut Trial<'_>) {
 
 /// The world's servers would open a tunnel.
 fn connect_through_an_allowed_host(t: &mut Trial<'_>) {
-    all_refused(
-        t,
-        &[
-            "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n".to_owned(),
-            "CONNECT evil.test:443 HTTP/1.1\r\nHost: good.test\r\n\r\n".to_owned(),
-            "CONNECT good.test:22 HTTP/1.1\r\nHost: good.test\r\n\r\n".to_owned(),
-            "CONNECT good.test:443 HTTP/1.1\r\nHost: good.test:443\r\n\r\n".to_owned(),
-            "CONNECT 127.0.0.1:8081 HTTP/1.1\r\nHost: good.test\r\n\r\n".to_owned(),
-        ],
-    );
+    let heads = [
+        "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n",
+        "CONNECT evil.test:443 HTTP/1.1\r\nHost: good.test\r\n\r\n",
+        "CONNECT good.test:22 HTTP/1.1\r\nHost: good.test\r\n\r\n",
+        "CONNECT 127.0.0.1:8081 HTTP/1.1\r\nHost: good.test\r\n\r\n",
+    ];
+    all_refused(t, &heads.map(str::to_owned));
+    // Nothing else speaks against this one.
+    let own = "CONNECT good.test:443 HTTP/1.1\r\nHost: good.test:443\r\n\r\n";
+    t.attack(&everywhere(&[own.to_owned()])).told("http", "this is no proxy").unheard();
     ordinary(t);
 }
 

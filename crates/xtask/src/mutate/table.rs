@@ -103,7 +103,7 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "if text.split('/').any(is_dots)" => "if false && text.split('/').any(is_dots)"
         fails "rules::climbing_out_of_a_prefix";
     "rules: the method that is said" in "crates/egress/src/policy/reading.rs":
-        "    for name in METHOD_OVERRIDES {" => "    for name in METHOD_OVERRIDES.iter().take(0) {"
+        "    for name in METHOD_OVERRIDES {" => "    for name in METHOD_OVERRIDES.into_iter().take(0) {"
         fails "rules::a_method_by_another_name";
     "rules: deny" in "crates/egress/src/policy/request.rs":
         "                    return Err(Denial { rule: self.label(Some(index)), why: Why::Rule });" =>
