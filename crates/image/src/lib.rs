@@ -16,3 +16,4 @@ mod program;
 pub mod progress;
 pub mod recipe;
 pub mod reference;
+pub mod registry;
