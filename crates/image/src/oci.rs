@@ -1,2 +1,0 @@
-//! Placeholder until the other branch is merged.
-pub mod digest;
