@@ -11,6 +11,7 @@ mod debian;
 pub mod disk;
 pub mod initramfs;
 pub mod kernel;
+pub mod oci;
 mod program;
 pub mod progress;
 pub mod recipe;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Cache, CacheError, Claim, Shelf};
-use crate::catalog::{self, Config, DISK_NAME, Image, Record};
+use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
 use crate::disk::tar::{self, TarError};
@@ -30,7 +30,7 @@ pub const NAME: &str = "default";
 /// Whom commands run as; has no password and may do everything through `sudo`.
 const USER: &str = "fumehood";
 const HOME: &str = "/home/fumehood";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const ENV: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("PATH", DEFAULT_PATH)];
 
 const PACKAGES: [&str; 15] = [
     "bash",
@@ -87,6 +87,8 @@ pub enum RecipeError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error(transparent)]
+    Catalog(#[from] OpenError),
+    #[error(transparent)]
     Sources(#[from] SourcesError),
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -137,6 +139,7 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
     let record = Record {
         name: NAME.to_owned(),
         recipe: recipe_key(cache),
+        manifest: None,
         created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
         disk_bytes: LAYOUT.size_bytes,
         content_bytes: tree.content_bytes(),
@@ -151,7 +154,7 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
     Ok(Image::new(folder, record))
 }
 
-fn cached(cache: &Cache) -> Result<Option<Image>, CacheError> {
+fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
     let recipe = recipe_key(cache);
     let mut images = catalog::list(cache)?.into_iter();
     Ok(images.find(|image| image.recipe() == recipe))
@@ -160,18 +163,24 @@ fn cached(cache: &Cache) -> Result<Option<Image>, CacheError> {
 /// Changes with everything that we decide about the image.
 fn recipe_key(cache: &Cache) -> String {
     let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
-    let all = (WRITER_VERSION, LAYOUT, cache.architecture(), debian, node::PINS, config());
+    // Spelt out, so that keys stay as they are when a `Config` gets fields that no recipe sets.
+    let env = std::collections::BTreeMap::from(ENV);
+    let config =
+        format_args!("Config {{ user: {USER:?}, home: {HOME:?}, cwd: {HOME:?}, env: {env:?} }}");
+    let all = (WRITER_VERSION, LAYOUT, cache.architecture(), debian, node::PINS, config);
     let digest = Sha256::digest(format!("{all:?}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn config() -> Config {
-    let env = [("PATH", PATH), ("LANG", "C.UTF-8")];
     Config {
         user: USER.to_owned(),
+        account: None,
         home: HOME.to_owned(),
         cwd: HOME.to_owned(),
-        env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        env: ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        entrypoint: Vec::new(),
+        cmd: Vec::new(),
     }
 }
 

@@ -122,7 +122,7 @@ impl PlatformError {
             Self::Image(error) => match &**error {
                 OpenError::Missing { name, .. } if name == recipe::NAME => Code::SetupNeeded,
                 OpenError::Missing { .. } => Code::ImageNotFound,
-                OpenError::Cache(_) => Code::Internal,
+                OpenError::Cache(_) | OpenError::Names(_) => Code::Internal,
             },
             Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
             Self::Cache(_) | Self::Initramfs(_) | Self::Write { .. } | Self::Closing => {
