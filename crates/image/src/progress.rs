@@ -29,6 +29,8 @@ pub enum Step {
     FetchNode,
     InstallPackages,
     WriteDisk,
+    AskRegistry,
+    FetchLayers,
 }
 
 impl fmt::Display for Step {
@@ -42,6 +44,8 @@ impl fmt::Display for Step {
             Self::FetchNode => "fetching Node.js and npm",
             Self::InstallPackages => "installing Debian packages into the image",
             Self::WriteDisk => "writing the image's disk",
+            Self::AskRegistry => "asking the registry for the image",
+            Self::FetchLayers => "fetching the image's layers",
         })
     }
 }

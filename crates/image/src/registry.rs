@@ -2,7 +2,10 @@
 
 mod challenge;
 pub mod credentials;
+mod download;
 mod error;
+mod manifest;
+mod pull;
 mod secret;
 mod session;
 pub mod settings;
@@ -10,5 +13,9 @@ mod transport;
 mod url;
 
 pub use error::{Anonymous, RegistryError};
+pub use pull::{Pull, pull};
 pub use secret::Secret;
 pub use settings::{Proxy, Registries, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! What can be wrong between a name and its blobs, in sentences that say what to do.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::credentials::CredentialsError;
 use super::url::UrlError;
+use crate::oci::blob::BlobError;
 
 /// Why a registry did not give what was asked. No variant holds a credential, and what a registry
 /// said is cut short and holds no control characters.
@@ -53,8 +53,14 @@ pub enum RegistryError {
     Url(#[from] UrlError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    #[error("{path} cannot be used")]
-    File { path: PathBuf, source: io::Error },
+    #[error("{image} is for {offered}, and this computer is {wanted}")]
+    WrongArchitecture { image: String, wanted: String, offered: String },
+    #[error("{image} cannot be used: {fault}")]
+    Form { image: String, fault: String },
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("no threads could be started to fetch it")]
+    Threads(#[source] io::Error),
     #[error("it was broken off")]
     Cancelled,
 }
@@ -84,7 +90,10 @@ impl RegistryError {
             | Self::Redirect { .. }
             | Self::Url(_)
             | Self::Credentials(_)
-            | Self::File { .. }
+            | Self::WrongArchitecture { .. }
+            | Self::Form { .. }
+            | Self::Blob(_)
+            | Self::Threads(_)
             | Self::Cancelled => false,
         }
     }

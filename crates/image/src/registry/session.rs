@@ -1,7 +1,7 @@
 //! Requests to one repository of one registry: with a token where one is asked for, tried again
 //! where that may help, and following where the registry leads without taking its credentials along.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -38,11 +38,16 @@ pub(super) struct Ask {
     pub(super) what: String,
 }
 
+/// What sessions with all registries share.
+pub(super) struct Client {
+    pub(super) transport: Transport,
+    pub(super) settings: Settings,
+}
+
 /// See the module.
-pub(super) struct Session<'a> {
-    transport: &'a Transport,
-    settings: &'a Settings,
-    image: &'a Remote,
+pub(super) struct Session {
+    client: Arc<Client>,
+    image: Remote,
     endpoint: Endpoint,
     /// The registry as credentials know it.
     name: String,
@@ -50,10 +55,10 @@ pub(super) struct Session<'a> {
     credentials: Option<Credentials>,
 }
 
-impl<'a> Session<'a> {
+impl Session {
     pub(super) async fn begin(
-        (transport, settings): (&'a Transport, &'a Settings),
-        image: &'a Remote,
+        client: Arc<Client>,
+        image: Remote,
         endpoint: Endpoint,
     ) -> Result<Self, RegistryError> {
         let name = match endpoint.role {
@@ -61,13 +66,13 @@ impl<'a> Session<'a> {
             super::settings::Role::Mirror => endpoint.root.authority(),
         };
         let wanted = Repository { registry: &name, repository: image.repository() };
-        let credentials = settings.credentials.find(wanted).await?;
+        let credentials = client.settings.credentials.find(wanted).await?;
         let authorization = Mutex::default();
-        Ok(Self { transport, settings, image, endpoint, name, authorization, credentials })
+        Ok(Self { client, image, endpoint, name, authorization, credentials })
     }
 
     pub(super) fn patience(&self) -> Patience {
-        self.transport.patience()
+        self.client.transport.patience()
     }
 
     /// The reply to a request, which is one of success.
@@ -133,7 +138,7 @@ impl<'a> Session<'a> {
         let mut security = self.endpoint.security;
         let mut origin = None;
         for _ in 0..=REDIRECTS_MAX {
-            let (spoken, connection) = self.transport.connect(&url, security).await?;
+            let (spoken, connection) = self.client.transport.connect(&url, security).await?;
             let origin = origin.get_or_insert_with(|| spoken.clone());
             let request = self.request(ask, &spoken, origin);
             let sent = connection.send((&spoken, &ask.what), request, self.patience()).await;
@@ -142,7 +147,7 @@ impl<'a> Session<'a> {
                 return Ok(reply);
             }
             url = self.lead(&reply, origin, &ask.what)?;
-            security = self.settings.registries.security_of(&url);
+            security = self.client.settings.registries.security_of(&url);
         }
         Err(self.astray(&url, &ask.what, "it leads on and on"))
     }
@@ -184,7 +189,7 @@ impl<'a> Session<'a> {
         if to.is_loopback() && !origin.is_loopback() {
             return Err("it is this computer");
         }
-        let security = self.settings.registries.security_of(to);
+        let security = self.client.settings.registries.security_of(to);
         if to.scheme() == Scheme::Http
             && security == Security::Trusted
             && self.endpoint.security == Security::Trusted
@@ -242,7 +247,7 @@ impl<'a> Session<'a> {
     fn refused(&self) -> RegistryError {
         let (image, registry) = (self.image.familiar(), self.name.clone());
         let Some(Credentials { login, origin }) = &self.credentials else {
-            let config = self.settings.credentials.main();
+            let config = self.client.settings.credentials.main();
             return RegistryError::LogIn { image, registry, config };
         };
         let who = match login {

@@ -10,7 +10,7 @@ const URL_BYTES_MAX: usize = 16 << 10;
 
 /// An `http` or `https` address, without a user and without a fragment.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url {
+pub(super) struct Url {
     scheme: Scheme,
     /// In lowercase, an IPv6 address with its brackets.
     host: String,
@@ -20,7 +20,7 @@ pub struct Url {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
+pub(super) enum Scheme {
     Http,
     Https,
 }
@@ -34,7 +34,7 @@ pub enum UrlError {
 }
 
 impl Scheme {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -51,7 +51,7 @@ impl Scheme {
 
 impl Url {
     /// An absolute address.
-    pub fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
         if text.len() > URL_BYTES_MAX {
             return Err(UrlError::TooLong);
         }
@@ -68,10 +68,10 @@ impl Url {
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(fault());
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_invalid| fault())?,
-            None if authority.as_str().ends_with(':') => return Err(fault()),
-            None => scheme.default_port(),
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => scheme.default_port(),
+            Some(port) => port[1..].parse().map_err(|_invalid| fault())?,
+            None => return Err(fault()),
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -79,12 +79,12 @@ impl Url {
     }
 
     /// The root of a registry, which is named as in a reference.
-    pub fn of_registry(name: &str, scheme: Scheme) -> Result<Self, UrlError> {
+    pub(super) fn of_registry(name: &str, scheme: Scheme) -> Result<Self, UrlError> {
         Self::parse(&format!("{}://{name}/", scheme.name()))
     }
 
     /// Where a `Location` leads from here.
-    pub fn join(&self, location: &str) -> Result<Self, UrlError> {
+    pub(super) fn join(&self, location: &str) -> Result<Self, UrlError> {
         if location.len() > URL_BYTES_MAX {
             return Err(UrlError::TooLong);
         }
@@ -98,32 +98,32 @@ impl Url {
     }
 
     /// The same place with this path, which begins with a slash, below the path that it has.
-    pub fn below(&self, path: &str) -> Result<Self, UrlError> {
+    pub(super) fn below(&self, path: &str) -> Result<Self, UrlError> {
         Self::parse(&format!("{}{}{path}", self.origin(), self.path.trim_end_matches('/')))
     }
 
-    pub fn with_scheme(&self, scheme: Scheme) -> Self {
+    pub(super) fn with_scheme(&self, scheme: Scheme) -> Self {
         // A port that was written stays.
         let is_default = self.port == self.scheme.default_port();
         let port = if is_default { scheme.default_port() } else { self.port };
         Self { scheme, port, ..self.clone() }
     }
 
-    pub fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Without brackets.
-    pub fn host(&self) -> &str {
+    pub(super) fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// For the `Host` header and for messages: with the port where it is not the scheme's.
-    pub fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         if self.port == self.scheme.default_port() {
             self.host.clone()
         } else {
@@ -132,7 +132,7 @@ impl Url {
     }
 
     /// Path and query.
-    pub fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         &self.path
     }
 
@@ -141,18 +141,18 @@ impl Url {
     }
 
     /// Whether credentials for one may go to the other.
-    pub fn is_same_origin(&self, other: &Self) -> bool {
+    pub(super) fn is_same_origin(&self, other: &Self) -> bool {
         (self.scheme, self.port, &self.host) == (other.scheme, other.port, &other.host)
     }
 
     /// Whether the address by itself says that it is this computer.
-    pub fn is_loopback(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         is_loopback(self.host())
     }
 }
 
 /// `localhost`, 127.0.0.0/8 and ::1; other names are not looked up.
-pub fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 

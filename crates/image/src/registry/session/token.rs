@@ -32,7 +32,7 @@ struct Answer {
 
 /// The value of an `Authorization` header.
 pub(super) async fn fetch(
-    session: &Session<'_>,
+    session: &Session,
     challenge: &Challenge,
     from: &Url,
 ) -> Result<String, RegistryError> {
@@ -59,14 +59,14 @@ pub(super) async fn fetch(
         }
         None => ask(&realm, fields)?,
     };
-    let security = session.settings.registries.security_of(&realm);
-    let (spoken, connection) = session.transport.connect(&realm, security).await?;
+    let security = session.client.settings.registries.security_of(&realm);
+    let (spoken, connection) = session.client.transport.connect(&realm, security).await?;
     let sent = connection.send((&spoken, WHAT), request, session.patience()).await;
     let reply = Reply { response: sent?, url: spoken };
     read(session, reply).await
 }
 
-async fn read(session: &Session<'_>, reply: Reply) -> Result<String, RegistryError> {
+async fn read(session: &Session, reply: Reply) -> Result<String, RegistryError> {
     let host = reply.url.authority();
     match reply.status() {
         200 => {}
