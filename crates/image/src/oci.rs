@@ -6,5 +6,10 @@
 //! bounded, digests are checked, and no layer touches the host's file system under a name of its own.
 
 pub mod blob;
+pub mod config;
 pub mod convert;
+pub mod descriptor;
 pub mod digest;
+pub mod manifest;
+pub mod media;
+pub mod platform;
