@@ -34,13 +34,6 @@ impl Architecture {
         }
     }
 
-    /// OCI's name for it, which is Go's.
-    pub(crate) fn oci(self) -> &'static str {
-        match self {
-            Self::X86_64 => "amd64",
-        }
-    }
-
     /// Debian's name for it.
     pub(crate) fn debian(self) -> &'static str {
         match self {

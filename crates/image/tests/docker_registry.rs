@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use image::architecture::Architecture;
 use image::cache::Cache;
 use image::oci::blob::Blobs;
@@ -119,8 +121,13 @@ fn make_certificates(folder: &Path) {
     let names = ["127.0.0.1".to_owned()];
     let own = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
     fs::write(folder.join("ca.der"), authority.der()).unwrap();
-    fs::write(folder.join("cert.pem"), own.pem()).unwrap();
-    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(folder.join("cert.pem"), pem("CERTIFICATE", own.der())).unwrap();
+    fs::write(folder.join("key.pem"), pem("PRIVATE KEY", &key.serialize_der())).unwrap();
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
 }
 
 fn run(program: &str, arguments: &[&str]) {

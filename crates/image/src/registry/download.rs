@@ -7,7 +7,7 @@ use http::header::CONTENT_RANGE;
 use tokio::time::sleep;
 
 use super::error::RegistryError;
-use super::manifest::Descriptor;
+use super::manifest::Blob;
 use super::session::{Ask, Session};
 use super::transport::Reply;
 use crate::oci::blob::{BlobError, BlobWriter, Blobs, Wanted};
@@ -41,7 +41,7 @@ pub(super) struct Download {
 
 impl Download {
     /// Fetches what is not here.
-    pub(super) async fn fetch(self, blob: Descriptor) -> Result<(), RegistryError> {
+    pub(super) async fn fetch(self, blob: Blob) -> Result<(), RegistryError> {
         let mut resumed = false;
         loop {
             let Some(mut writer) = self.want(blob).await? else { return Ok(()) };
@@ -60,8 +60,8 @@ impl Download {
     }
 
     /// None for a blob that is here. What has come of it before counts as done.
-    async fn want(&self, blob: Descriptor) -> Result<Option<BlobWriter>, RegistryError> {
-        let (blobs, Descriptor { digest, size }) = (self.blobs.clone(), blob);
+    async fn want(&self, blob: Blob) -> Result<Option<BlobWriter>, RegistryError> {
+        let (blobs, Blob { digest, size }) = (self.blobs.clone(), blob);
         // Another process may be writing it, which is waited for.
         let wanted = tokio::task::spawn_blocking(move || blobs.want(digest, size, &silent)).await;
         match wanted.map_err(|_ended| RegistryError::Cancelled)?? {
@@ -78,7 +78,7 @@ impl Download {
 
     /// Until all bytes are here. A connection that breaks is tried again for as long as each try
     /// brings something.
-    async fn fill(&self, writer: &mut BlobWriter, blob: Descriptor) -> Result<(), RegistryError> {
+    async fn fill(&self, writer: &mut BlobWriter, blob: Blob) -> Result<(), RegistryError> {
         let patience = self.session.patience();
         let mut fruitless = 0;
         while writer.received() < blob.size {
@@ -98,7 +98,7 @@ impl Download {
     }
 
     /// One reply's worth.
-    async fn stream(&self, writer: &mut BlobWriter, blob: Descriptor) -> Result<(), RegistryError> {
+    async fn stream(&self, writer: &mut BlobWriter, blob: Blob) -> Result<(), RegistryError> {
         let ask = Ask {
             path: format!("blobs/{}", blob.digest),
             accept: "*/*".to_owned(),
@@ -149,7 +149,7 @@ fn goes_on(reply: &Reply, from: u64) -> bool {
     reply.status() == 206 && begin.is_some_and(|begin| begin == Ok(from))
 }
 
-fn what(blob: Descriptor) -> String {
+fn what(blob: Blob) -> String {
     let digest = blob.digest.hex();
     format!("the layer {}", &digest[..12])
 }

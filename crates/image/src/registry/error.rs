@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::credentials::CredentialsError;
 use super::url::UrlError;
 use crate::oci::blob::BlobError;
+use crate::oci::manifest::ManifestError;
+use crate::oci::platform::PlatformError;
 
 /// Why a registry did not give what was asked. No variant holds a credential, and what a registry
 /// said is cut short and holds no control characters.
@@ -53,8 +55,10 @@ pub enum RegistryError {
     Url(#[from] UrlError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    #[error("{image} is for {offered}, and this computer is {wanted}")]
-    WrongArchitecture { image: String, wanted: String, offered: String },
+    #[error("{image} does not run on this computer")]
+    Platform { image: String, source: PlatformError },
+    #[error("{image} cannot be used")]
+    Manifest { image: String, source: ManifestError },
     #[error("{image} cannot be used: {fault}")]
     Form { image: String, fault: String },
     #[error(transparent)]
@@ -90,7 +94,8 @@ impl RegistryError {
             | Self::Redirect { .. }
             | Self::Url(_)
             | Self::Credentials(_)
-            | Self::WrongArchitecture { .. }
+            | Self::Platform { .. }
+            | Self::Manifest { .. }
             | Self::Form { .. }
             | Self::Blob(_)
             | Self::Threads(_)

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::download::{Counter, Download};
 use super::error::RegistryError;
-use super::manifest::{self, Descriptor, Found};
+use super::manifest::{self, Blob, Found};
 use super::session::{Client, Session};
 use super::settings::{Endpoint, Settings};
 use super::transport::Transport;
 use crate::architecture::Architecture;
 use crate::oci::blob::Blobs;
 use crate::oci::digest::Digest;
+use crate::oci::manifest::CONFIG_BYTES_MAX;
 use crate::progress::{Event, Progress, Step};
 use crate::reference::Remote;
 
@@ -25,7 +26,6 @@ const DOWNLOADS: usize = 3;
 /// They check what comes, each on a thread of its own.
 const THREADS: usize = DOWNLOADS;
 const REPORT: Duration = Duration::from_millis(100);
-const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// What is to be pulled, and where to.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +104,7 @@ async fn from_one(
 
 async fn fetch_layers(
     download: &Download,
-    layers: &[Descriptor],
+    layers: &[Blob],
     progress: Progress<'_>,
 ) -> Result<(), RegistryError> {
     progress(Event::Began(Step::FetchLayers));

@@ -153,14 +153,16 @@ impl Image {
     pub(super) fn new() -> Self {
         let config = br#"{"architecture":"amd64","os":"linux"}"#.to_vec();
         let layers = [vec![1; 300_000], vec![2; 70_000]];
-        let entry = |bytes: &[u8]| {
-            format!(r#"{{"digest":"{}","size":{}}}"#, Digest::of(bytes), bytes.len())
+        let entry = |kind: &str, bytes: &[u8]| {
+            let (digest, size) = (Digest::of(bytes), bytes.len());
+            let kind = format!("application/vnd.oci.image.{kind}");
+            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
         };
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{},"layers":[{},{}]}}"#,
-            entry(&config),
-            entry(&layers[0]),
-            entry(&layers[1])
+            entry("config.v1+json", &config),
+            entry("layer.v1.tar", &layers[0]),
+            entry("layer.v1.tar", &layers[1])
         );
         let digests = layers.iter().map(|bytes| Digest::of(bytes)).collect();
         let all = layers.into_iter().chain([config]);

@@ -292,7 +292,7 @@ fn registries_that_cannot_are_asked_again_and_those_that_will_not_are_not() {
         ),
         (1, Answer::new(302, ""), Some("does not say where to")),
         (99, Answer::new(302, "").with("location", "/again"), Some("leads on and on")),
-        (1, Answer::new(200, "{}"), Some("is no image")),
+        (1, Answer::new(200, "{}"), Some("cannot be used")),
         (1, Answer::new(200, vec![b' '; 5 << 20]), Some("is larger than the 4194304 bytes")),
         (
             1,
