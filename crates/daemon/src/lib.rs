@@ -14,6 +14,7 @@ mod failpoint;
 mod gateway;
 mod http;
 mod ids;
+mod images;
 mod limits;
 mod network;
 mod platform;

@@ -1,0 +1,80 @@
+//! Bringing one image here: fetched, checked, and made into a disk.
+
+use std::sync::{Mutex, PoisonError};
+
+use image::{
+    catalog::{self, Image},
+    oci::{blob::Blobs, convert},
+    progress::Event,
+    reference::{Local, Reference, Remote},
+    registry::{self, Pull, Settings, settings::SettingsError},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{ImageError, origin};
+use crate::{config::Paths, platform};
+
+/// How far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// What is being done, for people; empty before anything is.
+    pub(crate) step: String,
+    /// Bytes done and bytes in all, where they are counted.
+    pub(crate) bytes: Option<(u64, Option<u64>)>,
+}
+
+/// What is to be brought, and how.
+pub(super) struct Job {
+    pub(super) paths: Paths,
+    pub(super) settings: Result<Settings, SettingsError>,
+    pub(super) reference: Reference,
+    pub(super) stop: CancellationToken,
+}
+
+/// Blocks until the image is here or the job is stopped.
+pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Image, ImageError> {
+    let Job { paths, settings, reference, stop } = job;
+    let cache = platform::cache(&paths)?;
+    let now = Mutex::new(Progress::default());
+    let progress = |event: Event<'_>| {
+        let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Began(step) => *now = Progress { step: step.to_string(), bytes: None },
+            Event::Advanced { bytes, total } => now.bytes = Some((bytes, total)),
+            Event::Percent(_) | Event::Said(_) => return,
+        }
+        report(now.clone());
+    };
+    let work = Work { cache: &cache, blobs: &Blobs::of(&cache), progress: &progress, stop: &stop };
+    match &reference {
+        Reference::Default => Ok(catalog::open(&cache, &reference.to_string())?),
+        Reference::Debian(_) => Err(ImageError::NotHere(reference)),
+        Reference::Registry(remote) => work.pull(&settings?, remote),
+        Reference::Local(local) => work.import(local, None),
+    }
+}
+
+/// What all ways share.
+struct Work<'a> {
+    cache: &'a image::cache::Cache,
+    blobs: &'a Blobs,
+    progress: image::progress::Progress<'a>,
+    stop: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    fn pull(&self, settings: &Settings, remote: &Remote) -> Result<Image, ImageError> {
+        let architecture = self.cache.architecture();
+        let job = Pull { settings, image: remote, blobs: self.blobs, architecture };
+        let fault = |source| ImageError::Registry { image: remote.familiar(), source };
+        let manifest = registry::pull(job, self.progress, self.stop).map_err(fault)?;
+        let name = origin::name_of(&Reference::Registry(remote.clone()));
+        let fault = |source| ImageError::Convert { image: remote.familiar(), source };
+        convert::convert(self.cache, self.blobs, &manifest, name.as_deref(), self.progress)
+            .map_err(fault)
+    }
+
+    fn import(&self, _local: &Local, _name: Option<&str>) -> Result<Image, ImageError> {
+        Err(ImageError::Elsewhere)
+    }
+}
