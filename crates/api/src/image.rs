@@ -38,6 +38,9 @@ pub struct Image {
     pub templates_bytes: u64,
     /// Milliseconds since 1970.
     pub created_at: u64,
+    /// When a sandbox was last made of it, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<u64>,
     /// Whether a sandbox stands on it.
     #[serde(default)]
     pub in_use: bool,

@@ -25,8 +25,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use error::ImageError;
 pub(crate) use obtain::Progress;
+pub use origin::image_name;
 pub(crate) use origin::parse;
-pub(crate) use upkeep::{Described, Listing, Prune, Removed, Stood, Upkeep};
+pub(crate) use upkeep::{Described, Prune, Removed, Stood, Upkeep};
 
 use crate::{config::Paths, platform, uplink::Uplink};
 
@@ -106,10 +107,6 @@ pub(crate) enum Found {
 impl Images {
     pub(crate) fn new(paths: Paths, uplink: Uplink) -> Self {
         Self { paths, uplink, coming: Mutex::default() }
-    }
-
-    pub(crate) fn paths(&self) -> &Paths {
-        &self.paths
     }
 
     /// The image here, or on its way.

@@ -34,6 +34,7 @@ mod uplink;
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
 pub use http::network_policy;
+pub use images::image_name;
 pub use seal::SealKeyError;
 pub use server::{Encryption, Listen, Listening, ServeError, ServerConfig, serve};
 pub use setup::{SetupError, SetupEvent, explain, setup};

@@ -271,7 +271,7 @@ impl Local {
             let (path, tag) = (PathBuf::from(path), tag.map(str::to_owned));
             return Ok(Some(Self { form, path, tag }));
         }
-        let is_path = text.starts_with(['/', '~'])
+        let is_path = text.starts_with('/')
             || matches!(text, "." | "..")
             || text.starts_with("./")
             || text.starts_with("../");

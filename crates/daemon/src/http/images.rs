@@ -61,7 +61,7 @@ fn upkeep(server: &Server) -> Upkeep<'_> {
 }
 
 fn described(it: Described) -> api::Image {
-    let Described { image, size_bytes, templates_bytes, in_use, .. } = it;
+    let Described { image, size_bytes, templates_bytes, in_use, last_used, .. } = it;
     let config = image.config();
     let familiar = |name: &str| name.parse().map_or_else(|_| name.to_owned(), |name| shown(&name));
     api::Image {
@@ -72,6 +72,7 @@ fn described(it: Described) -> api::Image {
         size_bytes,
         templates_bytes,
         created_at: image.created() * 1000,
+        last_used_at: last_used.map(|seconds| seconds * 1000),
         in_use,
         config: api::ImageConfig {
             user: config.user.clone(),

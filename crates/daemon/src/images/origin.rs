@@ -1,6 +1,6 @@
 //! Where images come from: what they are called once they are here, and how registries are reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image::{
     reference::Reference,
@@ -39,6 +39,15 @@ pub(crate) fn parse(text: &str) -> Result<Reference, ImageError> {
         };
     }
     Ok(text.parse()?)
+}
+
+/// An image as a server is told of it: a file of this computer by its whole path. What names no
+/// image is left to the server to refuse.
+pub fn image_name(text: &str, folder: &Path) -> String {
+    match text.parse() {
+        Ok(Reference::Local(local)) => local.from_folder(folder).to_string(),
+        Ok(_) | Err(_) => text.to_owned(),
+    }
 }
 
 /// As the server's environment and the host's files have it.

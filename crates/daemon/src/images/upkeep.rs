@@ -39,7 +39,7 @@ pub(crate) struct Described {
     /// Of its layers, whether others have them too or not.
     blobs_bytes: u64,
     /// In seconds since 1970.
-    last_used: u64,
+    pub(crate) last_used: Option<u64>,
 }
 
 /// All images, and the blobs that are kept.
@@ -175,7 +175,7 @@ impl Ground {
             templates_bytes: templates.sum(),
             in_use: is_open || self.stood.0.contains(image.digest()),
             blobs_bytes: layers.map(Option::unwrap_or_default).sum(),
-            last_used: usage::last(&self.paths, image.digest()).unwrap_or(image.created()),
+            last_used: usage::last(&self.paths, image.digest()),
             image,
         })
     }
@@ -224,7 +224,7 @@ impl Ground {
             .enumerate()
             .map(|(index, it)| choice::Candidate {
                 bytes: it.size_bytes + it.templates_bytes + it.blobs_bytes,
-                last_used: it.last_used,
+                last_used: it.last_used.unwrap_or(it.image.created()),
                 hold: match (it.in_use || Some(index) == newest, it.image.names()) {
                     (true, _) => choice::Hold::Fast,
                     (false, []) => choice::Hold::None,
