@@ -28,6 +28,7 @@ pub enum Step {
     WriteModules,
     FetchNode,
     InstallPackages,
+    UnpackLayers,
     WriteDisk,
 }
 
@@ -41,6 +42,7 @@ impl fmt::Display for Step {
             Self::WriteModules => "writing the modules disk",
             Self::FetchNode => "fetching Node.js and npm",
             Self::InstallPackages => "installing Debian packages into the image",
+            Self::UnpackLayers => "unpacking the image's layers",
             Self::WriteDisk => "writing the image's disk",
         })
     }

@@ -71,7 +71,7 @@ fn describe_below(
         Kind::Directory(children) => {
             text.push_str(" directory\n");
             for (name, child) in children {
-                describe_below(tree, *child, &format!("{path}/{name}"), seen, text);
+                describe_below(tree, child.id, &format!("{path}/{name}"), seen, text);
             }
         }
         Kind::File(body) => {
