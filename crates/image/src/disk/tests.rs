@@ -9,7 +9,9 @@ use super::tar::{TarError, lay, tree_from_tar};
 use super::tree::{Kind, Limits, NodeId, Special, Time, Tree};
 
 mod entries;
+mod holes;
 mod hostile;
+mod layered;
 mod mounted;
 mod random;
 
