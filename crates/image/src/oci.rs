@@ -5,11 +5,13 @@
 //! again. Nothing here speaks to a network, and no byte of a blob is trusted: sizes and counts are
 //! bounded, digests are checked, and no layer touches the host's file system under a name of its own.
 
+mod account;
 pub mod blob;
 pub mod config;
 pub mod convert;
 pub mod descriptor;
 pub mod digest;
+pub mod layer;
 pub mod manifest;
 pub mod media;
 pub mod platform;

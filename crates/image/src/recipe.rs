@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::cache::{Cache, CacheError, Claim, Shelf};
 use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
-use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
+use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
 use crate::disk::tar::{self, TarError};
 use crate::disk::tree::{Limits, Time, Tree};
 use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
@@ -68,16 +68,6 @@ const APT_SETTINGS: [&str; 3] =
 
 /// What is done in the image after all packages are there.
 const CUSTOMIZE: &str = include_str!("recipe/customize.sh");
-
-/// Every sandbox may grow this far; the file is sparse, so it costs nothing until then.
-const LAYOUT: Layout<'static> = Layout {
-    label: "root",
-    size_bytes: 32 << 30,
-    // 64 MiB: half a gigabyte, as mke2fs would have it, would all end in each sandbox's overlay.
-    journal_blocks: 16_384,
-    // One for 16 KiB, as mke2fs has it.
-    inodes: 1 << 21,
-};
 
 /// How often the stream is reported.
 const REPORT_BYTES: u64 = 1 << 20;
@@ -135,13 +125,13 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
 
     progress(Event::Began(Step::WriteDisk));
     let disk = draft.path().join(DISK_NAME);
-    let digest = ext4::write(&tree, &disk, LAYOUT)?.to_string();
+    let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
     let record = Record {
         name: NAME.to_owned(),
         recipe: recipe_key(cache),
         manifest: None,
         created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
-        disk_bytes: LAYOUT.size_bytes,
+        disk_bytes: ROOT_DISK.size_bytes,
         content_bytes: tree.content_bytes(),
         config: config(),
         digest,
@@ -167,7 +157,7 @@ fn recipe_key(cache: &Cache) -> String {
     let env = std::collections::BTreeMap::from(ENV);
     let config =
         format_args!("Config {{ user: {USER:?}, home: {HOME:?}, cwd: {HOME:?}, env: {env:?} }}");
-    let all = (WRITER_VERSION, LAYOUT, cache.architecture(), debian, node::PINS, config);
+    let all = (WRITER_VERSION, ROOT_DISK, cache.architecture(), debian, node::PINS, config);
     let digest = Sha256::digest(format!("{all:?}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

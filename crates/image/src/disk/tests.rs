@@ -9,7 +9,9 @@ use super::tar::{TarError, lay, tree_from_tar};
 use super::tree::{Kind, Limits, NodeId, Special, Time, Tree};
 
 mod entries;
+mod holes;
 mod hostile;
+mod layered;
 mod mounted;
 mod random;
 
@@ -71,7 +73,7 @@ fn describe_below(
         Kind::Directory(children) => {
             text.push_str(" directory\n");
             for (name, child) in children {
-                describe_below(tree, *child, &format!("{path}/{name}"), seen, text);
+                describe_below(tree, child.id, &format!("{path}/{name}"), seen, text);
             }
         }
         Kind::File(body) => {
