@@ -28,8 +28,10 @@ pub enum Step {
     WriteModules,
     FetchNode,
     InstallPackages,
+    ReadArchive,
     UnpackLayers,
     WriteDisk,
+    WriteArchive,
 }
 
 impl fmt::Display for Step {
@@ -42,8 +44,10 @@ impl fmt::Display for Step {
             Self::WriteModules => "writing the modules disk",
             Self::FetchNode => "fetching Node.js and npm",
             Self::InstallPackages => "installing Debian packages into the image",
+            Self::ReadArchive => "reading the archive",
             Self::UnpackLayers => "unpacking the image's layers",
             Self::WriteDisk => "writing the image's disk",
+            Self::WriteArchive => "writing the archive",
         })
     }
 }
