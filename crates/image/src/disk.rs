@@ -16,4 +16,4 @@ pub mod tree;
 mod whiteout;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

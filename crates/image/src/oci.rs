@@ -11,7 +11,12 @@ pub mod config;
 pub mod convert;
 pub mod descriptor;
 pub mod digest;
+pub mod import;
 pub mod layer;
 pub mod manifest;
 pub mod media;
 pub mod platform;
+pub mod save;
+
+#[cfg(test)]
+mod tests;

@@ -202,10 +202,18 @@ fn registry_code(error: &RegistryError) -> Code {
 /// What is wrong with the image is its maker's; what is wrong with the cache is ours.
 fn convert_code(error: &ConvertError) -> Code {
     match error {
+        ConvertError::Manifest { .. }
+        | ConvertError::Index { .. }
+        | ConvertError::Config { .. }
+        | ConvertError::LayerCount { .. }
+        | ConvertError::Platform(_)
+        | ConvertError::Layer { .. }
+        | ConvertError::Disk(_) => Code::ImageUnusable,
         ConvertError::Blob(_)
         | ConvertError::Cache(_)
         | ConvertError::Catalog(_)
-        | ConvertError::Names(_) => Code::Internal,
+        | ConvertError::Names(_)
+        | ConvertError::Io { .. } => Code::Internal,
     }
 }
 

@@ -111,7 +111,11 @@ impl Blobs {
 
     /// Files all that `source` gives, whatever its digest, and says its digest and size. At most
     /// `limit` bytes are taken.
-    pub fn take(&self, source: &mut impl Read, limit: u64) -> Result<(Digest, u64), BlobError> {
+    pub fn take(
+        &self,
+        source: &mut (impl Read + ?Sized),
+        limit: u64,
+    ) -> Result<(Digest, u64), BlobError> {
         let mut draft = self.draft()?;
         let mut hash = Sha256::new();
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -393,7 +397,7 @@ fn feed(hash: &mut Sha256, source: &mut impl Read) -> io::Result<u64> {
     }
 }
 
-fn read_some(source: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
+fn read_some(source: &mut (impl Read + ?Sized), chunk: &mut [u8]) -> io::Result<usize> {
     loop {
         match source.read(chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

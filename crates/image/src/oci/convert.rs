@@ -233,6 +233,3 @@ fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Convert
     let path = path.to_owned();
     move |source| ConvertError::Io { action, path, source }
 }
-
-#[cfg(test)]
-mod tests;

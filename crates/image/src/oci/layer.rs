@@ -161,6 +161,3 @@ impl Read for Chunks {
         Ok(len)
     }
 }
-
-#[cfg(test)]
-mod tests;
