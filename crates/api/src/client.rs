@@ -164,19 +164,6 @@ impl Client {
         self.get(&image_path("/save", name)).download().await
     }
 
-    /// Takes in an image as a tar file, OCI's layout or what `docker save` writes.
-    pub async fn import_image(
-        &self,
-        name: Option<&str>,
-        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    ) -> Result<Image, ClientError> {
-        let path = match name {
-            Some(name) => image_path("/import", name),
-            None => "/v1/fumehood/images/import".to_owned(),
-        };
-        self.post(&path).body(TAR, stream_body(stream)).reply().await
-    }
-
     /// The secrets that are stored, without their values.
     pub async fn secrets(&self) -> Result<SecretList, ClientError> {
         self.get("/v1/fumehood/secrets").reply().await

@@ -81,6 +81,9 @@ pub struct PullImage {
     pub image: String,
     #[serde(default)]
     pub pull: PullPolicy,
+    /// What the image of a file is to be called from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Makes the template for sandboxes of this size as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<Resources>,

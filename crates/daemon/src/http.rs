@@ -94,6 +94,7 @@ fn server_routes() -> Router<Server> {
         .route("/images", get(images::list).delete(images::remove))
         .route("/images/inspect", get(images::inspect))
         .route("/images/pull", post(images::pull))
+        .route("/images/save", get(images::save))
         .route("/images/prune", post(images::prune))
         .route("/secrets", get(secrets::list))
         .route("/secrets/{name}", put(secrets::put).delete(secrets::remove))

@@ -7,6 +7,7 @@ mod choice;
 mod error;
 mod obtain;
 mod origin;
+mod outgoing;
 mod upkeep;
 mod usage;
 
@@ -18,7 +19,7 @@ use std::{
 use api::PullPolicy;
 use image::{
     catalog::{self, Image},
-    reference::Reference,
+    reference::{Local, Reference},
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -127,6 +128,12 @@ impl Images {
         Ok(Found::Coming(self.fetch(reference)))
     }
 
+    /// An image in a file or folder, to be called so from now on.
+    pub(crate) fn import(&self, local: Local, name: &Reference) -> Found {
+        let name = origin::name_of(name);
+        Found::Coming(self.start(Reference::Local(local), name))
+    }
+
     /// The image, waited for if it has to come first.
     pub(crate) async fn get(
         &self,
@@ -174,18 +181,19 @@ impl Images {
         if let Some(task) = underway.filter(|task| task.is_underway()) {
             return task;
         }
-        let task = self.start(reference.clone());
+        let task = self.start(reference.clone(), None);
         coming.insert(reference.clone(), Arc::downgrade(&task));
         task
     }
 
-    fn start(&self, reference: Reference) -> Arc<Coming> {
+    fn start(&self, reference: Reference, name: Option<String>) -> Arc<Coming> {
         let (out, state) = watch::channel(State::Underway(Progress::default()));
         let stop = CancellationToken::new();
         let job = obtain::Job {
             paths: self.paths.clone(),
             settings: origin::settings(&self.uplink, |name| std::env::var(name).ok()),
             reference,
+            name,
             stop: stop.clone(),
         };
         tokio::task::spawn_blocking(move || {

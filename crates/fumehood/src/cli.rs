@@ -19,7 +19,9 @@ use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
-pub(crate) use image::{Image, ImagePrune, ImagePull, ImageRm, ImageWarm, Pull};
+pub(crate) use image::{
+    Image, ImageImport, ImagePrune, ImagePull, ImageRm, ImageSave, ImageWarm, Pull,
+};
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Cache, CacheError, Claim, Shelf};
+use crate::cache::{Cache, CacheError, Claim, Draft, Shelf};
 use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
@@ -21,8 +21,10 @@ use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
 use crate::progress::{Event, Progress, Step};
 
 mod node;
+mod release;
 
 pub use node::NodeError;
+pub use release::build as build_release;
 
 /// What the image is called.
 pub const NAME: &str = "default";
@@ -119,7 +121,8 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
     let began = made_at(draft.path())?;
     progress(Event::Began(Step::FetchNode));
     let packages = node::fetch()?;
-    install_packages(&mut tree, progress)?;
+    let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
+    install_packages(&mut tree, &order, progress)?;
     packages.lay(&mut tree)?;
     tree.settle_times(Time { seconds: began, nanoseconds: 0 });
 
@@ -136,6 +139,10 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
         config: config(),
         digest,
     };
+    publish(draft, record)
+}
+
+fn publish(draft: Draft, record: Record) -> Result<Image, RecipeError> {
     let path = draft.path().join("image.json");
     let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
     text.and_then(|text| fs::write(&path, text)).map_err(fault("write", &path))?;
@@ -174,9 +181,22 @@ fn config() -> Config {
     }
 }
 
-fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), RecipeError> {
+/// What is installed.
+struct Order<'a> {
+    suite: &'a str,
+    packages: &'a [&'a str],
+    /// What is done in the image after all packages are there.
+    customize: Option<&'a str>,
+}
+
+fn install_packages(
+    tree: &mut Tree,
+    order: &Order<'_>,
+    progress: Progress<'_>,
+) -> Result<(), RecipeError> {
     progress(Event::Began(Step::InstallPackages));
-    let sources = Sources::of_host()?.list();
+    let Order { suite, packages, customize } = *order;
+    let sources = Sources::of_host()?.list(suite);
     let mode = if rustix::process::geteuid().is_root() {
         "root"
     } else {
@@ -190,11 +210,11 @@ fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), Recip
         command.current_dir("/");
         command.args(["--variant=minbase", "--format=tar"]);
         command.arg(format!("--mode={mode}"));
-        command.arg(format!("--include={}", PACKAGES.join(",")));
+        command.arg(format!("--include={}", packages.join(",")));
         command.args(DPKG_SETTINGS.map(|setting| format!("--dpkgopt={setting}")));
         command.args(APT_SETTINGS.map(|setting| format!("--aptopt={setting}")));
-        command.arg(format!("--customize-hook={CUSTOMIZE}"));
-        command.args([SUITE, "-"]).args(sources.lines());
+        command.args(customize.map(|hook| format!("--customize-hook={hook}")));
+        command.args([suite, "-"]).args(sources.lines());
     };
     let said = |line: &str| {
         // It repeats the whole of a hook, which nobody wants to read.

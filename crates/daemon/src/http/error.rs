@@ -12,7 +12,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use image::{catalog::OpenError, oci::convert::ConvertError, recipe, registry::RegistryError};
+use image::{
+    catalog::OpenError,
+    oci::{convert::ConvertError, import::ImportError, save::SaveError},
+    recipe,
+    registry::RegistryError,
+};
 use protocol::RefusalCode;
 
 use crate::{
@@ -163,8 +168,13 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         ImageError::Gone(_) | ImageError::InUse(_) => Code::Conflict,
         ImageError::Registry { source, .. } => registry_code(source),
         ImageError::Convert { source, .. } => convert_code(source),
+        ImageError::Import { source, .. } => import_code(source),
+        ImageError::Save(SaveError::NoManifest { .. } | SaveError::NotKept { .. }) => {
+            Code::Conflict
+        }
         ImageError::Closing => Code::Unavailable,
         ImageError::Settings(_)
+        | ImageError::Save(_)
         | ImageError::Recipe { .. }
         | ImageError::Cache(_)
         | ImageError::Open(_)
@@ -196,6 +206,25 @@ fn registry_code(error: &RegistryError) -> Code {
         | RegistryError::Url(_) => Code::RegistryFailed,
         RegistryError::Cancelled => Code::Unavailable,
         RegistryError::Blob(_) | RegistryError::Threads(_) => Code::Internal,
+    }
+}
+
+fn import_code(error: &ImportError) -> Code {
+    match error {
+        ImportError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Code::ImageNotFound
+        }
+        ImportError::NoSuchName { .. } | ImportError::Several { .. } => Code::ImageNotFound,
+        ImportError::Convert(error) => convert_code(error),
+        ImportError::Tar { .. }
+        | ImportError::Unknown { .. }
+        | ImportError::Part { .. }
+        | ImportError::Json { .. }
+        | ImportError::Manifest { .. }
+        | ImportError::Config { .. }
+        | ImportError::Limit { .. }
+        | ImportError::Platform(_) => Code::ImageUnusable,
+        ImportError::Io { .. } | ImportError::Blob(_) => Code::Internal,
     }
 }
 

@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 use api::{ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress};
 use axum::{
     Extension, Json,
+    body::Body,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use image::reference::Reference;
 use tokio::sync::mpsc;
 
@@ -128,7 +129,7 @@ pub(crate) async fn pull(
     let shape = asked.warm.map(sandboxes::shape).transpose()?;
     let (out, lines) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        let work = bring(&server, &wanted, asked.pull, &out);
+        let work = bring(&server, &wanted, &asked, &out);
         let work = async {
             let image = work.await?;
             if let Some(shape) = shape {
@@ -158,11 +159,25 @@ type Lines = mpsc::Sender<PullEvent>;
 async fn bring(
     server: &Server,
     wanted: &Reference,
-    policy: api::PullPolicy,
+    asked: &PullImage,
     out: &Lines,
 ) -> Reply<image::catalog::Image> {
     let images = &server.registry.context().images;
-    let coming = match images.find(wanted, policy).await? {
+    let found = match (&asked.name, wanted) {
+        (None, _) => images.find(wanted, asked.pull).await?,
+        (Some(name), Reference::Local(local)) => match parse(name)? {
+            name @ Reference::Registry(_) => images.import(local.clone(), &name),
+            Reference::Default | Reference::Debian(_) | Reference::Local(_) => {
+                let text = "Invalid request: `name` is one that no registry could have";
+                return Err(Failure::bad_request(text));
+            }
+        },
+        (Some(_), Reference::Default | Reference::Debian(_) | Reference::Registry(_)) => {
+            let text = "Invalid request: `name` is for images of files";
+            return Err(Failure::bad_request(text));
+        }
+    };
+    let coming = match found {
         Found::Here(image) => return Ok(image),
         Found::Coming(coming) => coming,
     };
@@ -179,6 +194,23 @@ async fn bring(
             }
         }
     }
+}
+
+/// The image as a tar file in OCI's layout. What goes wrong before its first byte is refused; after
+/// that the body breaks off.
+pub(crate) async fn save(
+    State(server): State<Server>,
+    Query400(query): Query400<ImageQuery>,
+) -> Reply<Response> {
+    let image = upkeep(&server).inspect(&query.name).await?.image;
+    let mut pieces = server.registry.context().images.save(image);
+    let first = pieces.recv().await.transpose()?;
+    let rest = stream::unfold(pieces, |mut pieces| async {
+        let next = pieces.recv().await?;
+        Some((next.map_err(|error| std::io::Error::other(crate::causes(&error))), pieces))
+    });
+    let all = stream::iter(first.map(Ok)).chain(rest);
+    Ok(([(header::CONTENT_TYPE, api::TAR)], Body::from_stream(all)).into_response())
 }
 
 /// Makes the template of an image.

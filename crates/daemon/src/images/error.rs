@@ -5,7 +5,7 @@ use std::{error::Error, io, sync::Arc};
 use image::{
     cache::CacheError,
     catalog::{NamesError, OpenError},
-    oci::{blob::BlobError, convert::ConvertError},
+    oci::{blob::BlobError, convert::ConvertError, import::ImportError, save::SaveError},
     recipe::RecipeError,
     reference::{Reference, ReferenceError},
     registry::{RegistryError, settings::SettingsError},
@@ -33,6 +33,10 @@ pub(crate) enum ImageError {
     Registry { image: String, source: RegistryError },
     #[error("the image {image} could not be made into a disk")]
     Convert { image: String, source: ConvertError },
+    #[error("the image {image} could not be taken in")]
+    Import { image: String, source: ImportError },
+    #[error("the image cannot be saved")]
+    Save(#[from] SaveError),
     #[error("the image {image} could not be made of packages")]
     Recipe { image: String, source: RecipeError },
     #[error(transparent)]

@@ -4,8 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use image::{
     catalog::{self, Image},
-    oci::{blob::Blobs, convert},
+    oci::{blob::Blobs, convert, import},
     progress::Event,
+    recipe,
     reference::{Local, Reference, Remote},
     registry::{self, Pull, Settings, settings::SettingsError},
 };
@@ -28,12 +29,14 @@ pub(super) struct Job {
     pub(super) paths: Paths,
     pub(super) settings: Result<Settings, SettingsError>,
     pub(super) reference: Reference,
+    /// What a file's image is to be called.
+    pub(super) name: Option<String>,
     pub(super) stop: CancellationToken,
 }
 
 /// Blocks until the image is here or the job is stopped.
 pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Image, ImageError> {
-    let Job { paths, settings, reference, stop } = job;
+    let Job { paths, settings, reference, name, stop } = job;
     let cache = platform::cache(&paths)?;
     let now = Mutex::new(Progress::default());
     let progress = |event: Event<'_>| {
@@ -48,9 +51,13 @@ pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Ima
     let work = Work { cache: &cache, blobs: &Blobs::of(&cache), progress: &progress, stop: &stop };
     match &reference {
         Reference::Default => Ok(catalog::open(&cache, &reference.to_string())?),
-        Reference::Debian(_) => Err(ImageError::NotHere(reference)),
+        Reference::Debian(suite) => {
+            let image = reference.to_string();
+            let fault = |source| ImageError::Recipe { image, source };
+            recipe::build_release(&cache, *suite, &progress).map_err(fault)
+        }
         Reference::Registry(remote) => work.pull(&settings?, remote),
-        Reference::Local(local) => work.import(local, None),
+        Reference::Local(local) => work.import(local, name.as_deref()),
     }
 }
 
@@ -74,7 +81,15 @@ impl Work<'_> {
             .map_err(fault)
     }
 
-    fn import(&self, _local: &Local, _name: Option<&str>) -> Result<Image, ImageError> {
-        Err(ImageError::Elsewhere)
+    /// Without a name the image is called after its file, which is looked at each time.
+    fn import(&self, local: &Local, name: Option<&str>) -> Result<Image, ImageError> {
+        let shown = local.to_string();
+        let wanted = local.tag.as_deref();
+        let imported = import::import(self.cache, self.blobs, &local.path, wanted, self.progress);
+        let imported =
+            imported.map_err(|source| ImageError::Import { image: shown.clone(), source })?;
+        let name = name.map_or(shown, str::to_owned);
+        catalog::name(self.cache, &imported.image, &name)?;
+        Ok(catalog::open(self.cache, &name)?)
     }
 }

@@ -1,5 +1,6 @@
 //! `fumehood image …`, and how a sandbox's image is named.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::PullPolicy;
@@ -36,6 +37,43 @@ pub(crate) enum Image {
     },
     Rm(ImageRm),
     Prune(ImagePrune),
+    Import(ImageImport),
+    Save(ImageSave),
+}
+
+/// Take in an image of a file or folder, under a name
+///
+/// Without a name it is called after its file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  docker save me/app | gzip > app.tar.gz; fumehood image import app.tar.gz me/app
+  fumehood image import oci:./layout:v1 me/app:v1")]
+pub(crate) struct ImageImport {
+    /// Print the image as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The file or folder; also as oci:FOLDER[:TAG], oci-archive:FILE or docker-archive:FILE
+    pub(crate) source: String,
+
+    /// What to call it, such as me/app:1
+    pub(crate) name: Option<String>,
+}
+
+/// Write an image into a tar file that `docker load`, podman and skopeo read
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood image save me/app -o app.tar
+  fumehood image save me/app | ssh box docker load")]
+pub(crate) struct ImageSave {
+    /// Write it there [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// The image
+    pub(crate) name: String,
 }
 
 /// Bring an image here, or up to date

@@ -2,10 +2,16 @@
 
 use std::env;
 
+use api::client::Download;
 use api::{Image as Here, PruneImages, PullImage, PullPolicy, RemovedImages, Resources};
 
+use tokio::fs::File;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
 use super::{Context, ls, worst};
-use crate::cli::{Image, ImagePrune, ImagePull, ImageRm, ImageWarm, SandboxOptions};
+use crate::cli::{
+    Image, ImageImport, ImagePrune, ImagePull, ImageRm, ImageSave, ImageWarm, SandboxOptions,
+};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::table::Table;
@@ -27,6 +33,8 @@ pub(crate) async fn run(args: Image, context: &Context) -> Result<Exit, Failure>
         }
         Image::Rm(args) => remove(&server, &args).await,
         Image::Prune(args) => prune(&server, &args).await,
+        Image::Import(args) => import(&server, args).await,
+        Image::Save(args) => save(&server, &args).await,
     }
 }
 
@@ -40,24 +48,70 @@ pub(crate) fn named(text: &str) -> Result<String, Failure> {
 /// What a new sandbox asks for, if it asks for an image.
 pub(crate) fn wanted(options: &SandboxOptions) -> Result<Option<PullImage>, Failure> {
     let Some(image) = &options.image else { return Ok(None) };
-    Ok(Some(PullImage { image: named(image)?, pull: options.pull.into(), warm: None }))
+    Ok(Some(PullImage { image: named(image)?, pull: options.pull.into(), ..PullImage::default() }))
 }
 
 async fn pull(server: &Server, args: ImagePull) -> Result<Exit, Failure> {
     let (image, pull) = (named(&args.name)?, PullPolicy::Always);
-    let image = arrival::bring(server, &PullImage { image, pull, warm: None }).await?;
-    if args.json {
-        say::out(&format!("{}\n", ls::json(&image)?))?;
+    let asked = PullImage { image, pull, ..PullImage::default() };
+    tell(&arrival::bring(server, &asked).await?, args.json)
+}
+
+fn tell(image: &Here, json: bool) -> Result<Exit, Failure> {
+    if json {
+        say::out(&format!("{}\n", ls::json(image)?))?;
     } else {
         say::out(&format!("{}\n", image.manifest.as_ref().unwrap_or(&image.digest)))?;
     }
     Ok(Exit::Command(0))
 }
 
+async fn import(server: &Server, args: ImageImport) -> Result<Exit, Failure> {
+    // A bare name is a file's here, and never a registry's.
+    let is_plain = !args.source.contains(':') && !args.source.starts_with(['.', '/']);
+    let source = if is_plain { format!("./{}", args.source) } else { args.source };
+    let (image, name, json) = (named(&source)?, args.name, args.json);
+    let asked = PullImage { image, name, ..PullImage::default() };
+    tell(&arrival::bring(server, &asked).await?, json)
+}
+
+async fn save(server: &Server, args: &ImageSave) -> Result<Exit, Failure> {
+    let mut pieces = server.client().save_image(&args.name).await?;
+    let Some(path) = &args.output else {
+        let mut out = tokio::io::stdout();
+        copy(&mut pieces, &mut out, "stdout").await?;
+        return Ok(Exit::Command(0));
+    };
+    let shown = path.display().to_string();
+    let fault = |fault| Failure::host(format!("writing {shown}"), fault);
+    // Whole, or not there at all.
+    let draft = path.with_added_extension("partial");
+    let mut file = File::create(&draft).await.map_err(fault)?;
+    let saved = copy(&mut pieces, &mut file, &shown).await;
+    if saved.is_err() {
+        drop(tokio::fs::remove_file(&draft).await);
+        return saved.map(|()| Exit::Command(0));
+    }
+    tokio::fs::rename(&draft, path).await.map_err(fault)?;
+    Ok(Exit::Command(0))
+}
+
+async fn copy(
+    pieces: &mut Download,
+    out: &mut (impl AsyncWrite + Unpin),
+    shown: &str,
+) -> Result<(), Failure> {
+    let fault = |fault| Failure::host(format!("writing {shown}"), fault);
+    while let Some(piece) = pieces.chunk().await? {
+        out.write_all(&piece).await.map_err(fault)?;
+    }
+    out.flush().await.map_err(fault)
+}
+
 async fn warm(server: &Server, args: ImageWarm) -> Result<Exit, Failure> {
     let (image, pull) = (named(&args.name)?, args.pull.into());
     let warm = Some(Resources { vcpus: args.vcpus, memory: args.memory });
-    arrival::bring(server, &PullImage { image, pull, warm }).await?;
+    arrival::bring(server, &PullImage { image, pull, warm, name: None }).await?;
     Ok(Exit::Command(0))
 }
 
