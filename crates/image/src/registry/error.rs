@@ -13,10 +13,10 @@ use crate::oci::platform::PlatformError;
 /// said is cut short and holds no control characters.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("there is no image {image}: {registry} has no repository {repository}")]
-    NoRepository { image: String, registry: String, repository: String },
-    #[error("there is no image {image}: {repository} in {registry} has no {wanted}")]
-    NoTag { image: String, registry: String, repository: String, wanted: String },
+    #[error("{registry} has no repository {repository}")]
+    NoRepository { registry: String, repository: String },
+    #[error("{registry} has no {wanted} of {repository}")]
+    NoTag { registry: String, repository: String, wanted: String },
     #[error(
         "{registry} does not give {image} to who is not logged in, or has no such image; log in with \
          `docker login {registry}`, or put the credentials into {config}"

@@ -235,12 +235,11 @@ impl Session {
     }
 
     fn missing(&self, said: &str) -> RegistryError {
-        let image = self.image.familiar();
         let (registry, repository) = (self.name.clone(), self.image.repository().to_owned());
         if said.contains("NAME_UNKNOWN") {
-            return RegistryError::NoRepository { image, registry, repository };
+            return RegistryError::NoRepository { registry, repository };
         }
-        RegistryError::NoTag { image, registry, repository, wanted: self.image.wanted() }
+        RegistryError::NoTag { registry, repository, wanted: self.image.wanted() }
     }
 
     /// Not for us, as we are.

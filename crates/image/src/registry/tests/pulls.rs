@@ -274,7 +274,7 @@ fn registries_that_cannot_are_asked_again_and_those_that_will_not_are_not() {
         (1, Answer::new(429, "").with("retry-after", "1"), None),
         (9, Answer::new(429, ""), Some("gives out no more for now (429); who is logged in")),
         (1, Answer::new(429, "").with("retry-after", "7200"), Some("wait for 7200 seconds")),
-        (1, Answer::new(404, ""), Some("has no 1")),
+        (1, Answer::new(404, ""), Some("has no 1 of app")),
         (
             1,
             Answer::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
