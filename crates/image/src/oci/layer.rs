@@ -73,7 +73,7 @@ impl Source<'_> {
     fn lay(self, diff_id: &Digest, tree: &mut Tree) -> Result<(), LayerError> {
         let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
         let (unpacked, laid) = thread::scope(|scope| {
-            let producer = scope.spawn(|| self.unpack(sender));
+            let producer = scope.spawn(move || self.unpack(&sender));
             let mut chunks = Chunks { receiver, chunk: Vec::new(), at: 0 };
             let laid = tar::lay_layer(&mut chunks, tree).and_then(|()| chunks.drain());
             drop(chunks);
@@ -91,7 +91,7 @@ impl Source<'_> {
 
     /// Sends the decompressed bytes on, and gives their digest once they are all gone; that of nothing
     /// in particular where nobody wants more of them.
-    fn unpack(self, sender: SyncSender<Vec<u8>>) -> Result<Digest, LayerError> {
+    fn unpack(self, sender: &SyncSender<Vec<u8>>) -> Result<Digest, LayerError> {
         let Self { file, tell, bounds } = self;
         let compressed = file.metadata().map_err(LayerError::Decompress)?.len();
         let limit = compressed.saturating_mul(bounds.ratio).saturating_add(bounds.free_bytes);
