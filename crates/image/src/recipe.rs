@@ -4,6 +4,7 @@
 //! comes as a tar stream; Node.js and npm come from npm's registry, pinned and checked. The two
 //! are laid over one another and written as one disk.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -160,13 +161,17 @@ fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
 /// Changes with everything that we decide about the image.
 fn recipe_key(cache: &Cache) -> String {
     let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
-    // Spelt out, so that keys stay as they are when a `Config` gets fields that no recipe sets.
-    let env = std::collections::BTreeMap::from(ENV);
-    let config =
-        format_args!("Config {{ user: {USER:?}, home: {HOME:?}, cwd: {HOME:?}, env: {env:?} }}");
+    let config = config_text();
+    let config = format_args!("{config}");
     let all = (WRITER_VERSION, ROOT_DISK, cache.architecture(), debian, node::PINS, config);
     let digest = Sha256::digest(format!("{all:?}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Spelt out, so that keys stay as they are when a `Config` gets fields that no recipe sets.
+fn config_text() -> String {
+    let env = BTreeMap::from(ENV);
+    format!("Config {{ user: {USER:?}, home: {HOME:?}, cwd: {HOME:?}, env: {env:?} }}")
 }
 
 fn config() -> Config {
@@ -258,3 +263,6 @@ fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecipeE
     let path = path.to_owned();
     move |source| RecipeError::Io { action, path, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,7 +210,7 @@ impl FromStr for Remote {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
                 let parsed = digest.parse::<Digest>();
-                (name, Some(parsed.map_err(|_| ReferenceError::Digest(digest.to_owned()))?))
+                (name, Some(parsed.map_err(|_fault| ReferenceError::Digest(digest.to_owned()))?))
             }
             None => (text, None),
         };

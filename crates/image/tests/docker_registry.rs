@@ -1,4 +1,5 @@
 //! Against Debian's `docker-registry`, with images made and pushed by `umoci` and `skopeo`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed")]
 
 use std::fs;
 use std::net::TcpListener;

@@ -163,8 +163,8 @@ impl Blobs {
                 continue;
             }
             let target = self.path(&digest);
-            return BlobWriter::resume(partial, Goal { path, target, digest, bytes })
-                .map(Wanted::Missing);
+            let goal = Box::new(Goal { path, target, digest, bytes });
+            return BlobWriter::resume(partial, goal).map(Wanted::Missing);
         }
     }
 
@@ -178,7 +178,7 @@ impl Blobs {
 
     /// All whole blobs, in the order of their digests.
     pub fn list(&self) -> Result<Vec<Kept>, BlobError> {
-        self.named(|name| Digest::from_hex(name))
+        self.named(Digest::from_hex)
     }
 
     /// What has come of blobs that are not whole, in the order of their digests.
@@ -274,14 +274,14 @@ struct Goal {
 #[derive(Debug)]
 pub struct BlobWriter {
     partial: File,
-    goal: Goal,
+    goal: Box<Goal>,
     hash: Sha256,
     received: u64,
 }
 
 impl BlobWriter {
     /// What is there already is read, so that the digest covers it.
-    fn resume(mut partial: File, goal: Goal) -> Result<Self, BlobError> {
+    fn resume(mut partial: File, goal: Box<Goal>) -> Result<Self, BlobError> {
         let mut hash = Sha256::new();
         let fed = feed(&mut hash, &mut partial);
         let received = fed.map_err(|error| fault("read", &goal.path, error))?;
@@ -309,7 +309,7 @@ impl BlobWriter {
 
     /// Takes the next bytes. More than the blob has is an error, and so is a full disk.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        let Goal { path, digest, bytes: expected, .. } = &self.goal;
+        let Goal { path, digest, bytes: expected, .. } = &*self.goal;
         let found = self.received.saturating_add(bytes.len() as u64);
         if found > *expected {
             return Err(BlobError::Size { digest: *digest, expected: *expected, found });
@@ -324,11 +324,12 @@ impl BlobWriter {
     /// Files the blob. Where bytes are missing, what has come stays; where they are the wrong ones,
     /// nothing does.
     pub fn finish(self) -> Result<(), BlobError> {
-        let Self { partial, goal: Goal { path, target, digest, bytes: expected }, .. } = self;
-        if self.received != expected {
-            return Err(BlobError::Size { digest, expected, found: self.received });
+        let Self { partial, goal, hash, received } = self;
+        let Goal { path, target, digest, bytes: expected } = *goal;
+        if received != expected {
+            return Err(BlobError::Size { digest, expected, found: received });
         }
-        let found = Digest::finish(self.hash);
+        let found = Digest::finish(hash);
         if found != digest {
             fs::remove_file(&path).map_err(|error| fault("remove", &path, error))?;
             return Err(BlobError::Digest { digest, found });

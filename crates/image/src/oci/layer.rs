@@ -20,19 +20,30 @@ const COMPRESSED_BUFFER_BYTES: usize = 1 << 17;
 /// 128 MiB of window, which is what `zstd` itself takes without being told to.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// A layer of nothing but zeros stays within these in all but name; a bomb does not.
-const RATIO_MAX: u64 = 200;
-/// What any layer may have, whatever the ratio.
-const RATIO_FREE_BYTES: u64 = 1 << 30;
-/// More than the disk has, since headers and padding come on top.
-const UNPACKED_BYTES_MAX: u64 = 40 << 30;
+/// What a layer may decompress to.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// For each of its compressed bytes; that of source code is 5, that of text that repeats 50.
+    ratio: u64,
+    /// What any layer may have on top.
+    free_bytes: u64,
+    /// Whatever the ratio.
+    bytes: u64,
+}
+
+const BOUNDS: Bounds = Bounds {
+    ratio: 200,
+    free_bytes: 1 << 30,
+    // More than the disk has, since headers and padding come on top.
+    bytes: 40 << 30,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     #[error("could not decompress it")]
     Decompress(#[source] io::Error),
-    #[error("it decompresses to more than {RATIO_MAX} times its size, or to over 40 GiB")]
-    Bomb,
+    #[error("it decompresses to more than the {limit} bytes that one of its size may have")]
+    Bomb { limit: u64 },
     #[error("it decompresses to {found}, and the image's config says {expected}")]
     DiffId { expected: Digest, found: Digest },
     #[error(transparent)]
@@ -47,48 +58,59 @@ pub(super) fn lay(
     tree: &mut Tree,
     tell: &(dyn Fn(u64) + Sync),
 ) -> Result<(), LayerError> {
-    let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-    let (unpacked, laid) = thread::scope(|scope| {
-        let producer = scope.spawn(|| unpack(file, tell, sender));
-        let mut chunks = Chunks { receiver, chunk: Vec::new(), at: 0 };
-        let laid = tar::lay_layer(&mut chunks, tree).and_then(|()| chunks.drain());
-        drop(chunks);
-        let died = || Err(LayerError::Decompress(io::ErrorKind::Other.into()));
-        (producer.join().unwrap_or_else(|_| died()), laid)
-    });
-    // A stream that breaks off is a fault of its decompression first.
-    let found = unpacked?;
-    laid?;
-    match found {
-        found if found == *diff_id => Ok(()),
-        found => Err(LayerError::DiffId { expected: *diff_id, found }),
-    }
+    let source = Source { file, tell, bounds: BOUNDS };
+    source.lay(diff_id, tree)
 }
 
-/// Sends the decompressed bytes on, and gives their digest once they are all gone; that of nothing
-/// in particular where nobody wants more of them.
-fn unpack(
+/// Where the bytes come from.
+struct Source<'a> {
     file: File,
-    tell: &(dyn Fn(u64) + Sync),
-    sender: SyncSender<Vec<u8>>,
-) -> Result<Digest, LayerError> {
-    let compressed = file.metadata().map_err(LayerError::Decompress)?.len();
-    let limit = RATIO_FREE_BYTES.saturating_add(compressed.saturating_mul(RATIO_MAX));
-    let limit = limit.min(UNPACKED_BYTES_MAX);
-    let mut source = decoder(Told { file, tell }).map_err(LayerError::Decompress)?;
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        let read = source.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
-        read.map_err(LayerError::Decompress)?;
-        bytes += chunk.len() as u64;
-        if bytes > limit {
-            return Err(LayerError::Bomb);
+    tell: &'a (dyn Fn(u64) + Sync),
+    bounds: Bounds,
+}
+
+impl Source<'_> {
+    fn lay(self, diff_id: &Digest, tree: &mut Tree) -> Result<(), LayerError> {
+        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+        let (unpacked, laid) = thread::scope(|scope| {
+            let producer = scope.spawn(move || self.unpack(&sender));
+            let mut chunks = Chunks { receiver, chunk: Vec::new(), at: 0 };
+            let laid = tar::lay_layer(&mut chunks, tree).and_then(|()| chunks.drain());
+            drop(chunks);
+            let died = || Err(LayerError::Decompress(io::ErrorKind::Other.into()));
+            (producer.join().unwrap_or_else(|_| died()), laid)
+        });
+        // A stream that breaks off is a fault of its decompression first.
+        let found = unpacked?;
+        laid?;
+        match found {
+            found if found == *diff_id => Ok(()),
+            found => Err(LayerError::DiffId { expected: *diff_id, found }),
         }
-        hash.update(&chunk);
-        if chunk.is_empty() || sender.send(chunk).is_err() {
-            return Ok(Digest::finish(hash));
+    }
+
+    /// Sends the decompressed bytes on, and gives their digest once they are all gone; that of nothing
+    /// in particular where nobody wants more of them.
+    fn unpack(self, sender: &SyncSender<Vec<u8>>) -> Result<Digest, LayerError> {
+        let Self { file, tell, bounds } = self;
+        let compressed = file.metadata().map_err(LayerError::Decompress)?.len();
+        let limit = compressed.saturating_mul(bounds.ratio).saturating_add(bounds.free_bytes);
+        let limit = limit.min(bounds.bytes);
+        let mut source = decoder(Told { file, tell }).map_err(LayerError::Decompress)?;
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+            let read = source.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
+            read.map_err(LayerError::Decompress)?;
+            bytes += chunk.len() as u64;
+            if bytes > limit {
+                return Err(LayerError::Bomb { limit });
+            }
+            hash.update(&chunk);
+            if chunk.is_empty() || sender.send(chunk).is_err() {
+                return Ok(Digest::finish(hash));
+            }
         }
     }
 }
@@ -115,7 +137,7 @@ fn is_zstd(start: &[u8]) -> bool {
 
 /// Decompresses an archive if it is compressed, within the bounds of a layer.
 pub(super) fn unpacked(file: File) -> io::Result<impl Read> {
-    decoder(file).map(|source| source.take(UNPACKED_BYTES_MAX))
+    decoder(file).map(|source| source.take(BOUNDS.bytes))
 }
 
 /// Says how much has been read.
@@ -161,3 +183,6 @@ impl Read for Chunks {
         Ok(len)
     }
 }
+
+#[cfg(test)]
+mod tests;

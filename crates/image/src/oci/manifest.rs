@@ -24,6 +24,8 @@ pub enum Document {
 /// One image for one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
+    /// What it calls itself, OCI's where it says nothing.
+    pub media_type: String,
     pub config: Descriptor,
     /// The lowest first.
     pub layers: Vec<Descriptor>,
@@ -94,8 +96,8 @@ impl Document {
             (Kind::Index, Raw { manifests: Some(manifests), config: None, .. }) => {
                 Index::checked(manifests).map(Self::Index)
             }
-            (Kind::Manifest, Raw { config: Some(config), layers: Some(layers), .. }) => {
-                Manifest::checked(config, layers).map(Self::Manifest)
+            (Kind::Manifest, raw) if raw.manifests.is_none() => {
+                Manifest::checked(raw).map(Self::Manifest)
             }
             (Kind::Index | Kind::Manifest, _) => {
                 Err(ManifestError::Form { found: "without the fields of its kind" })
@@ -121,7 +123,15 @@ impl Raw {
 }
 
 impl Manifest {
-    fn checked(config: Descriptor, layers: Vec<Descriptor>) -> Result<Self, ManifestError> {
+    /// Of OCI's kind, made here.
+    pub(crate) fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self { media_type: media::MANIFEST.to_owned(), config, layers }
+    }
+
+    fn checked(raw: Raw) -> Result<Self, ManifestError> {
+        let Raw { media_type, config: Some(config), layers: Some(layers), .. } = raw else {
+            return Err(ManifestError::Form { found: "without the fields of its kind" });
+        };
         if !media::is_config(&config.media_type) {
             return Err(ManifestError::NotAnImage { found: media::shown(&config.media_type) });
         }
@@ -140,7 +150,9 @@ impl Manifest {
             let what = "bytes in its layers";
             return Err(ManifestError::Limit { what, limit: LAYER_BYTES_MAX });
         }
-        Ok(Self { config, layers })
+        let is_silent = media_type.is_empty();
+        let media_type = if is_silent { media::MANIFEST.to_owned() } else { media_type };
+        Ok(Self { media_type, config, layers })
     }
 
     /// Config and layers: all that has to be here before it can be converted.
@@ -152,7 +164,7 @@ impl Manifest {
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let raw = Raw {
             schema_version: 2,
-            media_type: media::MANIFEST.to_owned(),
+            media_type: self.media_type.clone(),
             config: Some(self.config.clone()),
             layers: Some(self.layers.clone()),
             manifests: None,

@@ -11,8 +11,7 @@ use super::blob::{BlobError, Blobs};
 use super::convert::{self, ConvertError};
 use super::descriptor::Descriptor;
 use super::digest::Digest;
-use super::manifest::{Document, Index, MANIFEST_BYTES_MAX};
-use super::media;
+use super::manifest::{Index, MANIFEST_BYTES_MAX};
 use crate::catalog::Image;
 use crate::progress::{Event, Progress, Step};
 
@@ -66,6 +65,7 @@ pub fn save(
     }
     progress(Event::Began(Step::WriteArchive));
     let bytes = blobs.read(&digest, MANIFEST_BYTES_MAX)?;
+    let of_manifest = Descriptor::new(&manifest.media_type, digest, bytes.len() as u64);
     let mut archive = Archive { builder: Builder::new(out), written: BTreeMap::new() };
     archive.folder("blobs/")?;
     archive.folder("blobs/sha256/")?;
@@ -77,7 +77,7 @@ pub fn save(
         done += blob.size;
         progress(Event::Advanced { bytes: done, total: Some(total) });
     }
-    archive.bytes("index.json", &index(image, digest, &bytes).to_json())?;
+    archive.bytes("index.json", &index(image, &of_manifest).to_json())?;
     let layers = manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
     let config = blob_path(&manifest.config.digest);
     let docker = [DockerEntry { config, repo_tags: image.names(), layers }];
@@ -87,13 +87,9 @@ pub fn save(
 }
 
 /// One entry for each name, all for the one manifest.
-fn index(image: &Image, digest: Digest, manifest: &[u8]) -> Index {
-    let media_type = match Document::parse(manifest, Some(media::DOCKER_MANIFEST)) {
-        Ok(_) => media::DOCKER_MANIFEST,
-        Err(_) => media::MANIFEST,
-    };
+fn index(image: &Image, manifest: &Descriptor) -> Index {
     let entry = |name: Option<&String>| {
-        let mut entry = Descriptor::new(media_type, digest, manifest.len() as u64);
+        let mut entry = manifest.clone();
         if let Some(name) = name {
             let tag = name.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'));
             entry.annotations.insert(CONTAINERD_NAME.to_owned(), name.clone());

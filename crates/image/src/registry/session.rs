@@ -179,7 +179,7 @@ impl Session {
             return Err(self.astray(from, what, "it does not say where to"));
         };
         let url = from.join(location);
-        let url = url.map_err(|_| self.astray(from, what, "it is no address of the web"))?;
+        let url = url.map_err(|_fault| self.astray(from, what, "it is no address of the web"))?;
         self.check_lead(&url, origin).map_err(|fault| self.astray(from, what, fault))?;
         Ok(url)
     }
@@ -268,17 +268,20 @@ fn pause(error: &RegistryError, tries: u32, patience: Patience) -> Option<Durati
     if tries >= patience.tries || !error.is_passing() {
         return None;
     }
-    let doubled = patience.pause * 2_u32.saturating_pow(tries - 1);
-    match error {
-        // What is not there does not come by waiting long, and neither does one that limits without
-        // saying for how long.
-        RegistryError::Unreachable { .. } if tries > 1 => None,
-        RegistryError::RateLimited { wait: None, .. } if tries > 1 => None,
-        RegistryError::RateLimited { wait: Some(wait), .. } => {
-            (*wait <= patience.pause_max).then_some((*wait).max(patience.pause))
-        }
-        _ => Some(jittered(doubled.min(patience.pause_max))),
+    if let RegistryError::RateLimited { wait: Some(wait), .. } = error {
+        return (*wait <= patience.pause_max).then_some((*wait).max(patience.pause));
     }
+    // What is not there does not come by waiting long, and neither does one that limits without
+    // saying for how long.
+    let is_stubborn = matches!(
+        error,
+        RegistryError::Unreachable { .. } | RegistryError::RateLimited { wait: None, .. }
+    );
+    if is_stubborn && tries > 1 {
+        return None;
+    }
+    let doubled = patience.pause * 2_u32.saturating_pow(tries - 1);
+    Some(jittered(doubled.min(patience.pause_max)))
 }
 
 /// Not all at once who were turned away at once: up to a half longer.

@@ -8,7 +8,8 @@ const GROUP: &str =
 #[test]
 fn users_are_who_the_files_say() {
     let accounts = Accounts { passwd: PASSWD.to_owned(), group: GROUP.to_owned() };
-    let table: [(&str, Option<(u32, u32, &[u32])>, &str); 16] = [
+    type Numbers = (u32, u32, &'static [u32]);
+    let table: [(&str, Option<Numbers>, &str); 16] = [
         ("root", Some((0, 0, &[10])), "/root"),
         ("", Some((0, 0, &[10])), "/root"),
         ("0", Some((0, 0, &[10])), "/root"),

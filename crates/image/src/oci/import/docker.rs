@@ -50,6 +50,6 @@ pub(super) fn import(
     }
     let digest = parts.put(&config)?;
     let config = Descriptor::new(media::CONFIG, digest, config.len() as u64);
-    let manifest = parts.put(&Manifest { config, layers }.to_json())?;
+    let manifest = parts.put(&Manifest::new(config, layers).to_json())?;
     Ok((manifest, entry.repo_tags.clone()))
 }

@@ -37,7 +37,9 @@ fn both_families_are_read() {
         };
         let sizes: Vec<_> = found.blobs().map(|blob| blob.size).collect();
         assert_eq!(sizes, [7, 5, 6]);
-        let again = Document::parse(&found.to_json(), Some(media::MANIFEST)).unwrap();
+        let own = if media_type.is_empty() { media::MANIFEST } else { media_type };
+        assert_eq!(found.media_type, own);
+        let again = Document::parse(&found.to_json(), Some(own)).unwrap();
         assert_eq!(again, Document::Manifest(found));
     }
     let entry = descriptor(media::MANIFEST, "9").replace(

@@ -90,8 +90,8 @@ fn every_compression_gives_the_same_disk_byte_for_byte() {
         let (head, tail) = bytes.split_at(700);
         [gzip(head), gzip(tail)].concat()
     };
-    let forms: [&dyn Fn(&[u8]) -> Vec<u8>; 5] =
-        [&|bytes: &[u8]| bytes.to_vec(), &gzip, &zstd, &skipped, &members];
+    type Form<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let forms: [Form<'_>; 5] = [&|bytes: &[u8]| bytes.to_vec(), &gzip, &zstd, &skipped, &members];
     let mut disks = Vec::new();
     for form in forms {
         let place = Place::new();

@@ -40,7 +40,7 @@ pub(super) async fn ask(name: &str, registry: &str) -> Result<Option<Login>, Cre
         Ok(Ok(Said::Login(answer))) => {
             // Neither the answer nor what is wrong with it is shown: it holds a password.
             let answer: Result<Answer, _> = serde_json::from_slice(&answer);
-            let Answer { username, secret } = answer.map_err(|_| fault("gave no login"))?;
+            let Answer { username, secret } = answer.map_err(|_fault| fault("gave no login"))?;
             Ok((!secret.is_empty()).then(|| login(username, secret)))
         }
         Ok(Ok(Said::Unknown)) => Ok(None),
