@@ -50,7 +50,7 @@ pub(crate) struct Coming {
 #[derive(Clone, Debug)]
 enum State {
     Underway(Progress),
-    Here(Image),
+    Here(Arc<Image>),
     Failed(Arc<ImageError>),
 }
 
@@ -66,7 +66,7 @@ impl Coming {
         }
         match &*state.0.borrow_and_update() {
             State::Underway(progress) => Ok(Continue(progress.clone())),
-            State::Here(image) => Ok(Break(image.clone())),
+            State::Here(image) => Ok(Break(Image::clone(image))),
             State::Failed(error) => Err(Arc::clone(error)),
         }
     }
@@ -101,7 +101,7 @@ impl Watcher {
 /// Where an image is.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Here(Image),
+    Here(Box<Image>),
     Coming(Arc<Coming>),
 }
 
@@ -118,7 +118,7 @@ impl Images {
     ) -> Result<Found, ImageError> {
         if policy != PullPolicy::Always || origin::is_only_here(reference) {
             match self.here(reference).await? {
-                Some(image) => return Ok(Found::Here(image)),
+                Some(image) => return Ok(Found::Here(Box::new(image))),
                 None if policy == PullPolicy::Never || origin::is_only_here(reference) => {
                     return Err(ImageError::NotHere(reference.clone()));
                 }
@@ -141,7 +141,7 @@ impl Images {
         policy: PullPolicy,
     ) -> Result<Image, Arc<ImageError>> {
         match self.find(reference, policy).await? {
-            Found::Here(image) => Ok(image),
+            Found::Here(image) => Ok(*image),
             Found::Coming(coming) => coming.arrived().await,
         }
     }
@@ -199,7 +199,7 @@ impl Images {
         tokio::task::spawn_blocking(move || {
             let report = |progress| drop(out.send(State::Underway(progress)));
             let ended = match obtain::obtain(job, &report) {
-                Ok(image) => State::Here(image),
+                Ok(image) => State::Here(Arc::new(image)),
                 Err(error) => State::Failed(Arc::new(error)),
             };
             // Nobody may be waiting any more.

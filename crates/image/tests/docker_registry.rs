@@ -166,7 +166,16 @@ fn store() -> Store {
 }
 
 fn fetch(place: &str, store: &Store, settings: &Settings) -> Result<Digest, RegistryError> {
-    let image = &format!("{place}/some/app:1").parse().unwrap();
+    fetch_tag(place, "1", store, settings)
+}
+
+fn fetch_tag(
+    place: &str,
+    tag: &str,
+    store: &Store,
+    settings: &Settings,
+) -> Result<Digest, RegistryError> {
+    let image = &format!("{place}/some/app:{tag}").parse().unwrap();
     let job = Pull { settings, image, blobs: &store.blobs, architecture: Architecture::X86_64 };
     pull(job, &silent, &CancellationToken::new())
 }
@@ -190,12 +199,7 @@ fn over_plain_http_on_this_computer() {
             assert_eq!(store.blobs.size(&digest).unwrap(), layer["size"].as_u64());
         }
     }
-    let missing: Result<_, _> = (|| {
-        let image = &format!("{}/some/app:2", registry.place).parse().unwrap();
-        let (settings, store) = (&Settings::default(), store());
-        let job = Pull { settings, image, blobs: &store.blobs, architecture: Architecture::X86_64 };
-        pull(job, &silent, &CancellationToken::new())
-    })();
+    let missing = fetch_tag(&registry.place, "2", &store(), &Settings::default());
     assert!(matches!(missing, Err(RegistryError::NoTag { .. })), "{missing:?}");
 }
 

@@ -37,10 +37,10 @@ const QUEUE: usize = 16;
 pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> {
     let Some(text) = text else { return Ok(Reference::Default) };
     let reference = parse(text)?;
-    match reference {
-        Reference::Local(_) if caller != Caller::Local => Err(ImageError::Elsewhere.into()),
-        reference => Ok(reference),
+    if matches!(reference, Reference::Local(_)) && caller != Caller::Local {
+        return Err(ImageError::Elsewhere.into());
     }
+    Ok(reference)
 }
 
 /// An image's name for people.
@@ -178,7 +178,7 @@ async fn bring(
         }
     };
     let coming = match found {
-        Found::Here(image) => return Ok(image),
+        Found::Here(image) => return Ok(*image),
         Found::Coming(coming) => coming,
     };
     let mut watcher = coming.watch();

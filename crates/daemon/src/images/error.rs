@@ -30,15 +30,15 @@ pub(crate) enum ImageError {
     #[error("the registries are configured wrongly")]
     Settings(#[from] SettingsError),
     #[error("the image {image} could not be fetched")]
-    Registry { image: String, source: RegistryError },
+    Registry { image: String, source: Box<RegistryError> },
     #[error("the image {image} could not be made into a disk")]
-    Convert { image: String, source: ConvertError },
+    Convert { image: String, source: Box<ConvertError> },
     #[error("the image {image} could not be taken in")]
-    Import { image: String, source: ImportError },
+    Import { image: String, source: Box<ImportError> },
     #[error("the image cannot be saved")]
     Save(#[from] SaveError),
     #[error("the image {image} could not be made of packages")]
-    Recipe { image: String, source: RecipeError },
+    Recipe { image: String, source: Box<RecipeError> },
     #[error(transparent)]
     Cache(#[from] Arc<CacheError>),
     #[error(transparent)]
@@ -82,7 +82,8 @@ mod tests {
         let full = |kind: io::ErrorKind| {
             let (action, path) = ("write", "/x".into());
             let blob = BlobError::Io { action, path, source: kind.into() };
-            ImageError::Registry { image: "x".into(), source: RegistryError::Blob(blob) }
+            let source = Box::new(RegistryError::Blob(blob));
+            ImageError::Registry { image: "x".into(), source }
         };
         assert!(full(io::ErrorKind::StorageFull).is_disk_full());
         assert!(!full(io::ErrorKind::PermissionDenied).is_disk_full());

@@ -53,7 +53,7 @@ pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Ima
         Reference::Default => Ok(catalog::open(&cache, &reference.to_string())?),
         Reference::Debian(suite) => {
             let image = reference.to_string();
-            let fault = |source| ImageError::Recipe { image, source };
+            let fault = |source| ImageError::Recipe { image, source: Box::new(source) };
             recipe::build_release(&cache, *suite, &progress).map_err(fault)
         }
         Reference::Registry(remote) => work.pull(&settings?, remote),
@@ -73,10 +73,11 @@ impl Work<'_> {
     fn pull(&self, settings: &Settings, remote: &Remote) -> Result<Image, ImageError> {
         let architecture = self.cache.architecture();
         let job = Pull { settings, image: remote, blobs: self.blobs, architecture };
-        let fault = |source| ImageError::Registry { image: remote.familiar(), source };
+        let image = || remote.familiar();
+        let fault = |source| ImageError::Registry { image: image(), source: Box::new(source) };
         let manifest = registry::pull(job, self.progress, self.stop).map_err(fault)?;
         let name = origin::name_of(&Reference::Registry(remote.clone()));
-        let fault = |source| ImageError::Convert { image: remote.familiar(), source };
+        let fault = |source| ImageError::Convert { image: image(), source: Box::new(source) };
         convert::convert(self.cache, self.blobs, &manifest, name.as_deref(), self.progress)
             .map_err(fault)
     }
@@ -86,8 +87,10 @@ impl Work<'_> {
         let shown = local.to_string();
         let wanted = local.tag.as_deref();
         let imported = import::import(self.cache, self.blobs, &local.path, wanted, self.progress);
-        let imported =
-            imported.map_err(|source| ImageError::Import { image: shown.clone(), source })?;
+        let imported = imported.map_err(|source| ImageError::Import {
+            image: shown.clone(),
+            source: Box::new(source),
+        })?;
         let name = name.map_or(shown, str::to_owned);
         catalog::name(self.cache, &imported.image, &name)?;
         Ok(catalog::open(self.cache, &name)?)
