@@ -157,7 +157,8 @@ mod tests {
             bytes: Some(bytes),
             total: Some(4 << 20),
         };
-        let mut meter = Meter { terminal: false, ..Meter::new("x") };
+        let mut meter = Meter::new("x");
+        meter.terminal = false;
         meter.take(progress(1 << 20));
         assert_eq!(
             meter.line(&progress(1 << 20), Instant::now()),

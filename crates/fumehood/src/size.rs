@@ -26,7 +26,7 @@ pub(crate) fn short(bytes: u64) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = units.into_iter().find(|(_, shift)| bytes >> shift > 0);
     let Some((name, shift)) = unit else { return format!("{bytes} B") };
-    let tenths = u128::from(bytes) * 10 >> shift;
+    let tenths = (u128::from(bytes) * 10) >> shift;
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 

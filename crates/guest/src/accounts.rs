@@ -67,7 +67,8 @@ impl Account {
         Self {
             name: user.to_owned(),
             uid,
-            gid: uid,
+            // As containers have it.
+            gid: 0,
             groups: Vec::new(),
             home: "/".into(),
             shell: "/bin/sh".into(),

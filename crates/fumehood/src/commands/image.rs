@@ -20,12 +20,26 @@ use crate::{arrival, duration, say, size};
 /// So much of a digest tells images apart for people.
 const DIGEST_SHOWN: usize = 12;
 
+/// For whom an answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Words,
+    Json,
+}
+
+impl Form {
+    #[expect(clippy::fn_params_excessive_bools, reason = "a flag is a bool")]
+    fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Words }
+    }
+}
+
 pub(crate) async fn run(args: Image, context: &Context) -> Result<Exit, Failure> {
     let server = Server::reach(&context.server).await?;
     match args {
         Image::Pull(args) => pull(&server, args).await,
         Image::Warm(args) => warm(&server, args).await,
-        Image::Ls { json } => list(&server, json).await,
+        Image::Ls { json } => list(&server, Form::of(json)).await,
         Image::Inspect { name } => {
             let image = server.client().image(&name).await?;
             say::out(&format!("{}\n", ls::json(&image)?))?;
@@ -54,11 +68,11 @@ pub(crate) fn wanted(options: &SandboxOptions) -> Result<Option<PullImage>, Fail
 async fn pull(server: &Server, args: ImagePull) -> Result<Exit, Failure> {
     let (image, pull) = (named(&args.name)?, PullPolicy::Always);
     let asked = PullImage { image, pull, ..PullImage::default() };
-    tell(&arrival::bring(server, &asked).await?, args.json)
+    tell(&arrival::bring(server, &asked).await?, Form::of(args.json))
 }
 
-fn tell(image: &Here, json: bool) -> Result<Exit, Failure> {
-    if json {
+fn tell(image: &Here, form: Form) -> Result<Exit, Failure> {
+    if form == Form::Json {
         say::out(&format!("{}\n", ls::json(image)?))?;
     } else {
         say::out(&format!("{}\n", image.manifest.as_ref().unwrap_or(&image.digest)))?;
@@ -70,9 +84,9 @@ async fn import(server: &Server, args: ImageImport) -> Result<Exit, Failure> {
     // A bare name is a file's here, and never a registry's.
     let is_plain = !args.source.contains(':') && !args.source.starts_with(['.', '/']);
     let source = if is_plain { format!("./{}", args.source) } else { args.source };
-    let (image, name, json) = (named(&source)?, args.name, args.json);
+    let (image, name, form) = (named(&source)?, args.name, Form::of(args.json));
     let asked = PullImage { image, name, ..PullImage::default() };
-    tell(&arrival::bring(server, &asked).await?, json)
+    tell(&arrival::bring(server, &asked).await?, form)
 }
 
 async fn save(server: &Server, args: &ImageSave) -> Result<Exit, Failure> {
@@ -115,9 +129,9 @@ async fn warm(server: &Server, args: ImageWarm) -> Result<Exit, Failure> {
     Ok(Exit::Command(0))
 }
 
-async fn list(server: &Server, json: bool) -> Result<Exit, Failure> {
+async fn list(server: &Server, form: Form) -> Result<Exit, Failure> {
     let list = server.client().images().await?;
-    if json {
+    if form == Form::Json {
         say::out(&format!("{}\n", ls::json(&list.images)?))?;
         return Ok(Exit::Command(0));
     }

@@ -17,7 +17,7 @@ fn an_account_is_found_by_name_and_by_number() {
     assert_eq!(find("1000"), Some(ada));
     assert_eq!(find("7").unwrap().uid, 9, "a name goes before a number");
     assert_eq!(find("0").unwrap().shell, "/bin/bash");
-    assert_eq!(find("4711").unwrap().groups, [4711]);
+    assert_eq!(find("4711").unwrap().groups, [0]);
     assert_eq!(find("eve"), None);
     // With a group, as images name users.
     for (user, uid, groups) in [

@@ -22,7 +22,11 @@ pub(super) struct Accounts {
 impl Accounts {
     pub(super) fn of(tree: &Tree) -> io::Result<Self> {
         let read = |path: &str| {
-            let bytes = tree.read(path, FILE_BYTES_MAX)?.unwrap_or_default();
+            let mut bytes = tree.read(path, FILE_BYTES_MAX)?.unwrap_or_default();
+            // A line that is cut says something else than it did.
+            if bytes.len() as u64 == FILE_BYTES_MAX {
+                bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or_default());
+            }
             io::Result::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         Ok(Self { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
