@@ -143,7 +143,9 @@ fn a_stream_that_breaks_off_anywhere_is_an_error_or_a_shorter_tree() {
     for len in 0..stream.0.len() {
         let result = read(&bytes[..len]);
         let at_header = len % 512 == 0 && !(512..1024).contains(&len);
-        assert!(result.is_err() || at_header, "cut at {len}");
+        // `umoci insert` leaves out what fills the last block, and the end mark with it.
+        let in_padding = [537..1024, 2236..2560].iter().any(|range| range.contains(&len));
+        assert!(result.is_err() || at_header || in_padding, "cut at {len}");
     }
 }
 

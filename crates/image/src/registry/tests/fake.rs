@@ -81,11 +81,15 @@ impl Fake {
                 let (seen, special) = (Arc::clone(&seen), Arc::clone(&special));
                 let (image, stream) = (image.clone(), stream.unwrap());
                 thread::spawn(move || {
+                    let answer = |asked: &Asked| {
+                        seen.lock().unwrap().push(asked.clone());
+                        special(asked).unwrap_or_else(|| image.answer(asked))
+                    };
                     // A client that speaks TLS is turned away by what it does not understand.
-                    let Some(asked) = read(&stream) else { return refuse(&stream) };
-                    seen.lock().unwrap().push(asked.clone());
-                    let answer = special(&asked).unwrap_or_else(|| image.answer(&asked));
-                    write(&stream, &answer);
+                    match read(&stream) {
+                        Some(asked) => write(&stream, &answer(&asked)),
+                        None => refuse(&stream),
+                    }
                 });
             }
         });
