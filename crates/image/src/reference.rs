@@ -280,7 +280,8 @@ impl Local {
 
     /// The same with its path below `folder`, unless it is absolute.
     pub fn from_folder(self, folder: &Path) -> Self {
-        Self { path: folder.join(&self.path), ..self }
+        // Without `.`, so that one path has one name.
+        Self { path: folder.join(&self.path).components().collect(), ..self }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Group, cases,
-    clients::{BEARER, both, check_key, sandbox},
+    clients::{BEARER, Way, both, check_key, sandbox},
 };
 use crate::{guest::As, hood::is_full, servers::prepared, trial::Trial};
 
@@ -53,11 +53,15 @@ fn grpc_both_ways(t: &mut Trial<'_>) {
 }
 
 fn websocket(t: &mut Trial<'_>) {
-    both(t, |t, _way| {
-        let urls = ["wss://ws.test/a?b=c", "ws://ws.test/"];
-        for url in urls {
-            let told =
-                json_of(&t.lawful_with(&format!("python3 /tmp/gauntlet/socket_client.py '{url}'")));
+    both(t, |t, way| {
+        // In the clear a credential is not sent, and a request that asks for it is refused.
+        let in_the_clear = match way {
+            Way::Spliced => "",
+            Way::Opened => "CLIENT_KEY=none ",
+        };
+        for (key, url) in [("", "wss://ws.test/a?b=c"), (in_the_clear, "ws://ws.test/")] {
+            let script = format!("{key}python3 /tmp/gauntlet/socket_client.py '{url}'");
+            let told = json_of(&t.lawful_with(&script));
             assert_eq!(told, json!({"said": [true, true, true, true], "code": 1000}), "{url}");
         }
     });

@@ -11,9 +11,12 @@ use crate::{
 pub(super) const GROUP: Group = Group {
     name: "transport",
     variables: &[],
-    guest: |hood| Guest::new(hood, &["--allow", "good.test,raw.test:9000,raw.test:22"]),
+    guest: |hood| {
+        Guest::new(hood, &["--allow", "good.test,raw.test:9000,raw.test:22,raw.test:9099"])
+    },
     cases: cases![
         tcp_on_odd_ports,
+        a_port_where_nobody_listens,
         quic_is_refused_at_once,
         other_udp,
         ping_outside,
@@ -38,6 +41,16 @@ fn tcp_on_odd_ports(t: &mut Trial<'_>) {
         {"do": "connect", "host": "raw.test", "port": 9000, "send": "hello"},
         {"do": "connect", "host": "raw.test", "port": 22},
     ]));
+}
+
+/// Whoever waits for a service to come up must not take the gateway for it.
+fn a_port_where_nobody_listens(t: &mut Trial<'_>) {
+    let tried = t
+        .attempt(As::User, &json!({"do": "connect", "host": "raw.test", "port": 9099}))
+        .untold("it is let through, and nobody is there");
+    assert_eq!(tried.outcomes[0]["end"], "refused", "{:?}", tried.outcomes);
+    drop(tried.seen());
+    t.lawful(&json!({"do": "connect", "host": "raw.test", "port": 9000, "send": "hello"}));
 }
 
 /// A client that waits for QUIC to time out is a client that hangs.

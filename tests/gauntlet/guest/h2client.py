@@ -34,10 +34,22 @@ class _Talk:
         stream = self.conn.get_next_available_stream_id()
         self.streams[stream] = {"end": None, "body": b"", "trailers": [], "parts": 0}
         self.conn.send_headers(stream, headers, end_stream=end and not body)
-        if body:
-            self.conn.send_data(stream, body, end_stream=end)
         self.flush()
+        if body:
+            self.send(stream, body, end)
         return stream
+
+    def send(self, stream, body, end):
+        """Sends as the windows allow; a stream that is over takes no more."""
+        while body and self.gone is None and self.streams[stream]["end"] is None:
+            room = min(self.conn.local_flow_control_window(stream),
+                       self.conn.max_outbound_frame_size)
+            if room <= 0:
+                self.pump()
+                continue
+            part, body = body[:room], body[room:]
+            self.conn.send_data(stream, part, end_stream=end and not body)
+            self.flush()
 
     def pump(self):
         try:

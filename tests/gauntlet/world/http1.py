@@ -118,6 +118,8 @@ class _Conversation:
         while True:
             self.writer.write(then)
             await self.writer.drain()
+            # drain() gives nobody else a turn while the other end keeps up.
+            await asyncio.sleep(0)
 
     async def tunnel(self, protocol):
         """Switches, and says everything back."""

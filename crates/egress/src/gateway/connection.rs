@@ -240,7 +240,11 @@ fn is_host_itself(host: Option<&Host>) -> bool {
 }
 
 /// Carries the connection until it is over. Dropping it cuts it.
-pub(crate) async fn carry<S>(stream: S, peer: Peer, gateway: Rc<Gateway>)
+///
+/// `accept` tells the guest that it is connected, and gives nothing if the guest does not wait for
+/// it any more. Where nothing is to be seen in the bytes, it is called when the host has been
+/// reached: a port that nobody listens on is refused, as it is without a gateway.
+pub(crate) async fn carry<S>(accept: impl FnOnce() -> Option<S>, peer: Peer, gateway: Rc<Gateway>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -249,10 +253,11 @@ where
         Ok(Plan::Raw { grant, host }) => {
             let spliced = Spliced { grant, host, kind: Kind::Tcp };
             drop(active);
-            spliced.carry(stream, &peer, &gateway).await;
+            spliced.carry(accept, &peer, &gateway).await;
         }
         Ok(Plan::Inspect(candidates)) => {
             drop(active);
+            let Some(stream) = accept() else { return };
             inspect(stream, peer, &gateway, candidates).await;
         }
         Err(denial) => gateway.deny(&peer, Kind::Tcp, None, &denial),
@@ -262,15 +267,18 @@ where
 /// Decides by what is known without a byte: address, port, and the names that it was given out for.
 fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial> {
     let (address, port) = (peer.address.ip(), peer.address.port());
-    if peer.names.is_empty() {
+    let by_address = || {
         gateway.check_dial(active, address, port, None)?;
         let treatment = active.policy.connect_address(address, port)?;
-        return Ok(match treatment {
+        Ok(match treatment {
             Treatment::Raw(grant) => Plan::Raw { grant, host: None },
             Treatment::Inspect { .. } => {
                 Plan::Inspect(vec![Candidate { whom: Named::Address(address), treatment }])
             }
-        });
+        })
+    };
+    if peer.names.is_empty() {
+        return by_address();
     }
     let mut candidates = Vec::new();
     let mut denied = None;
@@ -286,7 +294,8 @@ fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial>
         }
     }
     if let (true, Some(denial)) = (candidates.is_empty(), denied) {
-        return Err(denial);
+        // What may be reached without any name may be reached under one that says nothing about it.
+        return by_address().map_err(|_by_address: Denial| denial);
     }
     // Only if none of the names is to be looked into do the bytes pass unseen.
     let all_raw = candidates.iter().all(|one| matches!(one.treatment, Treatment::Raw(_)));
@@ -331,7 +340,9 @@ where
         }
         Spoken::Other => match raw {
             Some((grant, host)) => {
-                Spliced { grant, host, kind: Kind::Tcp }.carry(stream, &peer, gateway).await;
+                Spliced { grant, host, kind: Kind::Tcp }
+                    .carry(|| Some(stream), &peer, gateway)
+                    .await;
             }
             // A connection without a byte is a probe, or was given up: there is nothing to tell.
             None if first.is_empty() => (),
@@ -367,7 +378,7 @@ async fn tls<S>(
     let (Treatment::Raw(grant) | Treatment::Inspect { grant, .. }) = treatment;
     match opens {
         Opens::No => {
-            Spliced { grant, host: Some(host), kind }.carry(stream, &peer, gateway).await;
+            Spliced { grant, host: Some(host), kind }.carry(|| Some(stream), &peer, gateway).await;
         }
         Opens::Yes => {
             let opening = opened::Opening { host, grant, peer, gateway: Rc::clone(gateway) };

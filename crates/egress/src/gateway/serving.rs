@@ -108,9 +108,9 @@ impl Serving {
         if !gateway.admits(&peer) {
             return arrival.refuse();
         }
-        if let Ok(flow) = arrival.accept() {
-            spawn_local(carry(self.traffic.count(flow), peer, gateway));
-        }
+        let traffic = self.traffic.clone();
+        let accept = move || arrival.accept().ok().map(|flow| traffic.count(flow));
+        spawn_local(carry(accept, peer, gateway));
     }
 
     fn ask(&self, question: Question, permit: OwnedSemaphorePermit) {

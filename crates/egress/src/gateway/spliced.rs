@@ -127,9 +127,14 @@ pub(crate) struct Spliced {
 }
 
 impl Spliced {
-    /// Carries the connection until it is over.
-    pub(crate) async fn carry<S>(self, mut stream: S, peer: &Peer, gateway: &Gateway)
-    where
+    /// Carries the connection until it is over. `accept` gives the guest's end once the host has been
+    /// reached.
+    pub(crate) async fn carry<S>(
+        self,
+        accept: impl FnOnce() -> Option<S>,
+        peer: &Peer,
+        gateway: &Gateway,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Some(active) = gateway.active() else { return };
@@ -140,6 +145,7 @@ impl Spliced {
             match gateway.dial(&active, peer, self.host.as_ref()).await {
                 Ok(mut wire) => {
                     drop(active);
+                    let Some(mut stream) = accept() else { return };
                     // Whoever broke off, both are at their end.
                     drop(splice(&mut stream, &mut wire, &passed).await);
                 }

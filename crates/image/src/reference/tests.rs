@@ -101,6 +101,19 @@ fn other_images() {
 }
 
 #[test]
+fn paths_are_made_whole() {
+    for (text, expected) in [
+        ("./saved.tar", "/here/saved.tar"),
+        ("oci:layout:v1", "oci:/here/layout:v1"),
+        ("../a/./b", "/here/../a/b"),
+        ("/tmp//x/", "/tmp/x"),
+    ] {
+        let Ok(Reference::Local(local)) = parse(text) else { panic!("{text}") };
+        assert_eq!(local.from_folder(Path::new("/here")).to_string(), expected);
+    }
+}
+
+#[test]
 fn what_names_no_image() {
     let digest = |text: &str| ReferenceError::Digest(text.into());
     let name = |text: &str| ReferenceError::Name(text.into());

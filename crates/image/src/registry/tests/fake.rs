@@ -57,8 +57,6 @@ impl Answer {
     }
 }
 
-type Handler = dyn Fn(&Asked) -> Option<Answer> + Send + Sync;
-
 /// Runs until the test ends.
 pub(super) struct Fake {
     pub(super) place: String,
@@ -74,23 +72,16 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (seen, special): (_, Arc<Handler>) = (Arc::clone(&asked), Arc::new(special));
-        let image = image.clone();
+        let (seen, image) = (Arc::clone(&asked), image.clone());
+        let answer = move |asked: &Asked| {
+            seen.lock().unwrap().push(asked.clone());
+            special(asked).unwrap_or_else(|| image.answer(asked))
+        };
+        let answer = Arc::new(answer);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, special) = (Arc::clone(&seen), Arc::clone(&special));
-                let (image, stream) = (image.clone(), stream.unwrap());
-                thread::spawn(move || {
-                    let answer = |asked: &Asked| {
-                        seen.lock().unwrap().push(asked.clone());
-                        special(asked).unwrap_or_else(|| image.answer(asked))
-                    };
-                    // A client that speaks TLS is turned away by what it does not understand.
-                    match read(&stream) {
-                        Some(asked) => write(&stream, &answer(&asked)),
-                        None => refuse(&stream),
-                    }
-                });
+                let (answer, stream) = (Arc::clone(&answer), stream.unwrap());
+                thread::spawn(move || serve(&stream, &*answer));
             }
         });
         Self { place, asked }
@@ -103,6 +94,14 @@ impl Fake {
     /// First lines, without method and version.
     pub(super) fn paths(&self) -> Vec<String> {
         self.asked().iter().map(|asked| asked.path().to_owned()).collect()
+    }
+}
+
+fn serve(stream: &TcpStream, answer: &dyn Fn(&Asked) -> Answer) {
+    // A client that speaks TLS is turned away by what it does not understand.
+    match read(stream) {
+        Some(asked) => write(stream, &answer(&asked)),
+        None => refuse(stream),
     }
 }
 

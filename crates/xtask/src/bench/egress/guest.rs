@@ -20,6 +20,9 @@ use rustix::net::{
 
 use super::gateway::Gateway;
 
+/// The card's, as our gateway expects it: `egress::address::GUEST_MAC`.
+const MAC: &str = "02:66:75:6d:65:02";
+
 /// What stands behind the guest's network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
@@ -86,7 +89,7 @@ impl Bench {
         }
         fs::copy("/bin/busybox", tree.join("bin/busybox"))
             .context("busybox is missing: apt install busybox-static")?;
-        for applet in ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo"] {
+        for applet in ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo", "nslookup"] {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet))?;
         }
         for module in ["failover", "net_failover", "virtio_net"] {
@@ -187,7 +190,10 @@ impl Bench {
             .arg("-initrd")
             .arg(&self.initramfs)
             .args(["-append", &guest.command_line(), "-serial", "stdio", "-netdev", netdev])
-            .args(["-device", &format!("virtio-net-pci,netdev=net0,host_mtu={mtu},romfile=")])
+            .args([
+                "-device",
+                &format!("virtio-net-pci,netdev=net0,mac={MAC},host_mtu={mtu},romfile="),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         command
@@ -213,10 +219,15 @@ impl Guest {
         });
         let khz = khz.unwrap_or_default();
         let Self { mtu, peer_port, megabytes, .. } = self;
+        // Our gateway lets through what it was asked the name of.
+        let name = match self.backend {
+            Backend::Gateway => egress::address::HOST_NAME,
+            Backend::User | Backend::Passt => "",
+        };
         format!(
             "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} \
              bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
-             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes}"
+             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes} bench.name={name}"
         )
     }
 

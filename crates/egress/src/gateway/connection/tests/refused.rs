@@ -227,8 +227,16 @@ fn a_connection_that_the_policy_does_not_know_is_not_admitted() {
     run(async {
         let (world, port, _) = world(vec![look()]).await;
         assert!(world.gateway.admits(&world.peer(&[HOST], port)));
-        assert!(!world.gateway.admits(&world.peer(&["evil.test"], port)));
-        assert!(!world.gateway.admits(&world.peer(&[HOST], 22)));
+        let outside = |names, port| {
+            let mut peer = world.peer(names, port);
+            peer.address.set_ip("192.88.100.7".parse().unwrap());
+            peer
+        };
+        assert!(!world.gateway.admits(&outside(&["evil.test"], port)));
+        assert!(!world.gateway.admits(&outside(&[HOST], 22)));
+        // What a subnet names may be reached whatever led there, as by its address alone.
+        assert!(world.gateway.admits(&world.peer(&["evil.test"], port)));
+        assert!(world.gateway.admits(&world.peer(&[], port)));
         // By an address alone only where a subnet names it.
         world.change(|c| c.policy.subnets.allow.clear());
         assert!(!world.gateway.admits(&world.peer(&[], port)));

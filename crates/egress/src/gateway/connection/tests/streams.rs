@@ -123,7 +123,7 @@ fn transfer(protocol: &'static str, mode: Mode, direction: Direction, length: us
         stream.set_nodelay(true).unwrap();
         let (before, cpu) = (resident(), cpu());
         let carrying = tokio::task::spawn_local(carry(
-            stream,
+            || Some(stream),
             world.peer(&[HOST], port),
             Rc::clone(&world.gateway),
         ));

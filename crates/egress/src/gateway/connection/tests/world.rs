@@ -106,7 +106,7 @@ impl World {
     /// A connection of the guest, and the task that carries it.
     pub(super) fn open(&self, peer: Peer) -> (DuplexStream, JoinHandle<()>) {
         let (guest, end) = tokio::io::duplex(64 * 1024);
-        (guest, tokio::task::spawn_local(carry(end, peer, Rc::clone(&self.gateway))))
+        (guest, tokio::task::spawn_local(carry(move || Some(end), peer, Rc::clone(&self.gateway))))
     }
 
     pub(super) fn plain(&self, name: &str, port: u16) -> DuplexStream {
