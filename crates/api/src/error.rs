@@ -75,7 +75,7 @@ codes! {
     /// The machine did not start, or broke.
     MachineFailed = "machine_failed", INTERNAL_SERVER_ERROR;
     /// The registry cannot be reached or trusted, or broke off.
-    RegistryFailed = "registry_failed", BAD_GATEWAY;
+    RegistryFailed = "registry_failed", FAILED_DEPENDENCY;
     /// The server is closing or handing over to a newer one; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     /// The host's disk is full.

@@ -21,7 +21,7 @@ use image::{
     catalog::{self, Image},
     reference::{Local, Reference},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use error::ImageError;
@@ -30,7 +30,7 @@ pub use origin::image_name;
 pub(crate) use origin::parse;
 pub(crate) use upkeep::{Described, Prune, Removed, Stood, Upkeep};
 
-use crate::{config::Paths, platform, uplink::Uplink};
+use crate::{config::Paths, limits, platform, uplink::Uplink};
 
 /// All images of one server, and those on their way.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Images {
     paths: Paths,
     uplink: Uplink,
     coming: Mutex<BTreeMap<Reference, Weak<Coming>>>,
+    /// So many come at a time; the others wait.
+    turns: Arc<Semaphore>,
 }
 
 /// An image on its way. Dropped by all who wait for it, it is broken off.
@@ -107,7 +109,8 @@ pub(crate) enum Found {
 
 impl Images {
     pub(crate) fn new(paths: Paths, uplink: Uplink) -> Self {
-        Self { paths, uplink, coming: Mutex::default() }
+        let turns = Arc::new(Semaphore::new(limits::IMAGES_AT_ONCE));
+        Self { paths, uplink, coming: Mutex::default(), turns }
     }
 
     /// The image here, or on its way.
@@ -196,14 +199,19 @@ impl Images {
             name,
             stop: stop.clone(),
         };
-        tokio::task::spawn_blocking(move || {
-            let report = |progress| drop(out.send(State::Underway(progress)));
-            let ended = match obtain::obtain(job, &report) {
-                Ok(image) => State::Here(Arc::new(image)),
-                Err(error) => State::Failed(Arc::new(error)),
+        let (turns, given_up) = (Arc::clone(&self.turns), stop.clone());
+        tokio::spawn(async move {
+            let turn = tokio::select! {
+                turn = turns.acquire_owned() => turn,
+                () = given_up.cancelled() => return,
             };
-            // Nobody may be waiting any more.
-            drop(out.send(ended));
+            let work = move || {
+                work(job, &out);
+                // Until here it was somebody's turn.
+                drop(turn);
+            };
+            // Who waits finds the channel closed where this did not come to its end.
+            drop(tokio::task::spawn_blocking(work).await);
         });
         Arc::new(Coming { state, _stop: stop.drop_guard() })
     }
@@ -234,6 +242,16 @@ impl Images {
     fn coming(&self) -> MutexGuard<'_, BTreeMap<Reference, Weak<Coming>>> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn work(job: obtain::Job, out: &watch::Sender<State>) {
+    let report = |progress| drop(out.send(State::Underway(progress)));
+    let ended = match obtain::obtain(job, &report) {
+        Ok(image) => State::Here(Arc::new(image)),
+        Err(error) => State::Failed(Arc::new(error)),
+    };
+    // Nobody may be waiting any more.
+    drop(out.send(ended));
 }
 
 impl Coming {

@@ -198,6 +198,7 @@ fn registry_code(error: &RegistryError) -> Code {
         | RegistryError::WrongDigest { .. } => Code::ImageUnusable,
         RegistryError::Unreachable { .. }
         | RegistryError::Untrusted { .. }
+        | RegistryError::NoTls { .. }
         | RegistryError::Broken { .. }
         | RegistryError::Stalled { .. }
         | RegistryError::Status { .. }

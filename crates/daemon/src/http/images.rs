@@ -230,3 +230,22 @@ async fn warm(
     let made = Box::pin(context.templates.warm(platform, shape, &image, &notice)).await;
     made.map(drop).map_err(|error| Failure::new(api::Code::MachineFailed, crate::causes(&error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_computer_are_for_who_is_on_it() {
+        for text in ["./x.tar", "/etc/shadow", "oci:/x", "docker-archive:/x"] {
+            assert!(matches!(reference(Some(text), Caller::Local), Ok(Reference::Local(_))));
+            let Err(Failure(refusal)) = reference(Some(text), Caller::Remote) else {
+                panic!("{text}");
+            };
+            assert_eq!(refusal.code, api::Code::BadRequest, "{text}");
+        }
+        let remote = reference(Some("python:3.13"), Caller::Remote).unwrap();
+        assert_eq!(shown(&remote), "python:3.13");
+        assert!(matches!(reference(None, Caller::Remote), Ok(Reference::Default)));
+    }
+}

@@ -124,10 +124,27 @@ impl Upkeep<'_> {
             };
             let of_recipe = || all.iter().find(|image| image.name() == full);
             let found = all.iter().find(is_it).or_else(of_recipe);
-            found.cloned().ok_or(ImageError::Unknown(shown))
+            found.or_else(|| of_digits(&all, &shown)).cloned().ok_or(ImageError::Unknown(shown))
         };
         self.images.blocking(find).await
     }
+}
+
+/// The only image whose digest begins so, as lists show it.
+fn of_digits<'a>(all: &'a [Image], digits: &str) -> Option<&'a Image> {
+    const DIGITS_MIN: usize = 6;
+    let digits = digits.strip_prefix("sha256:").unwrap_or(digits);
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits.len() < DIGITS_MIN || !is_plain {
+        return None;
+    }
+    let begins = |image: &&Image| match image.manifest() {
+        Some(manifest) => manifest.hex().starts_with(digits),
+        None => image.digest().starts_with(digits),
+    };
+    let mut fitting = all.iter().filter(begins);
+    let first = fitting.next();
+    first.filter(|_| fitting.next().is_none())
 }
 
 /// The name in full, where it is one.

@@ -115,7 +115,7 @@ pub(crate) struct ImageWarm {
 /// One that a sandbox stands on is kept. Of an image with several names only the name goes.
 #[derive(Debug, Args)]
 pub(crate) struct ImageRm {
-    /// The images, by name or digest
+    /// The images, by name or by the first digits of their digest
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }

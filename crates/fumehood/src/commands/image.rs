@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Image, context: &Context) -> Result<Exit, Failure>
         Image::Warm(args) => warm(&server, args).await,
         Image::Ls { json } => list(&server, Form::of(json)).await,
         Image::Inspect { name } => {
-            let image = server.client().image(&name).await?;
+            let image = server.client().image(&named(&name)?).await?;
             say::out(&format!("{}\n", ls::json(&image)?))?;
             Ok(Exit::Command(0))
         }
@@ -90,7 +90,7 @@ async fn import(server: &Server, args: ImageImport) -> Result<Exit, Failure> {
 }
 
 async fn save(server: &Server, args: &ImageSave) -> Result<Exit, Failure> {
-    let mut pieces = server.client().save_image(&args.name).await?;
+    let mut pieces = server.client().save_image(&named(&args.name)?).await?;
     let Some(path) = &args.output else {
         let mut out = tokio::io::stdout();
         copy(&mut pieces, &mut out, "stdout").await?;
@@ -181,7 +181,7 @@ fn rows(image: &Here, now_ms: u64) -> Vec<[String; 6]> {
 async fn remove(server: &Server, args: &ImageRm) -> Result<Exit, Failure> {
     let mut exits = Vec::new();
     for name in &args.names {
-        match server.client().delete_image(name).await {
+        match server.client().delete_image(&named(name)?).await {
             Ok(removed) => {
                 if !removed.images.is_empty() {
                     say::note(&freed(&removed));

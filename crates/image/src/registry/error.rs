@@ -35,6 +35,8 @@ pub enum RegistryError {
          system's, or {host} to `insecure` in registries.json"
     )]
     Untrusted { host: String, source: io::Error },
+    #[error("{host} speaks no TLS; if that is meant, name it in `insecure` of registries.json")]
+    NoTls { host: String },
     #[error("{host} broke off {what}")]
     Broken { host: String, what: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{host} sent nothing of {what} for {} seconds", .waited.as_secs())]
@@ -88,6 +90,7 @@ impl RegistryError {
             | Self::LogIn { .. }
             | Self::Forbidden { .. }
             | Self::Untrusted { .. }
+            | Self::NoTls { .. }
             | Self::Nonsense { .. }
             | Self::TooLarge { .. }
             | Self::WrongDigest { .. }

@@ -79,8 +79,7 @@ impl Transport {
         }
         match self.secured(&url, security).await {
             Ok(connection) => Ok((url, connection)),
-            Err(error) if security == Security::Trusted => Err(error),
-            Err(RegistryError::Untrusted { source, .. }) if tls::is_no_tls(&source) => {
+            Err(RegistryError::NoTls { .. }) if security != Security::Trusted => {
                 let plain = url.with_scheme(Scheme::Http);
                 let stream = self.open(&plain).await?;
                 let mut known = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +103,7 @@ impl Transport {
             Err(source) if tls::is_about_trust(&source) => {
                 Err(RegistryError::Untrusted { host, source })
             }
+            Err(source) if tls::is_no_tls(&source) => Err(RegistryError::NoTls { host }),
             Err(source) => Err(unreachable(source)),
         }
     }

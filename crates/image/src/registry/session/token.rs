@@ -13,8 +13,9 @@ use crate::registry::challenge::Challenge;
 use crate::registry::credentials::Login;
 use crate::registry::error::{Anonymous, RegistryError};
 use crate::registry::secret::Secret;
+use crate::registry::settings::Security;
 use crate::registry::transport::Reply;
-use crate::registry::url::{Url, encoded};
+use crate::registry::url::{Scheme, Url, encoded};
 
 const BODY_BYTES_MAX: u64 = 1 << 20;
 const WHAT: &str = "a token";
@@ -42,6 +43,13 @@ pub(super) async fn fetch(
     let realm = from.join(realm)?;
     let astray = |fault| session.astray(from, WHAT, fault);
     session.check_lead(&realm, from).map_err(astray)?;
+    let security = session.client.settings.registries.security_of(&realm);
+    if realm.scheme() == Scheme::Http
+        && security == Security::Trusted
+        && session.credentials.is_some()
+    {
+        return Err(astray("credentials would not be encrypted"));
+    }
     let own = || format!("repository:{}:pull", session.image.repository());
     let scope = scope.clone().unwrap_or_else(own);
     let mut fields = vec![("scope", scope)];
@@ -59,7 +67,6 @@ pub(super) async fn fetch(
         }
         None => ask(&realm, fields)?,
     };
-    let security = session.client.settings.registries.security_of(&realm);
     let (spoken, connection) = session.client.transport.connect(&realm, security).await?;
     let sent = connection.send((&spoken, WHAT), request, session.patience()).await;
     let reply = Reply { response: sent?, url: spoken };

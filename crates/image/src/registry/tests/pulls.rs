@@ -240,6 +240,17 @@ fn a_login_goes_to_who_gives_tokens() {
 }
 
 #[test]
+fn a_login_is_not_sent_where_others_can_listen() {
+    let fake = Fake::start(&Image::new(), |_| {
+        let challenge = r#"Bearer realm="http://tokens.example/token""#;
+        Some(Answer::new(401, "").with("www-authenticate", challenge))
+    });
+    let here = Here::new().with_login(&fake.place, r#"{"auth":"dTpw"}"#);
+    let found = here.fault(&format!("{}/app:1", fake.place));
+    assert!(found.contains("credentials would not be encrypted"), "{found}");
+}
+
+#[test]
 fn credentials_go_to_the_registry_alone() {
     let image = Image::new();
     let store = Fake::start(&image, |asked| {

@@ -94,9 +94,9 @@ fn fault(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-/// Whether the handshake failed by what the other end said, and no connection broke.
+/// Whether the other end showed a certificate that is not trusted.
 pub(super) fn is_about_trust(error: &io::Error) -> bool {
-    fault(error).is_some()
+    matches!(fault(error), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Whether the other end does not speak TLS at all.
