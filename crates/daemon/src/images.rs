@@ -122,7 +122,8 @@ impl Images {
         if policy != PullPolicy::Always || origin::is_only_here(reference) {
             match self.here(reference).await? {
                 Some(image) => return Ok(Found::Here(Box::new(image))),
-                None if policy == PullPolicy::Never || origin::is_only_here(reference) => {
+                None if origin::is_only_here(reference) => return Err(ImageError::NotSetUp),
+                None if policy == PullPolicy::Never => {
                     return Err(ImageError::NotHere(reference.clone()));
                 }
                 None => {}

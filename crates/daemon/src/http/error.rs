@@ -161,9 +161,7 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         ImageError::Vercel(_) | ImageError::NotHere(_) | ImageError::Unknown(_) => {
             Code::ImageNotFound
         }
-        ImageError::Open(OpenError::Missing { name, .. }) if name == recipe::NAME => {
-            Code::SetupNeeded
-        }
+        ImageError::NotSetUp => Code::SetupNeeded,
         ImageError::Open(OpenError::Missing { .. }) => Code::ImageNotFound,
         ImageError::Gone(_) | ImageError::InUse(_) => Code::Conflict,
         ImageError::Registry { source, .. } => registry_code(source),

@@ -17,6 +17,8 @@ pub(crate) enum ImageError {
     Reference(#[from] ReferenceError),
     #[error("{0} is an image of Vercel's own; leave `image` out, or name any image of a registry")]
     Vercel(String),
+    #[error("the default image is not here; `fumehood setup` makes it")]
+    NotSetUp,
     #[error("the image {0} is not here")]
     NotHere(Reference),
     #[error("the image {0} was removed while a sandbox of it started")]
