@@ -38,8 +38,8 @@ impl Platform {
 
     /// Whether what is made for `self` runs on `host`. Where nothing is said, it is believed to.
     pub(crate) fn suits(&self, host: &Self) -> bool {
-        let same = |ours: &str, theirs: &str| ours.is_empty() || ours == theirs;
-        same(&self.os, &host.os) && same(&self.architecture, &host.architecture)
+        let same = |ours: &str, theirs: &str| ours.is_empty() || ours.eq_ignore_ascii_case(theirs);
+        same(&self.os, &host.os) && same(usual(&self.architecture), &host.architecture)
     }
 
     /// `v1` of `amd64` is what every processor of the kind can do.
@@ -52,6 +52,14 @@ impl fmt::Display for Platform {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.os, self.architecture)?;
         self.variant.iter().try_for_each(|variant| write!(out, "/{variant}"))
+    }
+}
+
+/// Some tools write the kernel's name for it.
+fn usual(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        other => other,
     }
 }
 

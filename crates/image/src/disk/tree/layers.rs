@@ -109,3 +109,6 @@ impl Tree {
         self.entries(id).next().is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The OCI layout: `index.json`, and blobs under their digests.
 
+use std::collections::BTreeMap;
+
 use super::super::descriptor::Descriptor;
 use super::super::digest::Digest;
 use super::super::manifest::{Document, MANIFEST_BYTES_MAX};
@@ -26,15 +28,30 @@ pub(super) fn import(
         Document::Index(index) => index,
         Document::Manifest(_) => return Err(ImportError::Part { name: "index".to_owned() }),
     };
-    let has_names = index.manifests.iter().any(|entry| !names(entry).is_empty());
+    let images = grouped(index.manifests.clone());
     // Several without names are one image for several platforms.
-    let entry = if wanted.is_none() && index.manifests.len() > 1 && !has_names {
-        platform::choose(&index, parts.architecture)?
-    } else {
-        pick(&index.manifests, names, wanted)?
-    };
-    let manifest = follow(parts, entry)?;
-    Ok((manifest, names(entry)))
+    let has_names = images.iter().any(|(_, names)| !names.is_empty());
+    if wanted.is_none() && images.len() > 1 && !has_names {
+        let entry = platform::choose(&index, parts.architecture)?;
+        return Ok((follow(parts, entry)?, Vec::new()));
+    }
+    let (entry, names) = pick(&images, |(_, names)| names.clone(), wanted)?;
+    Ok((follow(parts, entry)?, names.clone()))
+}
+
+/// Each image once, with all of its names: there is an entry for each of them.
+fn grouped(entries: Vec<Descriptor>) -> Vec<(Descriptor, Vec<String>)> {
+    let mut places = BTreeMap::new();
+    let mut images: Vec<(Descriptor, Vec<String>)> = Vec::new();
+    for entry in entries {
+        let place = *places.entry(entry.digest).or_insert(images.len());
+        let names = names(&entry);
+        match images.get_mut(place) {
+            Some((_, others)) => others.extend(names),
+            None => images.push((entry, names)),
+        }
+    }
+    images
 }
 
 fn names(entry: &Descriptor) -> Vec<String> {

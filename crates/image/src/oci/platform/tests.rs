@@ -18,7 +18,8 @@ fn index(platforms: &[Option<&str>]) -> Index {
 
 #[test]
 fn the_entry_of_the_host_is_chosen() {
-    let table: [(&[Option<&str>], u64); 7] = [
+    let table: [(&[Option<&str>], u64); 8] = [
+        (&[Some("linux/arm64"), Some("Linux/x86_64")], 1),
         (&[Some("linux/arm64/v8"), Some("linux/amd64")], 1),
         (&[Some("windows/amd64"), Some("linux/amd64")], 1),
         (&[Some("linux/amd64/v3"), Some("linux/amd64/v2"), Some("linux/arm64")], 1),
