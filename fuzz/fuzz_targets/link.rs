@@ -198,7 +198,7 @@ fuzz_target!(|ops: Vec<Op>| {
     RUNTIME.with_borrow(|runtime| {
         runtime.block_on(async {
             let (guest, card) = UnixStream::pair().expect("sockets");
-            let (link, news) = Link::new(card);
+            let (link, news) = Link::new(card).unwrap();
             let mut world = World { guest, news, flows: Vec::new(), arrived: Vec::new() };
             let acting = async {
                 for op in ops.iter().take(200) {

@@ -273,7 +273,7 @@ fuzz_target!(|input: Input| {
     RUNTIME.with_borrow(|runtime| {
         runtime.block_on(async {
             let (guest, card) = UnixStream::pair().expect("sockets");
-            let (link, mut news) = Link::new(card);
+            let (link, mut news) = Link::new(card).unwrap();
             let acting = async {
                 let mut world = World {
                     guest,

@@ -58,7 +58,7 @@ fn local<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 }
 
 async fn serve(card: std::os::unix::net::UnixStream) -> io::Result<()> {
-    let (link, mut news) = Link::new(UnixStream::from_std(card)?);
+    let (link, mut news) = Link::new(UnixStream::from_std(card)?)?;
     tokio::task::spawn_local(async move {
         while let Some(arrival) = news.arrivals.recv().await {
             tokio::task::spawn_local(answer(arrival));
@@ -122,7 +122,7 @@ async fn measure(
     mtu: usize,
     (idle, flows): (usize, usize),
 ) -> io::Result<Measured> {
-    let peer = Peer::new(UnixStream::from_std(card)?, mtu, 1 << 20);
+    let peer = Peer::new(UnixStream::from_std(card)?, mtu, 1 << 20)?;
     tokio::task::spawn_local(peer.clone().run());
     let (mut idling, mut up, mut down) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..idle {

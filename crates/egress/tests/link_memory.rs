@@ -98,8 +98,8 @@ fn a_guest_takes_no_more_than_its_share_and_it_comes_back() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (card, other) = UnixStream::pair().unwrap();
-        let (link, news) = Link::new(card);
-        let peer = Peer::new(other, 65_520, 4 << 10);
+        let (link, news) = Link::new(card).unwrap();
+        let peer = Peer::new(other, 65_520, 4 << 10).unwrap();
         tokio::select! {
             () = test(peer.clone(), news) => {}
             ended = link.run() => panic!("the link ended: {ended:?}"),

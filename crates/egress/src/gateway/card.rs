@@ -5,21 +5,40 @@
 //! last one, and then waits for news that do not come while there are messages left.
 
 use std::{
+    cell::RefCell,
     io::{self, ErrorKind},
+    os::fd::{AsFd, OwnedFd},
     task::{Context, Poll, ready},
 };
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::{io::Interest, net::UnixStream};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt::set_socket_send_buffer_size};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::UnixStream,
+};
 
 use super::frames::MESSAGE_BYTES_MAX;
 
+/// Twice this much waits in the socket for the machine. Linux says that a full one is writable when
+/// three quarters of it have been read: with its 208 KiB, three large frames, the machine would run
+/// out of them each time.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
 #[derive(Debug)]
-pub(super) struct Card(UnixStream);
+pub(super) struct Card {
+    socket: AsyncFd<OwnedFd>,
+    /// Another descriptor of it, while it takes no more: only then is it waited for to be writable. It
+    /// becomes that again with each message that the other end reads, which would wake us as often.
+    full: RefCell<Option<AsyncFd<OwnedFd>>>,
+}
 
 impl Card {
-    pub(super) fn new(socket: UnixStream) -> Self {
-        Self(socket)
+    pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
+        let socket = OwnedFd::from(socket.into_std()?);
+        // As much as the system allows, which may be less.
+        set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
+        let socket = register(socket, Interest::READABLE)?;
+        Ok(Self { socket, full: RefCell::default() })
     }
 
     /// Reads once; zero is the end. A message that the buffer has no room for is cut off.
@@ -29,11 +48,14 @@ impl Card {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_read_ready(context))?;
-            let read = || Ok(recv(&self.0, &mut *buffer, RecvFlags::empty())?.0);
-            match self.0.try_io(Interest::READABLE, read) {
-                Err(error) if is_for_later(&error) => {}
-                read => return Poll::Ready(read),
+            let mut ready = ready!(self.socket.poll_read_ready(context))?;
+            let read = |socket: &AsyncFd<OwnedFd>| {
+                Ok(recv(socket.as_fd(), &mut *buffer, RecvFlags::empty())?.0)
+            };
+            match ready.try_io(read) {
+                Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(read) => return Poll::Ready(read),
+                Err(_would_block) => {}
             }
         }
     }
@@ -45,19 +67,27 @@ impl Card {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let message = &bytes[..bytes.len().min(MESSAGE_BYTES_MAX)];
+        let mut full = self.full.borrow_mut();
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            let write = || Ok(send(&self.0, message, SendFlags::NOSIGNAL)?);
-            match self.0.try_io(Interest::WRITABLE, write) {
-                Err(error) if is_for_later(&error) => {}
+            if let Some(waiting) = &*full {
+                drop(ready!(waiting.poll_write_ready(context))?);
+                *full = None;
+            }
+            match send(&self.socket, message, SendFlags::NOSIGNAL).map_err(io::Error::from) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let other = self.socket.get_ref().try_clone()?;
+                    *full = Some(register(other, Interest::WRITABLE)?);
+                }
                 written => return Poll::Ready(written),
             }
         }
     }
 }
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+#[expect(unsafe_code, reason = "tokio cannot know that the descriptor stays the same")]
+fn register(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is one and the same open descriptor until it is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
 #[cfg(test)]
@@ -73,7 +103,7 @@ mod tests {
         let (card, other) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
         let card = Socket::from(card);
         card.set_nonblocking(true).unwrap();
-        (Card::new(UnixStream::from_std(card).unwrap()), other.into())
+        (Card::new(UnixStream::from_std(card).unwrap()).unwrap(), other.into())
     }
 
     async fn all_is_read(kind: SocketType, buffer: &mut [u8]) {

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 pub(crate) use own::is_own;
@@ -103,29 +103,23 @@ pub(crate) async fn dial(
 /// Tries the addresses one after another, each with a head start before the next, both families in
 /// turn; the first that answers is taken.
 async fn direct(addresses: &[IpAddr], port: u16) -> Result<TcpStream, DialError> {
-    let mut waiting = in_turn(addresses).into_iter();
     let mut trying = FuturesUnordered::new();
     let mut last = DialError::NoAddress;
-    let mut next_at = Instant::now();
-    loop {
-        let more = !waiting.as_slice().is_empty();
-        tokio::select! {
-            Some(tried) = trying.next() => match tried {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    last = DialError::Connect(error);
-                    next_at = Instant::now();
-                }
-            },
-            () = sleep_until(next_at), if more => {
-                if let Some(address) = waiting.next() {
-                    trying.push(connect(SocketAddr::new(address, port)));
-                    next_at = Instant::now() + HEAD_START;
-                }
-            }
-            else => return Err(last),
+    for address in in_turn(addresses) {
+        trying.push(connect(SocketAddr::new(address, port)));
+        match timeout(HEAD_START, trying.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => last = DialError::Connect(error),
+            Ok(None) | Err(_) => {}
         }
     }
+    while let Some(tried) = trying.next().await {
+        match tried {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = DialError::Connect(error),
+        }
+    }
+    Err(last)
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

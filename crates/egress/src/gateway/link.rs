@@ -80,8 +80,10 @@ const DNS_PORT: u16 = 53;
 /// Longer than any lawful question.
 const QUESTION_BYTES_MAX: usize = 1024;
 
-/// Frames are taken up this often before others get their turn: one at a time from a guest's card.
-const READS_AT_ONCE: usize = 16;
+/// Frames are taken up this often before others get their turn, one at a time from a guest's card,
+const READS_AT_ONCE: usize = 64;
+/// or until they have so many bytes: as many as a few large frames.
+const BYTES_AT_ONCE: usize = 256 << 10;
 
 /// A question to the gateway's resolver, over UDP.
 #[derive(Debug)]
@@ -165,8 +167,7 @@ pub struct Link {
 impl Link {
     /// Takes the far end of the guest's network card. From the first one on this process holds large
     /// pieces of memory in pages of their own, so that idle connections take next to none.
-    #[must_use]
-    pub fn new(card: UnixStream) -> (Self, News) {
+    pub fn new(card: UnixStream) -> io::Result<(Self, News)> {
         sys::hold_buffers_apart();
         let (arrivals_to, arrivals) = mpsc::channel(LIMITS.waiting);
         let (questions_to, questions) = mpsc::channel(LIMITS.questions);
@@ -176,13 +177,13 @@ impl Link {
         let now = Instant::now();
         let hub = Rc::new(Hub::new(outlets));
         let link = Self {
-            card: Card::new(card),
+            card: Card::new(card)?,
             inbox: Inbox::default(),
             hub: Rc::clone(&hub),
             alarm: Box::pin(tokio::time::sleep_until(now)),
             unreachable: Bucket::new(UNREACHABLE.0, UNREACHABLE.1, now),
         };
-        (link, News { arrivals, questions, refused, hub })
+        Ok((link, News { arrivals, questions, refused, hub }))
     }
 
     /// Works until the other end is closed.
@@ -197,11 +198,11 @@ impl Link {
         // What was read the last time has been worked on by now, so that answers go out together
         // with what they acknowledge.
         self.write(context)?;
-        let mut reads = 0;
-        while reads < READS_AT_ONCE {
+        let (mut reads, mut bytes) = (0, 0);
+        while reads < READS_AT_ONCE && bytes < BYTES_AT_ONCE {
             match self.read(context)? {
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => reads += 1,
+                Poll::Ready(read) => (reads, bytes) = (reads + 1, bytes + read),
                 Poll::Pending => break,
             }
         }

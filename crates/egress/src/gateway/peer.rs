@@ -55,8 +55,7 @@ impl std::fmt::Debug for Inner {
 
 impl Peer {
     /// A peer whose packets have at most `mtu` bytes, with buffers of `buffer_bytes` each way.
-    #[must_use]
-    pub fn new(card: UnixStream, mtu: usize, buffer_bytes: usize) -> Self {
+    pub fn new(card: UnixStream, mtu: usize, buffer_bytes: usize) -> io::Result<Self> {
         let (mut inbox, mut out) = (Inbox::default(), Outbox::default());
         let mut port = Port { inbox: &mut inbox, out: &mut out, mtu };
         let config = Config::new(HardwareAddress::Ip);
@@ -65,8 +64,8 @@ impl Peer {
         interface.update_ip_addrs(|addresses| {
             addresses.extend([IpCidr::new(GUEST_V4.into(), 0), IpCidr::new(GUEST_V6.into(), 0)]);
         });
-        Self(Rc::new(RefCell::new(Inner {
-            card: Card::new(card),
+        Ok(Self(Rc::new(RefCell::new(Inner {
+            card: Card::new(card)?,
             inbox,
             out,
             mtu,
@@ -76,7 +75,7 @@ impl Peer {
             waker: None,
             next_port: 32_768,
             buffer_bytes,
-        })))
+        }))))
     }
 
     /// Takes part until the other end is closed.

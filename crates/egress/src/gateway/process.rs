@@ -134,7 +134,7 @@ async fn hold(
         recorder.tell(event);
         Ok(())
     };
-    let (link, news) = Link::new(network);
+    let (link, news) = Link::new(network).map_err(LinkError::Io)?;
     let serving = Rc::new(Serving::new(gateway, resolver, before));
     let traffic = serving.traffic();
     let serving = serving.run(news);

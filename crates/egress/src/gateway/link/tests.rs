@@ -28,8 +28,8 @@ fn cards() -> (UnixStream, UnixStream) {
 async fn linked<F: Future<Output = ()>>(test: impl FnOnce(Peer, News) -> F) {
     let local = LocalSet::new();
     let (card, other) = cards();
-    let (link, news) = Link::new(card);
-    let peer = Peer::new(other, 65_520, 256 << 10);
+    let (link, news) = Link::new(card).unwrap();
+    let peer = Peer::new(other, 65_520, 256 << 10).unwrap();
     let ends = async { tokio::join!(link.run(), peer.clone().run()) };
     let both = async {
         tokio::select! {
@@ -118,7 +118,7 @@ impl Card {
 
 async fn with_card<F: Future<Output = ()>>(test: impl FnOnce(Card, News) -> F) {
     let (card, other) = UnixStream::pair().unwrap();
-    let (link, news) = Link::new(card);
+    let (link, news) = Link::new(card).unwrap();
     tokio::select! {
         () = test(Card { stream: other, inbox: Inbox::default() }, news) => {}
         ended = link.run() => panic!("the link ended: {ended:?}"),
@@ -213,7 +213,7 @@ async fn garbage_changes_nothing() {
 async fn a_length_out_of_bounds_ends_the_link() {
     for length in [0_u32, 65_539, u32::MAX] {
         let (card, mut other) = UnixStream::pair().unwrap();
-        let (link, mut news) = Link::new(card);
+        let (link, mut news) = Link::new(card).unwrap();
         other.write_u32(length).await.unwrap();
         assert!(matches!(link.run().await, Err(LinkError::Framing(InvalidLength(_)))));
         assert!(news.arrivals.recv().await.is_none());
@@ -303,7 +303,7 @@ async fn a_flood_of_requests_is_bounded() {
 #[tokio::test]
 async fn a_link_that_ends_ends_its_connections() {
     let (card, other) = UnixStream::pair().unwrap();
-    let (link, mut news) = Link::new(card);
+    let (link, mut news) = Link::new(card).unwrap();
     let test = async {
         let mut card = Card { stream: other, inbox: Inbox::default() };
         card.send(&v4(6, &tcp(2, &[], &[]))).await;
