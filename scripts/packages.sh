@@ -50,6 +50,8 @@ deny_services() {
 }
 allow_services() { [ -z "$services_denied" ] || rm -f /usr/sbin/policy-rc.d; services_denied=; }
 
+update() { apt-get update -qq >"$1" 2>&1 || { cat "$1" >&2; die "apt-get update failed"; }; }
+
 # install PACKAGE...: the packages and a recent QEMU.
 install() {
   need "$@"
@@ -62,8 +64,12 @@ install() {
   export DEBIAN_FRONTEND=noninteractive
   local log
   log=$(mktemp)
-  if ! qemu_is_recent && [ "$(codename)" = bookworm ]; then add_backports; fi
-  apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update failed"; }
+  # Which mirror there is apt knows only once it has been there.
+  update "$log"
+  if ! qemu_is_recent && [ "$(codename)" = bookworm ]; then
+    add_backports
+    update "$log"
+  fi
   if ! qemu_is_recent; then
     local from=()
     [ "$(codename)" = bookworm ] && from=(-t bookworm-backports)

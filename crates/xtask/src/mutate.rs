@@ -49,7 +49,7 @@ pub(crate) fn run(wanted: &[&str]) -> Result<()> {
         .collect();
     ensure!(!chosen.is_empty(), "no mutation has such a name");
     let copy = Copy::make()?;
-    copy.build().context("the copy does not build")?;
+    copy.build(Stdio::inherit()).context("the copy does not build")?;
     let cases: BTreeSet<&str> = chosen.iter().map(|one| one.case).collect();
     println!("without any mutation: {} cases", cases.len());
     ensure!(copy.passes(&cases)?, "a case fails without any mutation");
@@ -101,8 +101,9 @@ impl Copy {
         command
     }
 
-    fn build(&self) -> Result<()> {
-        let status = self.cargo(&["build", "--quiet", "--locked", "-p", "fumehood"]).status()?;
+    fn build(&self, said: Stdio) -> Result<()> {
+        let mut build = self.cargo(&["build", "--quiet", "--locked", "-p", "fumehood"]);
+        let status = build.stderr(said).status()?;
         ensure!(status.success(), "cargo build failed");
         Ok(())
     }
@@ -140,7 +141,8 @@ impl Copy {
     }
 
     fn fate(&self, mutation: &Mutation) -> Result<Fate> {
-        if self.build().is_err() {
+        // It is warned of what the check used.
+        if self.build(Stdio::null()).is_err() {
             return Ok(Fate::Broken);
         }
         let passes = self.passes(&BTreeSet::from([mutation.case]))?;

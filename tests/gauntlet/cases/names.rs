@@ -5,13 +5,12 @@ use serde_json::json;
 use super::{Group, cases};
 use crate::{guest::Guest, trial::Trial};
 
+const ALLOWED: &str = "good.test,*.wild.test,www.*.test,xn--bcher-kva.test";
+
 pub(super) const GROUP: Group = Group {
     name: "names",
     variables: &[],
-    guest: |hood| {
-        let allow = "good.test,*.wild.test,www.*.test,xn--bcher-kva.test";
-        Guest::new(hood, &["--allow", allow])
-    },
+    guest: |hood| Guest::new(hood, &["--allow", ALLOWED]),
     cases: cases![
         nul_in_a_name,
         dot_at_the_end,
@@ -100,7 +99,14 @@ fn homograph(t: &mut Trial<'_>) {
 
 /// A leading `*` is one label or more and never none, any other exactly one.
 fn wildcard_and_labels(t: &mut Trial<'_>) {
-    let names = ["wild.test", "xwild.test", "www.test", "www.a.also.test", "a.also.test"];
+    let names = [
+        "wild.test",
+        "xwild.test",
+        "www.test",
+        "www.a.also.test",
+        "a.www.also.test",
+        "a.also.test",
+    ];
     let asked: Vec<_> = names.iter().map(|name| json!({"do": "dns", "name": name})).collect();
     t.attack(&json!(asked)).told_of("dns", "no rule allows", &names).unseen();
     t.lawful(&json!([
@@ -132,17 +138,21 @@ fn look_alikes(t: &mut Trial<'_>) {
 
 /// No spelling of an address is sent on as a question, also where every name below is allowed.
 fn names_that_are_addresses(t: &mut Trial<'_>) {
-    t.attack(&json!([
-        {"do": "dns", "name": "2130706433"},
-        {"do": "dns", "name": "0x7f000001"},
-        {"do": "dns", "name": "127.1"},
-        {"do": "dns", "name": "0177.0.0.1"},
-        {"do": "dns", "name": "203.0.113.66"},
-        {"do": "dns", "name": "203.0.113.66."},
-        {"do": "dns", "name": "0xcb.0.0x71.66"},
-    ]))
-    .told("dns", "")
-    .unseen();
+    // Nobody is asked about them, not even where every name is allowed.
+    for policy in [["--allow-all"].as_slice(), &["--allow", ALLOWED]] {
+        t.guest.set_policy(policy);
+        t.attack(&json!([
+            {"do": "dns", "name": "2130706433"},
+            {"do": "dns", "name": "0x7f000001"},
+            {"do": "dns", "name": "127.1"},
+            {"do": "dns", "name": "0177.0.0.1"},
+            {"do": "dns", "name": "203.0.113.66"},
+            {"do": "dns", "name": "203.0.113.66."},
+            {"do": "dns", "name": "0xcb.0.0x71.66"},
+        ]))
+        .told("dns", "")
+        .unseen();
+    }
     t.attack(&json!([
         {"do": "get", "host": "good.test", "tls": false, "authority": "2130706433"},
         {"do": "get", "host": "good.test", "tls": false, "authority": "0x7f.1"},

@@ -61,7 +61,7 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "carried.next().or_else(|| reserved_v6(address))" => "drop(carried); reserved_v6(address)"
         fails "dns::forms_of_inner_addresses";
     "dial: the host's own addresses" in "crates/egress/src/gateway/connection.rs":
-        "if !named && !is_host_itself(host) && is_own(to) {" => "if false {"
+        "if !named && !is_host_itself(host) && (self.is_own)(to) {" => "if false {"
         fails "reserved::addresses_of_the_host";
     "hello: the name need not be that of the address" in "crates/egress/src/gateway/connection.rs":
         "    if by_address {\n" => "    if true {\n"
@@ -129,3 +129,17 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "if active.is_none() {"
         fails "live::spliced_connections_are_cut";
 };
+
+#[cfg(test)]
+mod tests {
+    use super::TABLE;
+
+    #[test]
+    fn every_check_is_where_the_table_says() {
+        for mutation in TABLE {
+            let path = format!("{}/../../{}", env!("CARGO_MANIFEST_DIR"), mutation.file);
+            let text = std::fs::read_to_string(path).unwrap();
+            assert_eq!(text.matches(mutation.find).count(), 1, "{}", mutation.name);
+        }
+    }
+}
