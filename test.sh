@@ -12,7 +12,8 @@ esac
 
 # shellcheck disable=SC2046
 step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package) \
-  iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv
+  iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv umoci skopeo buildah \
+  docker-registry apache2-utils busybox-static
 step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
 step "checking the format" cargo fmt --all --check
 step "checking the shape" cargo xtask tidy

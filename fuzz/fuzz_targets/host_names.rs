@@ -29,7 +29,8 @@ enum Part {
 
 impl Part {
     fn text(&self) -> String {
-        const LABELS: [&str; 8] = ["com", "a", "example", "EXAMPLE", "bücher", "xn--bcher-kva", "-", "_x"];
+        const LABELS: [&str; 8] =
+            ["com", "a", "example", "EXAMPLE", "bücher", "xn--bcher-kva", "-", "_x"];
         const WIDE: [&str; 8] = ["。", "．", "１", "ａ", "\u{ad}", "\u{200d}", "／", "\0"];
         let pick = |list: [&'static str; 8], at: u8| list[usize::from(at) % 8].to_owned();
         match self {
@@ -53,7 +54,9 @@ fn inet_aton(text: &str) -> Option<Ipv4Addr> {
         let lower = part.to_ascii_lowercase();
         match lower.strip_prefix("0x") {
             Some(rest) => u64::from_str_radix(rest, 16).ok(),
-            None if lower.len() > 1 && lower.starts_with('0') => u64::from_str_radix(&lower, 8).ok(),
+            None if lower.len() > 1 && lower.starts_with('0') => {
+                u64::from_str_radix(&lower, 8).ok()
+            }
             None => lower.parse().ok(),
         }
     };

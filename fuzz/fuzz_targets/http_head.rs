@@ -41,8 +41,7 @@ fn fixed() -> Fixed {
         ..Edits::default()
     };
     let send = Rule { when: Match::default(), then: Action::Send(edits) };
-    let rules =
-        vec![deny(methods("PUT")), deny(Match { path, ..Match::default() }), send];
+    let rules = vec![deny(methods("PUT")), deny(Match { path, ..Match::default() }), send];
     let pattern = HostPattern::Exact(host.clone());
     let domains = vec![Domain { pattern, port: None, rules, preset: None }];
     let policy = Policy { domains, ..Policy::default() };
@@ -66,7 +65,8 @@ fuzz_target!(|input: (bool, &[u8])| {
             let ruling = fixed.policy.request(&fixed.host, 443, &head);
             assert!(matches!(ruling, Ok(Ruling::Send { .. })), "{request:?}");
             let named = request.uri().authority().map(|authority| authority.host().to_owned());
-            let host = headers.get("host").map(|host| host.to_str().expect("it is a name").to_owned());
+            let host =
+                headers.get("host").map(|host| host.to_str().expect("it is a name").to_owned());
             let said = named.or(host).expect("it names its host").to_ascii_lowercase();
             assert!(said == "a.test" || said == "a.test:443", "{said}");
             let ours = format!("Bearer {SECRET}");

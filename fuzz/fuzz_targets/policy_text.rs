@@ -98,12 +98,24 @@ enum Bit {
 const NAMES: [&str; 8] =
     ["a.com", "*.a.com", "*", "www.*.com", "x.a.com", HOST_NAME, "*.internal", "bücher.example"];
 const NETS: [&str; 8] = [
-    "10.0.0.0/8", "0.0.0.0/0", "::/0", "127.0.0.0/8", "fd00::/8", "198.18.0.0/15", "8.8.8.8",
+    "10.0.0.0/8",
+    "0.0.0.0/0",
+    "::/0",
+    "127.0.0.0/8",
+    "fd00::/8",
+    "198.18.0.0/15",
+    "8.8.8.8",
     "169.254.0.0/16",
 ];
 const ADDRESSES: [&str; 8] = [
-    "8.8.8.8", "10.0.0.1", "127.0.0.1", "169.254.169.254", "2606:4700::1", "::ffff:127.0.0.1",
-    "2002:a00:1::1", "fd00::1",
+    "8.8.8.8",
+    "10.0.0.1",
+    "127.0.0.1",
+    "169.254.169.254",
+    "2606:4700::1",
+    "::ffff:127.0.0.1",
+    "2002:a00:1::1",
+    "fd00::1",
 ];
 const PATHS: [&str; 8] = ["/", "a", "/a", "..", "%2e", "%2F", ";", "//"];
 const METHODS: [&str; 4] = ["GET", "POST", "put", "DELETE"];
@@ -142,9 +154,13 @@ impl Rule {
             1 => json!({"action": "deny"}),
             2 => json!({"transform": [{"headers": {word: SECRET}}]}),
             3 => json!({"forwardURL": format!("https://b.com/{word}")}),
-            4 => json!({"response": {"statusCode": 403, "body": word, "contentType": "text/plain"}}),
+            4 => {
+                json!({"response": {"statusCode": 403, "body": word, "contentType": "text/plain"}})
+            }
             5 => json!({"credential": {"secret": "KEY"}}),
-            6 => json!({"credential": {"secret": word, "placeholder": true}, "pin": {"headers": ["x-b"]}}),
+            6 => {
+                json!({"credential": {"secret": word, "placeholder": true}, "pin": {"headers": ["x-b"]}})
+            }
             _ => json!({"pin": true, "transform": [{"headers": {"authorization": SECRET}}]}),
         };
         let mut when = json!({});
@@ -260,10 +276,14 @@ fn ask(policy: &Policy, asked: &Asked) {
     let connected = policy.connect(&host, port).is_ok();
     assert!(!connected || policy.resolve(&host).is_ok(), "connected without a name");
     assert!(!nothing || policy.resolve(&host).is_err(), "nothing allows something");
-    let path: String = asked.path.iter().map(|bit| match bit {
-        Bit::Known(at) => pick(PATHS, *at).to_owned(),
-        Bit::Other(text) => text.clone(),
-    }).collect();
+    let path: String = asked
+        .path
+        .iter()
+        .map(|bit| match bit {
+            Bit::Known(at) => pick(PATHS, *at).to_owned(),
+            Bit::Other(text) => text.clone(),
+        })
+        .collect();
     let mut headers = HeaderMap::new();
     if let Some((name, value)) = &asked.header
         && let (Ok(name), Ok(value)) =

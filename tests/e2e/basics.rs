@@ -86,7 +86,7 @@ fn what_cannot_run_is_said_before_anything_starts() {
     assert_eq!(ran.code, Some(246), "{ran:?}");
     assert!(ran.stderr.contains("no user nobody-here"), "{ran:?}");
     assert!(entries(&hood.state().join("failures")).is_empty(), "no fault of the machine's");
-    let ran = hood.run(&["run", "--image", "no-such-image", "--", "true"]);
+    let ran = hood.run(&["run", "--pull", "never", "--image", "no-such-image", "--", "true"]);
     assert_eq!(ran.code, Some(242), "{ran:?}");
     let ran = hood.run(&["run", "--memory", "1000000", "--", "true"]);
     assert!(ran.code.is_some_and(|code| code > 240), "{ran:?}");

@@ -17,6 +17,7 @@ mod ends;
 mod files;
 mod gateway;
 mod identity;
+mod images;
 mod lifecycle;
 mod recovery;
 mod registries;

@@ -21,10 +21,11 @@ use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::error::Code;
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
+use crate::image::{Image, ImageList, PruneImages, PullImage, RemovedImages};
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
-use crate::server::{ImageList, Version};
+use crate::server::Version;
 use crate::session::{SessionReply, StopReply};
 use exchange::{Exchange, stream_body};
 
@@ -138,6 +139,29 @@ impl Client {
 
     pub async fn images(&self) -> Result<ImageList, ClientError> {
         self.get("/v1/fumehood/images").reply().await
+    }
+
+    /// Brings an image here; lines of [`crate::PullEvent`]. Dropped, it is broken off.
+    pub async fn pull_image(&self, asked: &PullImage) -> Result<Lines, ClientError> {
+        self.post("/v1/fumehood/images/pull").json(asked).lines().await
+    }
+
+    pub async fn image(&self, name: &str) -> Result<Image, ClientError> {
+        self.get(&image_path("/inspect", name)).reply().await
+    }
+
+    /// Takes a name away from an image, and the image when it was its last.
+    pub async fn delete_image(&self, name: &str) -> Result<RemovedImages, ClientError> {
+        Exchange::new(self, Method::DELETE, &image_path("", name)).reply().await
+    }
+
+    pub async fn prune_images(&self, asked: &PruneImages) -> Result<RemovedImages, ClientError> {
+        self.post("/v1/fumehood/images/prune").json(asked).reply().await
+    }
+
+    /// The image as a tar file in OCI's layout.
+    pub async fn save_image(&self, name: &str) -> Result<Download, ClientError> {
+        self.get(&image_path("/save", name)).download().await
     }
 
     /// The secrets that are stored, without their values.
@@ -310,6 +334,10 @@ impl Client {
         let rest = format!("/fs/tar?path={}", segment(path));
         self.get(&session_path(session, &rest)).download().await
     }
+}
+
+fn image_path(rest: &str, name: &str) -> String {
+    format!("/v1/fumehood/images{rest}?name={}", segment(name))
 }
 
 fn secret_path(name: &str) -> String {

@@ -42,8 +42,12 @@ codes! {
     NotExecutable = "not_executable", BAD_REQUEST;
     /// A file operation failed in the guest; the message says how.
     FileError = "file_error", BAD_REQUEST;
-    /// No image of this name on this machine.
+    /// No image of this name: not here, nor where it would come from.
     ImageNotFound = "image_not_found", BAD_REQUEST;
+    /// The registry does not give the image to who we are; the message says how to log in.
+    ImageForbidden = "image_forbidden", BAD_REQUEST;
+    /// The image is for another computer, damaged, or of a form that cannot be used.
+    ImageUnusable = "image_unusable", BAD_REQUEST;
     /// The command has no stdin, or its stdin is closed.
     CommandStdinUnavailable = "command_stdin_unavailable", BAD_REQUEST;
     /// The bearer token is missing or wrong.
@@ -64,10 +68,14 @@ codes! {
     SandboxStopping = "sandbox_stopping", UNPROCESSABLE_ENTITY;
     /// This machine cannot bear more: memory, disk, CPU or count.
     LimitReached = "limit_reached", TOO_MANY_REQUESTS;
+    /// The registry gives out no more for now.
+    RegistryLimited = "registry_limited", TOO_MANY_REQUESTS;
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// The machine did not start, or broke.
     MachineFailed = "machine_failed", INTERNAL_SERVER_ERROR;
+    /// The registry cannot be reached or trusted, or broke off.
+    RegistryFailed = "registry_failed", FAILED_DEPENDENCY;
     /// The server is closing or handing over to a newer one; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     /// The host's disk is full.

@@ -10,6 +10,7 @@ mod command;
 mod env;
 mod error;
 mod files;
+mod image;
 pub mod network_policy;
 mod sandbox;
 mod secrets;
@@ -24,13 +25,17 @@ pub use error::{Code, ErrorBody, Refusal};
 pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };
+pub use image::{
+    Image, ImageConfig, ImageList, ImageQuery, PruneImages, PullEvent, PullImage, PullPolicy,
+    PullProgress, RemovedImages,
+};
 pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{
     CreateSandbox, DeleteReply, Pagination, Resources, Sandbox, SandboxList, SandboxQuery,
     SandboxReply, SortBy, SortOrder, Source,
 };
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
-pub use server::{API, Image, ImageList, Version};
+pub use server::{API, Version};
 pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::env::Env;
+use crate::image::PullPolicy;
 use crate::network_policy::NetworkPolicy;
 use crate::session::{EndCode, Route, Session, Status};
 
@@ -31,6 +32,9 @@ pub struct CreateSandbox {
     pub runtime: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// When the image is fetched (ours); when it is not here, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPolicy>,
     /// The user commands run as when they name none (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

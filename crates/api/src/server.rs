@@ -26,21 +26,3 @@ impl Version {
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
 }
-
-/// `GET /v1/fumehood/images`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageList {
-    pub images: Vec<Image>,
-}
-
-/// An image that sandboxes of this server can be made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Image {
-    pub name: String,
-    pub digest: String,
-    /// Bytes on the host's disk.
-    pub size_bytes: u64,
-    /// Milliseconds since 1970.
-    pub created_at: u64,
-}

@@ -7,10 +7,11 @@ use tokio::sync::OnceCell;
 
 use crate::{
     config::{AgentProgram, Paths},
+    images::Images,
     network::Egress,
     platform::{self, PlatformError},
     store::Store,
-    templates::{BaseImage, Templates},
+    templates::Templates,
 };
 
 /// What all parts of one server share.
@@ -20,6 +21,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) templates: Templates,
     pub(crate) egress: Arc<Egress>,
+    pub(crate) images: Images,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -35,9 +37,11 @@ impl Context {
         agent_program: AgentProgram,
     ) -> Self {
         let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let images = Images::new(paths.clone(), egress.uplink.clone());
         Self {
             paths,
             store,
+            images,
             templates,
             egress: Arc::new(egress),
             host_boot: host_boot.unwrap_or_default().trim().to_owned(),
@@ -51,10 +55,5 @@ impl Context {
         let found =
             self.platform.get_or_try_init(|| platform::find(&self.paths, self.agent_program));
         Ok(&found.await?.0)
-    }
-
-    /// The image of this name, as it is in the cache now.
-    pub(crate) async fn image(&self, name: &str) -> Result<BaseImage, PlatformError> {
-        platform::image(&self.paths, name).await
     }
 }

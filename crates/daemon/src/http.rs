@@ -6,6 +6,7 @@ mod commands;
 mod connections;
 mod error;
 mod files;
+mod images;
 mod json;
 mod network;
 pub mod network_policy;
@@ -90,7 +91,11 @@ fn server_routes() -> Router<Server> {
     Router::new()
         .route("/version", get(server_routes::version))
         .route("/handover", post(server_routes::handover))
-        .route("/images", get(server_routes::images))
+        .route("/images", get(images::list).delete(images::remove))
+        .route("/images/inspect", get(images::inspect))
+        .route("/images/pull", post(images::pull))
+        .route("/images/save", get(images::save))
+        .route("/images/prune", post(images::prune))
         .route("/secrets", get(secrets::list))
         .route("/secrets/{name}", put(secrets::put).delete(secrets::remove))
 }

@@ -26,6 +26,8 @@ const DISK_RESERVE_MIB: u64 = 1024;
 const DISK_PER_SANDBOX_MIB: u64 = 64;
 const VCPUS_PER_PROCESSOR: u64 = 64;
 
+/// Images that are fetched and made at a time; each has threads of its own.
+pub(crate) const IMAGES_AT_ONCE: usize = 4;
 /// Memory of a sandbox that asks for none, per vCPU.
 pub(crate) const MEMORY_MIB_PER_VCPU: u32 = 2048;
 pub(crate) const MEMORY_MIB_MIN: u32 = 128;

@@ -130,19 +130,3 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
-
-/// All images in the cache.
-pub(crate) async fn images(paths: &Paths) -> Result<Vec<api::Image>, PlatformError> {
-    let paths = paths.clone();
-    let listed = tokio::task::spawn_blocking(move || {
-        let images = catalog::list(&cache(&paths)?).map_err(Arc::new)?;
-        let described = images.iter().map(|image| api::Image {
-            name: image.name().to_owned(),
-            digest: image.digest().to_owned(),
-            size_bytes: image.allocated_bytes().unwrap_or_default(),
-            created_at: image.created() * 1000,
-        });
-        Ok(described.collect())
-    });
-    listed.await.unwrap_or(Err(PlatformError::Closing))
-}

@@ -8,7 +8,7 @@ use std::{
     future::ready,
     io,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -75,12 +75,12 @@ pub enum WarmUpError {
     Agent(#[from] AgentError),
 }
 
-/// All templates of one server.
-#[derive(Debug)]
+/// All templates of one server; a cheap handle.
+#[derive(Clone, Debug)]
 pub(crate) struct Templates {
     paths: Paths,
     folder: Folder,
-    made: SingleFlight<Key, Template>,
+    made: Arc<SingleFlight<Key, Template>>,
 }
 
 /// Told when a template has to be made first, and by whom a reader may know why it takes long.
@@ -89,7 +89,7 @@ pub(crate) type Notice<'a> = &'a (dyn Fn(&str) + Sync);
 impl Templates {
     pub(crate) fn open(paths: &Paths) -> Result<Self, TemplateError> {
         let folder = Folder::open(&paths.templates())?;
-        Ok(Self { paths: paths.clone(), folder, made: SingleFlight::default() })
+        Ok(Self { paths: paths.clone(), folder, made: Arc::default() })
     }
 
     /// Whether a sandbox of this shape and image can be cloned at once.
@@ -109,12 +109,23 @@ impl Templates {
         let make = async {
             let bare = Box::pin(self.bare(platform, shape, notice)).await?;
             notice(&format!("making the template of image {}", image.name));
-            let draft = self.folder.draft(&key, shape)?;
+            let draft = self.folder.draft(&key, shape)?.labelled(&image.digest);
             let machine = self.thaw(platform, &bare, &draft, image).await?;
             let result = warm_up(&machine, image).await;
             self.save(machine, draft, result).await
         };
         self.get(&key, Box::pin(make)).await
+    }
+
+    /// Those of an image, by its digest.
+    pub(crate) fn of_image(&self, digest: &str) -> Result<Vec<Template>, TemplateError> {
+        let all = self.folder.list()?.into_iter();
+        Ok(all.filter(|template| template.label() == Some(digest)).collect())
+    }
+
+    /// Takes away those of an image, by its digest. Machines that run on them are not disturbed.
+    pub(crate) fn remove_of_image(&self, digest: &str) -> Result<(), TemplateError> {
+        self.of_image(digest)?.iter().try_for_each(|template| self.folder.remove(template.key()))
     }
 
     /// The bare template, made if need be.

@@ -2,6 +2,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
 mod audit;
+mod image;
 mod network;
 mod policy;
 mod secret;
@@ -18,6 +19,9 @@ use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
+pub(crate) use image::{
+    Image, ImageImport, ImagePrune, ImagePull, ImageRm, ImageSave, ImageWarm, Pull,
+};
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
@@ -107,9 +111,14 @@ pub(crate) enum Command {
 /// What a new sandbox is like.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SandboxOptions {
-    /// The image to start from, as `fumehood image ls` names it [default: default]
+    /// The image to start from, such as python:3.13; see `fumehood image pull --help` [default:
+    /// default]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
+
+    /// When to fetch the image from its registry
+    #[arg(long, value_name = "WHEN", default_value = "missing", requires = "image")]
+    pub(crate) pull: Pull,
 
     /// How many virtual processors it has, 8 at most [default: 1]
     #[arg(long, value_name = "N")]
@@ -165,6 +174,7 @@ Examples:
   fumehood run -- uname -r                      the guest's kernel, not yours
   echo hi | fumehood run -i -- cat              stdin goes in with -i
   fumehood run -it -- bash                      a shell in a terminal of its own
+  fumehood run --image python:3.13 -- python -V  any image of a registry
   fumehood run -e CI --timeout 1h -- ./job      CI as it is set here, one hour; for keys see Network
   fumehood run --json -- node -v                one JSON object, also when it fails: name,
                                                 exitCode, stdout, stderr (the first 16 MiB of
@@ -192,8 +202,12 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "tty")]
     pub(crate) json: bool,
 
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    /// Give the command to the image's entrypoint, as `docker run` does
+    #[arg(long, requires = "image")]
+    pub(crate) entrypoint: bool,
+
+    /// The command and its arguments [default: the entrypoint and command of --image]
+    #[arg(required_unless_present = "image", trailing_var_arg = true, value_name = "CMD")]
     pub(crate) argv: Vec<String>,
 }
 
@@ -356,17 +370,6 @@ pub(crate) struct Rm {
     /// The sandboxes
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
-}
-
-/// Look at images
-#[derive(Debug, Subcommand)]
-pub(crate) enum Image {
-    /// List the images that sandboxes can be made from
-    Ls {
-        /// Print an array of JSON objects, as the API has them
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// Run a server in the foreground

@@ -20,6 +20,8 @@ mod setup;
 mod stop;
 mod version;
 
+pub(crate) use create::is_giving_way;
+
 use api::SandboxReply;
 use api::client::Resume;
 
@@ -49,7 +51,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Policy(args) => policy::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Secret(args) => secret::run(args, context).await,
-        Command::Image(args) => image::run(&args, context).await,
+        Command::Image(args) => image::run(args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,
         Command::Doctor(args) => doctor::run(&args).await,

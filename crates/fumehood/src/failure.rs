@@ -147,6 +147,10 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         | Code::Unauthorized
         | Code::Forbidden
         | Code::Conflict
+        | Code::ImageForbidden
+        | Code::ImageUnusable
+        | Code::RegistryLimited
+        | Code::RegistryFailed
         | Code::TooLarge => Exit::Refused,
         Code::MachineFailed | Code::Internal => Exit::Internal,
     }

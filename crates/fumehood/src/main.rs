@@ -2,6 +2,7 @@
 
 mod agent_program;
 mod archive;
+mod arrival;
 mod attached;
 mod cli;
 mod commands;
@@ -20,6 +21,7 @@ mod rolling_log;
 mod say;
 mod server;
 mod signals;
+mod size;
 mod sys;
 mod table;
 mod terminal;

@@ -19,17 +19,37 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// A user by name or by number. A number without an entry is a user without a name.
+    /// A user by name or by number, with `:GROUP` in another group than its own, as images have it.
+    /// A number without an entry is a user without a name; root needs no entry.
     pub(crate) fn find(root: &Path, user: &str) -> Option<Self> {
+        let (user, group) = match user.split_once(':') {
+            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+            None => (user, None),
+        };
         let passwd = read(&root.join("etc/passwd"));
         let number = user.parse().ok();
         let entries = || passwd.lines().filter_map(Self::parse);
         let mut account = entries()
             .find(|account| account.name == user)
             .or_else(|| entries().find(|account| Some(account.uid) == number))
-            .or_else(|| number.map(|uid| Self::nameless(user, uid)))?;
-        account.groups = groups(&read(&root.join("etc/group")), &account);
+            .or_else(|| Self::without_entry(user, number))?;
+        let groups_file = read(&root.join("etc/group"));
+        match group {
+            None => account.groups = groups(&groups_file, &account),
+            // As containers have it: a group that is named is the only one.
+            Some(group) => {
+                account.gid = group_number(&groups_file, group)?;
+                account.groups = vec![account.gid];
+            }
+        }
         Some(account)
+    }
+
+    fn without_entry(user: &str, number: Option<u32>) -> Option<Self> {
+        if user == "root" || number == Some(0) {
+            return Some(Self { home: "/".into(), ..Self::root() });
+        }
+        number.map(|uid| Self::nameless(user, uid))
     }
 
     pub(crate) fn root() -> Self {
@@ -47,7 +67,8 @@ impl Account {
         Self {
             name: user.to_owned(),
             uid,
-            gid: uid,
+            // As containers have it.
+            gid: 0,
             groups: Vec::new(),
             home: "/".into(),
             shell: "/bin/sh".into(),
@@ -66,6 +87,15 @@ impl Account {
         let shell = or(fields.next(), "/bin/sh");
         Some(Self { name: name.to_owned(), uid, gid, groups: Vec::new(), home, shell })
     }
+}
+
+/// A group by name or by number.
+fn group_number(file: &str, group: &str) -> Option<u32> {
+    let mut lines = file.lines().map(|line| line.split(':'));
+    let named = lines.find_map(|mut fields| {
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    named.or_else(|| group.parse().ok())
 }
 
 /// The account's own group first, then those that name it as a member.

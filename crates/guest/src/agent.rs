@@ -18,6 +18,7 @@ use crate::{
     place::Place,
     poll::{Poll, Ready, Source},
     refusal::refuse,
+    root::Mounted,
     sys,
 };
 
@@ -217,10 +218,13 @@ impl Agent {
             Phase::Warm => return Ok(()),
             Phase::Live => return Err(self.wrong_phase()),
         }
-        self.place.begin_warming()?;
-        let identity = Identity::nobodys(&warm.user, &self.place)?;
-        warm::run(warm, &identity, &self.place);
-        self.place.end_warming();
+        if self.place.begin_warming()? == Mounted::Yes {
+            // What the image says of its user may be wrong, which is for the claim to refuse.
+            if let Ok(identity) = Identity::nobodys(&warm.user, &self.place) {
+                warm::run(warm, &identity, &self.place);
+            }
+            self.place.end_warming();
+        }
         self.phase = Phase::Warm;
         Ok(())
     }

@@ -8,7 +8,15 @@ use std::{
 use protocol::{Claim, Refusal, network::GATEWAY_V4};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use crate::{accounts::Account, boot::say, refusal::refuse_io, root::Root, sys, tree::Tree, trust};
+use crate::{
+    accounts::Account,
+    boot::say,
+    refusal::refuse_io,
+    root::{Mounted, Root},
+    sys,
+    tree::Tree,
+    trust,
+};
 
 #[derive(Debug)]
 pub(crate) enum Place {
@@ -46,14 +54,15 @@ impl Place {
         }
     }
 
-    /// Makes the programs of the image runnable, with nothing written.
-    pub(crate) fn begin_warming(&mut self) -> Result<(), Refusal> {
-        if let Self::Machine(root) = self {
-            root.read_only()?;
+    /// Makes the programs of the image runnable, with nothing written, if that can be.
+    pub(crate) fn begin_warming(&mut self) -> Result<Mounted, Refusal> {
+        let Self::Machine(root) = self else { return Ok(Mounted::Yes) };
+        let mounted = root.read_only()?;
+        if mounted == Mounted::Yes {
             Root::mount_tmp();
             trust::warm(Path::new("/"));
         }
-        Ok(())
+        Ok(mounted)
     }
 
     /// Ends what still runs and leaves no trace of it.
@@ -70,6 +79,7 @@ impl Place {
         set_clock(claim.unix_nanos)?;
         reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
         root.writable()?;
+        make_folder(&claim.cwd);
         name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
         let unix_ms = claim.unix_nanos / 1_000_000;
         let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
@@ -82,6 +92,18 @@ impl Place {
             Self::Machine(_) => set_clock(unix_nanos),
             Self::Process { .. } => Ok(()),
         }
+    }
+}
+
+/// The folder that commands start in is made where the image has none.
+fn make_folder(cwd: &str) {
+    let path = cwd.trim_matches('/');
+    let made = Tree::open(Path::new("/")).and_then(|tree| match tree.has_folder(path) {
+        true => Ok(()),
+        false => tree.make_folder(path),
+    });
+    if let Err(error) = made {
+        say(&format!("{cwd}: {error}"));
     }
 }
 

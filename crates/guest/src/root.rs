@@ -37,11 +37,23 @@ enum State {
     Writable,
 }
 
+/// Whether there is a root to run programs from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mounted {
+    Yes,
+    No,
+}
+
+/// What the kernel's file systems are mounted on.
+const FOLDERS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+
 /// Why it did not get further.
 #[derive(Debug, thiserror::Error)]
 enum RootError {
     #[error("no disk has the serial {0}")]
     NoDisk(&'static str),
+    #[error("the root has no folder {0}")]
+    NoFolder(&'static str),
     #[error("{what}")]
     Step { what: &'static str, source: io::Error },
 }
@@ -56,14 +68,18 @@ impl Root {
         Self { state: State::Absent, modules }
     }
 
-    /// Mounts the root read-only, so that programs can be run from it and nothing is written.
-    pub(crate) fn read_only(&mut self) -> Result<(), Refusal> {
+    /// Mounts the root read-only, so that programs can be run from it and nothing is written. A root
+    /// that has not all the folders that a running system needs waits until they can be made.
+    pub(crate) fn read_only(&mut self) -> Result<Mounted, Refusal> {
         if self.state == State::Absent {
-            mount_root(MountFlags::RDONLY).map_err(|error| refuse_root(&error))?;
+            match mount_root(MountFlags::RDONLY) {
+                Err(RootError::NoFolder(_)) => return Ok(Mounted::No),
+                mounted => mounted.map_err(|error| refuse_root(&error))?,
+            }
             self.state = State::ReadOnly;
             self.place_modules();
         }
-        Ok(())
+        Ok(Mounted::Yes)
     }
 
     /// Makes the root writable, mounting it if it is not there yet.
@@ -136,10 +152,17 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
     step("make the mount point", fs::create_dir_all(NEW_ROOT))?;
     let flags = access | MountFlags::NOATIME;
     step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, c"").map_err(Into::into))?;
-    for tree in ["/proc", "/sys", "/dev", "/run"] {
+    for tree in FOLDERS {
         let target = format!("{NEW_ROOT}{tree}");
-        // It is there already, or moving says what is wrong.
+        // It is there already, or cannot be made.
         let _is_there = fs::create_dir(&target).is_ok();
+        if !Path::new(&target).is_dir() {
+            step("unmount the disk", unmount(NEW_ROOT, UnmountFlags::empty()).map_err(Into::into))?;
+            return Err(RootError::NoFolder(tree));
+        }
+    }
+    for tree in FOLDERS {
+        let target = format!("{NEW_ROOT}{tree}");
         step("move the kernel's file systems", mount_move(tree, target).map_err(Into::into))?;
     }
     step("enter the root", enter().map_err(Into::into))

@@ -3,6 +3,8 @@
 //! ```text
 //! ROOT/x86_64/kernels/6.12.117-1_amd64_1/{vmlinux, modules.ext4, boot-modules/, kernel.json}
 //! ROOT/x86_64/images/RECIPE-DIGEST/{disk.ext4, image.json}
+//! ROOT/x86_64/images/.names.json   what images are called: the one thing that changes
+//! ROOT/blobs/sha256/DIGEST         see `oci::blob`
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -22,6 +24,7 @@ const DRAFT_PREFIX: &str = ".draft-";
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Cache {
+    root: PathBuf,
     folder: PathBuf,
     architecture: Architecture,
 }
@@ -69,7 +72,13 @@ impl Cache {
     /// The cache in `root` for this host's architecture; the folder is made when first needed.
     pub fn open(root: &Path) -> Result<Self, CacheError> {
         let architecture = Architecture::host()?;
-        Ok(Self { folder: root.join(architecture.name()), architecture })
+        let folder = root.join(architecture.name());
+        Ok(Self { root: root.to_owned(), folder, architecture })
+    }
+
+    /// Where that is which every architecture has a use for.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub fn architecture(&self) -> Architecture {
@@ -81,12 +90,16 @@ impl Cache {
         &self.folder
     }
 
+    pub(crate) fn shelf(&self, shelf: Shelf) -> PathBuf {
+        self.folder.join(shelf.folder())
+    }
+
     /// All entries of a shelf, the newest first. One that cannot be read is passed over.
     pub(crate) fn entries<R: DeserializeOwned>(
         &self,
         shelf: Shelf,
     ) -> Result<Vec<Entry<R>>, CacheError> {
-        let folder = self.folder.join(shelf.folder());
+        let folder = self.shelf(shelf);
         let listing = match fs::read_dir(&folder) {
             Ok(listing) => listing,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -112,7 +125,7 @@ impl Cache {
     /// Keeps everyone else from building on this shelf until the claim is dropped, and clears away
     /// what builds that died have left.
     pub(crate) fn claim(&self, shelf: Shelf, progress: Progress<'_>) -> Result<Claim, CacheError> {
-        let folder = self.folder.join(shelf.folder());
+        let folder = self.shelf(shelf);
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o755);
         builder.create(&folder).map_err(|error| fault("make", &folder, error))?;
@@ -146,6 +159,20 @@ impl Claim {
         let made = tempfile::Builder::new().prefix(DRAFT_PREFIX).tempdir_in(&self.folder);
         let folder = made.map_err(|error| fault("make a folder in", &self.folder, error))?;
         Ok(Draft { folder, shelf: self.folder.clone() })
+    }
+
+    /// Takes an entry off the shelf, at once for those who look; that there is none is no fault.
+    pub(crate) fn withdraw(&self, name: &str) -> Result<(), CacheError> {
+        let entry = self.folder.join(name);
+        let gone = self.draft()?;
+        match fs::rename(&entry, gone.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(fault("remove", &entry, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let path = gone.path().to_owned();
+        gone.folder.close().map_err(|error| fault("clear away", &path, error))
     }
 
     fn sweep(&self) -> Result<(), CacheError> {

@@ -1,6 +1,5 @@
 //! The images in the cache: what there is, and the one of a name.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,36 +8,42 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, CacheError, Entry, Shelf};
+use crate::oci::digest::Digest;
+use crate::progress::Progress;
+
+mod config;
+mod names;
+
+pub(crate) use config::DEFAULT_PATH;
+pub use config::{Account, Config};
+use names::Names;
+pub use names::NamesError;
 
 /// An image in the cache.
 #[derive(Debug, Clone)]
 pub struct Image {
     folder: PathBuf,
     record: Record,
+    names: Vec<String>,
 }
 
 /// What is written beside the disk, as `image.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// That of a recipe; `sha256:…` of the manifest for others, whose names are kept apart.
     pub(crate) name: String,
     /// Of the disk's content.
     pub(crate) digest: String,
-    /// What the image was made from, for one that we make ourselves.
+    /// What the image was made from, for one that we make ourselves; else the key of the conversion.
     pub(crate) recipe: String,
+    /// Of an image that was converted: its manifest, whose blobs may still be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<Digest>,
     /// Seconds since 1970.
     pub(crate) created: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) content_bytes: u64,
     pub(crate) config: Config,
-}
-
-/// How a command runs when its caller does not say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
-    pub user: String,
-    pub home: String,
-    pub cwd: String,
-    pub env: BTreeMap<String, String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +52,28 @@ pub enum OpenError {
     Missing { name: String, folder: PathBuf },
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error(transparent)]
+    Names(#[from] NamesError),
 }
 
 impl Image {
     pub(crate) fn new(folder: PathBuf, record: Record) -> Self {
-        Self { folder, record }
+        Self { folder, record, names: Vec::new() }
     }
 
+    /// The first of its names, or else what always leads to it.
     pub fn name(&self) -> &str {
-        &self.record.name
+        self.names.first().unwrap_or(&self.record.name)
+    }
+
+    /// Those that it was given with [`name`], in their order. The default image has none of these.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The manifest of an image that was converted.
+    pub fn manifest(&self) -> Option<Digest> {
+        self.record.manifest
     }
 
     /// Hexadecimal SHA-256 over everything on the disk.
@@ -99,18 +117,60 @@ impl Image {
 
 pub(crate) const DISK_NAME: &str = "disk.ext4";
 
-/// All images, the newest first; there may be several of one name.
-pub fn list(cache: &Cache) -> Result<Vec<Image>, CacheError> {
-    let entries = cache.entries(Shelf::Images)?.into_iter();
-    Ok(entries.map(|Entry { folder, record }| Image::new(folder, record)).collect())
+/// All images, the newest first; there may be several of one recipe.
+pub fn list(cache: &Cache) -> Result<Vec<Image>, OpenError> {
+    let names = Names::read(&folder(cache))?;
+    let with_names = |Entry { folder, record }| {
+        let names = names.of(&entry_name(&folder));
+        Image { names, ..Image::new(folder, record) }
+    };
+    Ok(cache.entries(Shelf::Images)?.into_iter().map(with_names).collect())
 }
 
-/// The newest image of that name.
+/// The image that has been given the name, or else the newest one of the recipe, or the one of the
+/// manifest `sha256:…`.
 pub fn open(cache: &Cache, name: &str) -> Result<Image, OpenError> {
-    let found = list(cache)?.into_iter().find(|image| image.name() == name);
+    let images = list(cache)?;
+    let named = images.iter().find(|image| image.names.iter().any(|other| other == name));
+    let found = named.or_else(|| images.iter().find(|image| image.record.name == name));
     let missing =
         || OpenError::Missing { name: name.to_owned(), folder: cache.folder().to_owned() };
-    found.ok_or_else(missing)
+    found.cloned().ok_or_else(missing)
+}
+
+/// Gives the image a further name, and takes it from the image that had it.
+pub fn name(cache: &Cache, image: &Image, name: &str) -> Result<(), NamesError> {
+    let entry = entry_name(&image.folder);
+    Names::change(&folder(cache), |names| names.set(name, entry))
+}
+
+/// Takes a name away from whatever image has it. The image stays.
+pub fn forget(cache: &Cache, name: &str) -> Result<(), NamesError> {
+    Names::change(&folder(cache), |names| {
+        names.forget(name);
+        Ok(())
+    })
+}
+
+/// Takes the image out of the cache, with its names. Nothing may stand on its disk any more.
+pub fn remove(cache: &Cache, image: &Image, progress: Progress<'_>) -> Result<(), OpenError> {
+    let claim = cache.claim(Shelf::Images, progress)?;
+    let entry = entry_name(&image.folder);
+    claim.withdraw(&entry)?;
+    Names::change(&folder(cache), |names| {
+        names.forget_all(&entry);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn folder(cache: &Cache) -> PathBuf {
+    cache.shelf(Shelf::Images)
+}
+
+/// What an entry is called on its shelf.
+fn entry_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn allocated_bytes(path: &Path) -> io::Result<u64> {

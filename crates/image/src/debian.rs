@@ -9,6 +9,9 @@ pub(crate) mod apt;
 /// What kernel and default image are made from, on whatever host.
 pub(crate) const SUITE: &str = "trixie";
 
+/// Is updated by itself alone.
+const UNSTABLE: &str = "sid";
+
 /// Newer releases of the package have the first name.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
@@ -56,14 +59,17 @@ impl Sources {
     }
 
     /// In the form of a `sources.list`.
-    pub(crate) fn list(&self) -> String {
+    pub(crate) fn list(&self, suite: &str) -> String {
         let Self { archive, security, keyring } = self;
         let line =
             |site: &str, suite: String| format!("deb [signed-by={keyring}] {site} {suite} main\n");
-        let mut list = line(archive, SUITE.to_owned());
-        list += &line(archive, format!("{SUITE}-updates"));
+        let mut list = line(archive, suite.to_owned());
+        if suite == UNSTABLE {
+            return list;
+        }
+        list += &line(archive, format!("{suite}-updates"));
         if let Some(security) = security {
-            list += &line(security, format!("{SUITE}-security"));
+            list += &line(security, format!("{suite}-security"));
         }
         list
     }

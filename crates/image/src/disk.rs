@@ -8,9 +8,12 @@ mod acl;
 pub mod ext4;
 pub mod path;
 mod pax;
+mod sink;
+mod sparse;
 mod spool;
 pub mod tar;
 pub mod tree;
+mod whiteout;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

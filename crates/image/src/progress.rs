@@ -28,7 +28,12 @@ pub enum Step {
     WriteModules,
     FetchNode,
     InstallPackages,
+    ReadArchive,
+    UnpackLayers,
     WriteDisk,
+    WriteArchive,
+    AskRegistry,
+    FetchLayers,
 }
 
 impl fmt::Display for Step {
@@ -41,7 +46,12 @@ impl fmt::Display for Step {
             Self::WriteModules => "writing the modules disk",
             Self::FetchNode => "fetching Node.js and npm",
             Self::InstallPackages => "installing Debian packages into the image",
+            Self::ReadArchive => "reading the archive",
+            Self::UnpackLayers => "unpacking the image's layers",
             Self::WriteDisk => "writing the image's disk",
+            Self::WriteArchive => "writing the archive",
+            Self::AskRegistry => "asking the registry for the image",
+            Self::FetchLayers => "fetching the image's layers",
         })
     }
 }

@@ -4,6 +4,7 @@
 //! comes as a tar stream; Node.js and npm come from npm's registry, pinned and checked. The two
 //! are laid over one another and written as one disk.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -11,18 +12,20 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Cache, CacheError, Claim, Shelf};
-use crate::catalog::{self, Config, DISK_NAME, Image, Record};
+use crate::cache::{Cache, CacheError, Claim, Draft, Shelf};
+use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
-use crate::disk::ext4::{self, Layout, WRITER_VERSION, WriteError};
+use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
 use crate::disk::tar::{self, TarError};
 use crate::disk::tree::{Limits, Time, Tree};
 use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
 use crate::progress::{Event, Progress, Step};
 
 mod node;
+mod release;
 
 pub use node::NodeError;
+pub use release::build as build_release;
 
 /// What the image is called.
 pub const NAME: &str = "default";
@@ -30,7 +33,7 @@ pub const NAME: &str = "default";
 /// Whom commands run as; has no password and may do everything through `sudo`.
 const USER: &str = "fumehood";
 const HOME: &str = "/home/fumehood";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const ENV: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("PATH", DEFAULT_PATH)];
 
 const PACKAGES: [&str; 15] = [
     "bash",
@@ -69,16 +72,6 @@ const APT_SETTINGS: [&str; 3] =
 /// What is done in the image after all packages are there.
 const CUSTOMIZE: &str = include_str!("recipe/customize.sh");
 
-/// Every sandbox may grow this far; the file is sparse, so it costs nothing until then.
-const LAYOUT: Layout<'static> = Layout {
-    label: "root",
-    size_bytes: 32 << 30,
-    // 64 MiB: half a gigabyte, as mke2fs would have it, would all end in each sandbox's overlay.
-    journal_blocks: 16_384,
-    // One for 16 KiB, as mke2fs has it.
-    inodes: 1 << 21,
-};
-
 /// How often the stream is reported.
 const REPORT_BYTES: u64 = 1 << 20;
 
@@ -86,6 +79,8 @@ const REPORT_BYTES: u64 = 1 << 20;
 pub enum RecipeError {
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error(transparent)]
+    Catalog(#[from] OpenError),
     #[error(transparent)]
     Sources(#[from] SourcesError),
     #[error(transparent)]
@@ -127,22 +122,28 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
     let began = made_at(draft.path())?;
     progress(Event::Began(Step::FetchNode));
     let packages = node::fetch()?;
-    install_packages(&mut tree, progress)?;
+    let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
+    install_packages(&mut tree, &order, progress)?;
     packages.lay(&mut tree)?;
     tree.settle_times(Time { seconds: began, nanoseconds: 0 });
 
     progress(Event::Began(Step::WriteDisk));
     let disk = draft.path().join(DISK_NAME);
-    let digest = ext4::write(&tree, &disk, LAYOUT)?.to_string();
+    let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
     let record = Record {
         name: NAME.to_owned(),
         recipe: recipe_key(cache),
+        manifest: None,
         created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
-        disk_bytes: LAYOUT.size_bytes,
+        disk_bytes: ROOT_DISK.size_bytes,
         content_bytes: tree.content_bytes(),
         config: config(),
         digest,
     };
+    publish(draft, record)
+}
+
+fn publish(draft: Draft, record: Record) -> Result<Image, RecipeError> {
     let path = draft.path().join("image.json");
     let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
     text.and_then(|text| fs::write(&path, text)).map_err(fault("write", &path))?;
@@ -151,7 +152,7 @@ fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Ima
     Ok(Image::new(folder, record))
 }
 
-fn cached(cache: &Cache) -> Result<Option<Image>, CacheError> {
+fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
     let recipe = recipe_key(cache);
     let mut images = catalog::list(cache)?.into_iter();
     Ok(images.find(|image| image.recipe() == recipe))
@@ -160,24 +161,47 @@ fn cached(cache: &Cache) -> Result<Option<Image>, CacheError> {
 /// Changes with everything that we decide about the image.
 fn recipe_key(cache: &Cache) -> String {
     let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
-    let all = (WRITER_VERSION, LAYOUT, cache.architecture(), debian, node::PINS, config());
+    let config = config_text();
+    let config = format_args!("{config}");
+    let all = (WRITER_VERSION, ROOT_DISK, cache.architecture(), debian, node::PINS, config);
     let digest = Sha256::digest(format!("{all:?}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Spelt out, so that keys stay as they are when a `Config` gets fields that no recipe sets.
+fn config_text() -> String {
+    let env = BTreeMap::from(ENV);
+    format!("Config {{ user: {USER:?}, home: {HOME:?}, cwd: {HOME:?}, env: {env:?} }}")
+}
+
 fn config() -> Config {
-    let env = [("PATH", PATH), ("LANG", "C.UTF-8")];
     Config {
         user: USER.to_owned(),
+        account: None,
         home: HOME.to_owned(),
         cwd: HOME.to_owned(),
-        env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        env: ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        entrypoint: Vec::new(),
+        cmd: Vec::new(),
     }
 }
 
-fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), RecipeError> {
+/// What is installed.
+struct Order<'a> {
+    suite: &'a str,
+    packages: &'a [&'a str],
+    /// What is done in the image after all packages are there.
+    customize: Option<&'a str>,
+}
+
+fn install_packages(
+    tree: &mut Tree,
+    order: &Order<'_>,
+    progress: Progress<'_>,
+) -> Result<(), RecipeError> {
     progress(Event::Began(Step::InstallPackages));
-    let sources = Sources::of_host()?.list();
+    let Order { suite, packages, customize } = *order;
+    let sources = Sources::of_host()?.list(suite);
     let mode = if rustix::process::geteuid().is_root() {
         "root"
     } else {
@@ -191,11 +215,11 @@ fn install_packages(tree: &mut Tree, progress: Progress<'_>) -> Result<(), Recip
         command.current_dir("/");
         command.args(["--variant=minbase", "--format=tar"]);
         command.arg(format!("--mode={mode}"));
-        command.arg(format!("--include={}", PACKAGES.join(",")));
+        command.arg(format!("--include={}", packages.join(",")));
         command.args(DPKG_SETTINGS.map(|setting| format!("--dpkgopt={setting}")));
         command.args(APT_SETTINGS.map(|setting| format!("--aptopt={setting}")));
-        command.arg(format!("--customize-hook={CUSTOMIZE}"));
-        command.args([SUITE, "-"]).args(sources.lines());
+        command.args(customize.map(|hook| format!("--customize-hook={hook}")));
+        command.args([suite, "-"]).args(sources.lines());
     };
     let said = |line: &str| {
         // It repeats the whole of a hook, which nobody wants to read.
@@ -239,3 +263,6 @@ fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecipeE
     let path = path.to_owned();
     move |source| RecipeError::Io { action, path, source }
 }
+
+#[cfg(test)]
+mod tests;

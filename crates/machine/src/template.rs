@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -23,12 +24,15 @@ pub struct Template {
     key: Key,
     folder: PathBuf,
     shape: Shape,
+    label: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     key: Key,
     shape: Shape,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,23 @@ impl Template {
         self.shape
     }
 
+    /// What its maker has written on it, to know it by later: keys tell nothing.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// What it takes of the host's disk.
+    pub fn allocated_bytes(&self) -> io::Result<u64> {
+        const STAT_BLOCK_BYTES: u64 = 512;
+        let blocks = |path: PathBuf| Ok(std::fs::metadata(path)?.blocks());
+        [self.ram(), self.state()]
+            .into_iter()
+            .map(blocks)
+            .sum::<io::Result<u64>>()
+            .map(|blocks| blocks * STAT_BLOCK_BYTES)
+    }
+
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -73,7 +94,8 @@ impl Template {
         let text = std::fs::read(&path).map_err(at(&path))?;
         let record: Record = serde_json::from_slice(&text)
             .map_err(|source| TemplateError::Malformed { path, source })?;
-        Ok(Self { key: record.key, folder: folder.to_owned(), shape: record.shape })
+        let Record { key, shape, label } = record;
+        Ok(Self { key, folder: folder.to_owned(), shape, label })
     }
 }
 
@@ -130,7 +152,7 @@ impl Templates {
         let folder = self.dir.join(format!("{DRAFT}{}", MachineId::random()));
         std::fs::create_dir(&folder).map_err(at(&folder))?;
         let lock = lock(&folder).map_err(at(&folder))?;
-        Ok(Draft { key: key.clone(), folder, shape, lock: Some(lock) })
+        Ok(Draft { key: key.clone(), folder, shape, label: None, lock: Some(lock) })
     }
 
     fn names(&self) -> Result<Vec<String>, TemplateError> {
@@ -164,6 +186,7 @@ pub struct Draft {
     key: Key,
     folder: PathBuf,
     shape: Shape,
+    label: Option<String>,
     /// Held while it is worked on; none once it is in place.
     lock: Option<File>,
 }
@@ -173,6 +196,13 @@ impl Draft {
     #[must_use]
     pub fn ram(&self) -> PathBuf {
         self.folder.join(RAM)
+    }
+
+    /// Writes on it what it is to be known by, see [`Template::label`].
+    #[must_use]
+    pub fn labelled(mut self, label: &str) -> Self {
+        self.label = Some(label.to_owned());
+        self
     }
 
     #[must_use]
@@ -189,7 +219,8 @@ impl Draft {
     /// already, that one is it.
     pub(crate) fn finish(mut self, state: &Path) -> io::Result<Template> {
         std::fs::copy(state, self.folder.join(STATE))?;
-        let record = Record { key: self.key.clone(), shape: self.shape };
+        let label = self.label.clone();
+        let record = Record { key: self.key.clone(), shape: self.shape, label };
         std::fs::write(self.folder.join(RECORD), serde_json::to_vec_pretty(&record)?)?;
         for name in [RAM, STATE, RECORD] {
             // On disk before it has its name: what is found is complete, after a power cut too.
@@ -237,7 +268,7 @@ mod tests {
     }
 
     fn finished(templates: &Templates, name: &str, ram: &str) -> Template {
-        let draft = templates.draft(&key(name), SHAPE).unwrap();
+        let draft = templates.draft(&key(name), SHAPE).unwrap().labelled(name);
         std::fs::write(draft.ram(), ram).unwrap();
         let state = templates.dir.join("../state");
         std::fs::write(&state, "state").unwrap();
@@ -257,7 +288,7 @@ mod tests {
         let made = finished(&templates, "a", "ram");
         assert_eq!(templates.find(&key("a")).unwrap(), Some(made.clone()));
         assert_eq!(std::fs::read(made.ram()).unwrap(), b"ram");
-        assert_eq!(made.shape(), SHAPE);
+        assert_eq!((made.shape(), made.label()), (SHAPE, Some("a")));
         let other = finished(&templates, "b", "ram");
         assert_eq!(templates.list().unwrap(), [made, other]);
         templates.remove(&key("a")).unwrap();

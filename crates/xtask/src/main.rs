@@ -1,5 +1,5 @@
 //! Chores: `cargo xtask tidy`, `cargo xtask bench start`, `cargo xtask bench egress`,
-//! `cargo xtask mutate`.
+//! `cargo xtask bench image`, `cargo xtask mutate`.
 
 mod bench;
 mod mutate;
@@ -11,6 +11,7 @@ const USAGE: &str = "\
 usage: cargo xtask tidy           checks that neither compiler nor clippy makes
        cargo xtask bench start    time from nothing to a command's result, beside runc
        cargo xtask bench egress   a guest's network, beside QEMU's own and passt
+       cargo xtask bench image    an image's layers to a disk, beside umoci
        cargo xtask mutate [NAME]  takes checks out and shows that a case of the gauntlet fails";
 
 #[expect(clippy::print_stderr, reason = "it talks to a developer")]
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         ["bench", "start", rest @ ..] => bench::start::run(rest),
         ["mutate", rest @ ..] => mutate::run(rest),
         ["bench", "egress", rest @ ..] => bench::egress::run(rest),
+        ["bench", "image", rest @ ..] => bench::image::run(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,6 +1,8 @@
 //! From what went wrong inside to what a client is told: a code, a status and a sentence. The one
 //! place where the two meet.
 
+use std::sync::Arc;
+
 use api::Code;
 use axum::{
     Json,
@@ -10,7 +12,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use image::{catalog::OpenError, recipe};
+use image::{
+    catalog::OpenError,
+    oci::{convert::ConvertError, import::ImportError, save::SaveError},
+    recipe,
+    registry::RegistryError,
+};
 use protocol::RefusalCode;
 
 use crate::{
@@ -18,6 +25,7 @@ use crate::{
     causes,
     command_log::LogError,
     gateway::ChangeError,
+    images::ImageError,
     platform::PlatformError,
     registry::CreateError,
     sandbox::{CommandError, NotRunning, PolicyError, PrepareError},
@@ -122,13 +130,118 @@ impl PlatformError {
             Self::Image(error) => match &**error {
                 OpenError::Missing { name, .. } if name == recipe::NAME => Code::SetupNeeded,
                 OpenError::Missing { .. } => Code::ImageNotFound,
-                OpenError::Cache(_) => Code::Internal,
+                OpenError::Cache(_) | OpenError::Names(_) => Code::Internal,
             },
             Self::Qemu(_) | Self::Kernel(_) => Code::SetupNeeded,
             Self::Cache(_) | Self::Initramfs(_) | Self::Write { .. } | Self::Closing => {
                 Code::Internal
             }
         }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::new(image_code(&error), causes(&error))
+    }
+}
+
+impl From<Arc<ImageError>> for Failure {
+    fn from(error: Arc<ImageError>) -> Self {
+        Self::new(image_code(&error), causes(&*error))
+    }
+}
+
+pub(crate) fn image_code(error: &ImageError) -> Code {
+    if error.is_disk_full() {
+        return Code::DiskFull;
+    }
+    match error {
+        ImageError::Reference(_) | ImageError::Elsewhere => Code::BadRequest,
+        ImageError::Vercel(_) | ImageError::NotHere(_) | ImageError::Unknown(_) => {
+            Code::ImageNotFound
+        }
+        ImageError::NotSetUp => Code::SetupNeeded,
+        ImageError::Open(OpenError::Missing { .. }) => Code::ImageNotFound,
+        ImageError::Gone(_) | ImageError::InUse(_) => Code::Conflict,
+        ImageError::Registry { source, .. } => registry_code(source),
+        ImageError::Convert { source, .. } => convert_code(source),
+        ImageError::Import { source, .. } => import_code(source),
+        ImageError::Save(SaveError::NoManifest { .. } | SaveError::NotKept { .. }) => {
+            Code::Conflict
+        }
+        ImageError::Closing => Code::Unavailable,
+        ImageError::Settings(_)
+        | ImageError::Save(_)
+        | ImageError::Recipe { .. }
+        | ImageError::Cache(_)
+        | ImageError::Open(_)
+        | ImageError::Names(_)
+        | ImageError::Blob(_)
+        | ImageError::Templates(_)
+        | ImageError::Io { .. } => Code::Internal,
+    }
+}
+
+fn registry_code(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::NoRepository { .. } | RegistryError::NoTag { .. } => Code::ImageNotFound,
+        RegistryError::LogIn { .. } | RegistryError::Forbidden { .. } => Code::ImageForbidden,
+        RegistryError::Credentials(_) => Code::ImageForbidden,
+        RegistryError::RateLimited { .. } => Code::RegistryLimited,
+        RegistryError::Platform { .. }
+        | RegistryError::Manifest { .. }
+        | RegistryError::Form { .. }
+        | RegistryError::TooLarge { .. }
+        | RegistryError::WrongDigest { .. } => Code::ImageUnusable,
+        RegistryError::Unreachable { .. }
+        | RegistryError::Untrusted { .. }
+        | RegistryError::NoTls { .. }
+        | RegistryError::Broken { .. }
+        | RegistryError::Stalled { .. }
+        | RegistryError::Status { .. }
+        | RegistryError::Nonsense { .. }
+        | RegistryError::Redirect { .. }
+        | RegistryError::Url(_) => Code::RegistryFailed,
+        RegistryError::Cancelled => Code::Unavailable,
+        RegistryError::Blob(_) | RegistryError::Threads(_) => Code::Internal,
+    }
+}
+
+fn import_code(error: &ImportError) -> Code {
+    match error {
+        ImportError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Code::ImageNotFound
+        }
+        ImportError::NoSuchName { .. } | ImportError::Several { .. } => Code::ImageNotFound,
+        ImportError::Convert(error) => convert_code(error),
+        ImportError::Tar { .. }
+        | ImportError::Unknown { .. }
+        | ImportError::Part { .. }
+        | ImportError::Json { .. }
+        | ImportError::Manifest { .. }
+        | ImportError::Config { .. }
+        | ImportError::Limit { .. }
+        | ImportError::Platform(_) => Code::ImageUnusable,
+        ImportError::Io { .. } | ImportError::Blob(_) => Code::Internal,
+    }
+}
+
+/// What is wrong with the image is its maker's; what is wrong with the cache is ours.
+fn convert_code(error: &ConvertError) -> Code {
+    match error {
+        ConvertError::Manifest { .. }
+        | ConvertError::Index { .. }
+        | ConvertError::Config { .. }
+        | ConvertError::LayerCount { .. }
+        | ConvertError::Platform(_)
+        | ConvertError::Layer { .. }
+        | ConvertError::Disk(_) => Code::ImageUnusable,
+        ConvertError::Blob(_)
+        | ConvertError::Cache(_)
+        | ConvertError::Catalog(_)
+        | ConvertError::Names(_)
+        | ConvertError::Io { .. } => Code::Internal,
     }
 }
 
@@ -152,6 +265,7 @@ impl From<CreateError> for Failure {
 fn prepare_code(error: &PrepareError) -> Code {
     match error {
         PrepareError::Platform(error) => error.code(),
+        PrepareError::Image(error) => image_code(error),
         PrepareError::Disk { .. } if error.is_disk_full() => Code::DiskFull,
         PrepareError::Disk { .. } => Code::Internal,
         PrepareError::Claim(AgentError::Refused(refusal))

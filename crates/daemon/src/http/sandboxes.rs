@@ -13,20 +13,20 @@ use super::{
     Server,
     access::Caller,
     error::{Failure, Reply},
+    images,
     json::{Body400, Query400},
     network, wire,
 };
 use crate::{
     clock,
     ids::SandboxName,
-    limits,
+    limits, platform,
     registry::NewSandbox,
     sandbox::Sandbox,
     store::{SandboxRecord, default_project},
     templates::BaseImage,
 };
 
-const DEFAULT_IMAGE: &str = "default";
 /// Runtimes that the default image carries.
 const RUNTIMES: [&str; 2] = ["node24", "python3.13"];
 const LIST_LIMIT: u32 = 20;
@@ -43,8 +43,11 @@ pub(crate) async fn create(
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;
-    let image = body.image.clone().unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-    let image = server.registry.context().image(&image).await?;
+    let wanted = images::reference(body.image.as_deref(), caller)?;
+    let context = server.registry.context();
+    let image = context.images.get(&wanted, body.pull.unwrap_or_default()).await?;
+    context.images.note_use(image.digest()).await;
+    let image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
     let project = body.project_id.clone().unwrap_or_else(default_project);
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
     let new = NewSandbox { name, record: record(body, shape, image), shape, network };
@@ -80,7 +83,7 @@ fn check(body: &CreateSandbox) -> Reply<()> {
     body.env.check().or_else(fault)
 }
 
-fn shape(asked: api::Resources) -> Reply<Shape> {
+pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
     let vcpus = asked.vcpus.unwrap_or(1);
     if !(1..=limits::VCPUS_MAX).contains(&vcpus) {
         let max = limits::VCPUS_MAX;
@@ -106,6 +109,7 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         name,
         project: body.project_id.unwrap_or_else(default_project),
         image: image.name,
+        image_digest: Some(image.digest),
         runtime: body.runtime,
         shape,
         timeout_ms: body.timeout.unwrap_or(limits::TIMEOUT_MS),

@@ -2,8 +2,7 @@
 
 use axum::{Json, extract::State};
 
-use super::{Server, error::Reply};
-use crate::platform;
+use super::Server;
 
 pub(crate) async fn version(State(server): State<Server>) -> Json<api::Version> {
     Json(server.version)
@@ -14,9 +13,4 @@ pub(crate) async fn handover(State(server): State<Server>) -> Json<api::Version>
     tracing::info!("handing over to a newer server");
     server.handover.cancel();
     Json(server.version)
-}
-
-pub(crate) async fn images(State(server): State<Server>) -> Reply<Json<api::ImageList>> {
-    let images = platform::images(&server.registry.context().paths).await?;
-    Ok(Json(api::ImageList { images }))
 }

@@ -22,8 +22,9 @@ use crate::{
     failpoint,
     gateway::{self, Gateway, News, Place, Program, Spec},
     ids::{self, SessionId},
+    images::ImageError,
     network::Network,
-    platform::PlatformError,
+    platform::{self, PlatformError},
     store::SandboxRecord,
     templates::{BaseImage, MakeError},
 };
@@ -38,6 +39,8 @@ const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) enum PrepareError {
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    #[error(transparent)]
+    Image(#[from] Box<ImageError>),
     #[error("no template could be made")]
     Template(#[from] MakeError),
     #[error("{path} cannot be made")]
@@ -56,7 +59,7 @@ impl PrepareError {
         match self {
             Self::Clone(_) | Self::Gateway(_) => true,
             Self::Claim(error) => !matches!(error, AgentError::Refused(_)),
-            Self::Platform(_) | Self::Template(_) | Self::Disk { .. } => false,
+            Self::Platform(_) | Self::Image(_) | Self::Template(_) | Self::Disk { .. } => false,
         }
     }
 
@@ -93,7 +96,8 @@ pub(crate) fn machine_folder(context: &Context, session: &SessionId) -> PathBuf 
 pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, PrepareError> {
     let sandbox = &job.sandbox;
     let platform = context.platform().await?;
-    let image = context.image(&sandbox.image).await?;
+    let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
+    let image = platform::base_image(&image.map_err(Box::new)?);
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;

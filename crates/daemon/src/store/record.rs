@@ -25,6 +25,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) name: SandboxName,
     pub(crate) project: String,
     pub(crate) image: String,
+    /// That of the disk it stands on; sandboxes of earlier versions have none.
+    #[serde(default)]
+    pub(crate) image_digest: Option<String>,
     /// As the client named it; the old clients demand to see one.
     pub(crate) runtime: Option<String>,
     pub(crate) shape: Shape,

@@ -14,6 +14,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         name: name.clone(),
         project: default_project(),
         image: "default".into(),
+        image_digest: None,
         runtime: None,
         shape: Shape { vcpus: 1, memory_mib: 512 },
         timeout_ms: 1000,

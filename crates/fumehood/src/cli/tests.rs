@@ -35,6 +35,11 @@ fn what_makes_no_sense_is_refused() {
     for (line, kind) in [
         ("run", ErrorKind::MissingRequiredArgument),
         ("run --", ErrorKind::MissingRequiredArgument),
+        ("run --entrypoint -- ls", ErrorKind::MissingRequiredArgument),
+        ("run --pull always -- ls", ErrorKind::MissingRequiredArgument),
+        ("run --image x --pull sometimes", ErrorKind::InvalidValue),
+        ("image prune --keep-bytes 1.5G", ErrorKind::ValueValidation),
+        ("image rm", ErrorKind::MissingRequiredArgument),
         ("run --typo ls", ErrorKind::UnknownArgument),
         ("run --timeout 300 -- ls", ErrorKind::ValueValidation),
         ("run --memory 1G -- ls", ErrorKind::ValueValidation),

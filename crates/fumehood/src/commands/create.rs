@@ -7,8 +7,8 @@ use super::Context;
 use crate::cli::Create;
 use crate::failure::{Exit, Failure};
 use crate::network::Stdin;
-use crate::say;
 use crate::server::Server;
+use crate::{arrival, say};
 
 pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure> {
     let mut request = args.sandbox.request();
@@ -18,6 +18,10 @@ pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure
     request.env = args.env.request()?;
     request.user = args.user;
     let server = Server::reach(&context.server).await?;
+    if let Some(asked) = super::image::wanted(&args.sandbox)? {
+        request.image = Some(asked.image.clone());
+        arrival::bring(&server, &asked).await?;
+    }
     let made = make(&server, &request, context).await?;
     if args.json {
         say::out(&format!("{}\n", super::ls::json(&made.sandbox)?))?;
@@ -51,7 +55,8 @@ pub(crate) async fn make(
     say::waiting(&what, context.verbosity, making).await
 }
 
-fn is_giving_way(fault: &ClientError, server: &Server) -> bool {
+/// Whether the server is about to be another one, which has to be asked instead.
+pub(crate) fn is_giving_way(fault: &ClientError, server: &Server) -> bool {
     match fault {
         ClientError::Refused { code, .. } => *code == Code::Unavailable,
         ClientError::Unreachable { .. } => server.is_own(),

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use api::attach::{Exit as Ended, ExitReason};
 use api::client::ClientError;
-use api::{Code, CreateSandbox, SandboxReply};
+use api::{Code, CreateSandbox, Image, PullImage, SandboxReply};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::request::Tty;
 use crate::server::Server;
 use crate::signals::Signals;
 use crate::terminal::Mode;
-use crate::{ids, refusals, say};
+use crate::{arrival, ids, refusals, say};
 
 pub(crate) async fn run(args: Run, context: &Context) -> Result<Exit, Failure> {
     let wants_json = args.json;
@@ -51,7 +51,7 @@ async fn execute(
     let stdin = if args.command.interactive { Stdin::Taken } else { Stdin::Free };
     args.network.policy.check_env(&args.command.env)?;
     let policy = args.network.policy.request(stdin)?;
-    let start = args.command.request(args.argv, tty)?;
+    let wanted = super::image::wanted(&args.sandbox)?;
     let mut request = args.sandbox.request();
     request.network_policy = policy;
     request.trust_host_ca = args.network.trust_host_ca;
@@ -61,6 +61,14 @@ async fn execute(
     let mut signals =
         Signals::listen().map_err(|fault| Failure::host("listening for signals", fault))?;
     let job = Job { server: &server, name, context };
+    let mut argv = args.argv;
+    if let Some(wanted) = wanted {
+        let image = job.bring(&wanted, &mut signals).await?;
+        argv =
+            command_of(&image, argv, if args.entrypoint { Give::Entrypoint } else { Give::Alone })?;
+        request.image = Some(wanted.image);
+    }
+    let start = args.command.request(argv, tty)?;
     let began = Instant::now();
     let made = job.make(&request, &mut signals).await?;
     report.start_ms = millis(began.elapsed());
@@ -90,6 +98,30 @@ async fn execute(
         job.remove(&mut signals).await;
     }
     result
+}
+
+/// Whom a command is given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Give {
+    /// It is the command.
+    Alone,
+    /// It takes the place of the image's own, behind the entrypoint.
+    Entrypoint,
+}
+
+/// What runs in a sandbox of the image: what was typed, or else what the image itself says.
+fn command_of(image: &Image, typed: Vec<String>, give: Give) -> Result<Vec<String>, Failure> {
+    let config = &image.config;
+    let words: Vec<String> = match (typed.is_empty(), give) {
+        (true, _) => config.entrypoint.iter().chain(&config.cmd).cloned().collect(),
+        (false, Give::Entrypoint) => config.entrypoint.iter().cloned().chain(typed).collect(),
+        (false, Give::Alone) => typed,
+    };
+    if words.is_empty() {
+        let message = format!("the image {} has no command of its own; name one", image.name);
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    Ok(words)
 }
 
 fn has_failed(result: &Result<Ending, Failure>) -> bool {
@@ -131,6 +163,14 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Brings the image here; an interrupt breaks it off, and what has come is kept.
+    async fn bring(&self, asked: &PullImage, signals: &mut Signals) -> Result<Image, Failure> {
+        tokio::select! {
+            image = arrival::bring(self.server, asked) => image,
+            signal = signals.next() => Err(Failure::silent(Exit::Signal(signal))),
+        }
+    }
+
     /// Makes the sandbox; an interrupt meanwhile removes it again, whatever has become of it.
     async fn make(
         &self,
@@ -249,5 +289,37 @@ impl Report {
             start_ms: self.start_ms,
             duration_ms: self.duration_ms,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_in_an_image() {
+        let words =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        use Give::{Alone, Entrypoint};
+        for (entrypoint, cmd, typed, give, expected) in [
+            ("", "bash", "", Alone, Some("bash")),
+            ("init --", "serve", "", Alone, Some("init -- serve")),
+            ("init --", "serve", "ls -l", Alone, Some("ls -l")),
+            ("init --", "serve", "ls -l", Entrypoint, Some("init -- ls -l")),
+            ("", "serve", "ls", Entrypoint, Some("ls")),
+            ("", "", "", Entrypoint, None),
+        ] {
+            let config = api::ImageConfig {
+                entrypoint: words(entrypoint),
+                cmd: words(cmd),
+                ..api::ImageConfig::default()
+            };
+            let image: Image = serde_json::from_value(serde_json::json!({
+                "name": "x", "digest": "", "sizeBytes": 0, "createdAt": 0, "config": config
+            }))
+            .unwrap();
+            let found = command_of(&image, words(typed), give).ok();
+            assert_eq!(found, expected.map(words), "{entrypoint} {cmd} {typed}");
+        }
     }
 }

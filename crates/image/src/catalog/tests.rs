@@ -12,14 +12,18 @@ fn publish(cache: &Cache, name: &str, digest: &str, seconds: u64) {
         name: name.to_owned(),
         digest: digest.to_owned(),
         recipe: "recipe".to_owned(),
+        manifest: None,
         created: seconds,
         disk_bytes: 1 << 30,
         content_bytes: 5,
         config: Config {
             user: "root".to_owned(),
+            account: None,
             home: "/root".to_owned(),
             cwd: "/".to_owned(),
-            env: BTreeMap::new(),
+            env: Vec::new(),
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
         },
     };
     let path = draft.path().join("image.json");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Sources, SourcesError};
+use super::{SUITE, Sources, SourcesError};
 use crate::architecture::Architecture;
 use crate::program::{APT_CACHE, APT_GET, ProgramError};
 use crate::progress::{Event, Progress};
@@ -118,7 +118,7 @@ fn prepare_folders(sources: &Sources) -> io::Result<TempDir> {
         fs::create_dir_all(folder.path().join(name))?;
     }
     fs::write(folder.path().join("status"), "")?;
-    fs::write(folder.path().join("sources.list"), sources.list())?;
+    fs::write(folder.path().join("sources.list"), sources.list(SUITE))?;
     Ok(folder)
 }
 

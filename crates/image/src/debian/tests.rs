@@ -6,13 +6,14 @@ const KEYRING: &str = "/keys";
 fn the_hosts_mirrors_are_used() {
     let targets = "Debian Backports\thttp://mirror/debian\nnode\thttps://node\n\
                    Debian\thttp://mirror/debian\nDebian-Security\thttp://mirror/security\n";
-    let list = Sources::choose(targets, KEYRING).unwrap().list();
+    let list = Sources::choose(targets, KEYRING).unwrap();
     assert_eq!(
-        list,
+        list.list("trixie"),
         "deb [signed-by=/keys] http://mirror/debian trixie main\n\
          deb [signed-by=/keys] http://mirror/debian trixie-updates main\n\
          deb [signed-by=/keys] http://mirror/security trixie-security main\n"
     );
+    assert_eq!(list.list("sid"), "deb [signed-by=/keys] http://mirror/debian sid main\n");
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::Path;
 
 use mkext4::build::ImageWriter;
-use mkext4::sink::FileSink;
 use mkext4::{FsBuilder, InodeHandle, Options, SpecialKind};
 use sha2::{Digest, Sha256};
 
 use super::acl;
-use super::tree::{Kind, Meta, NodeId, Special, Time, Tree};
+use super::sink::SparseSink;
+use super::tree::{Child, Kind, Meta, NodeId, Special, Time, Tree};
 
 /// Part of every digest: raise it when the same tree gives other bytes than before.
 pub const WRITER_VERSION: u32 = 1;
@@ -19,6 +19,17 @@ pub const WRITER_VERSION: u32 = 1;
 const SECONDS_MIN: i64 = -(1 << 31);
 const SECONDS_MAX: i64 = (1 << 34) - (1 << 31) - 1;
 const ROOT_RESERVE_PERCENT: u8 = 1;
+
+/// Of every image's disk.
+pub(crate) const ROOT_DISK: Layout<'static> = Layout {
+    label: "root",
+    // Every sandbox may grow this far; the file is sparse, so it costs nothing until then.
+    size_bytes: 32 << 30,
+    // 64 MiB: half a gigabyte, as mke2fs would have it, would all end in each sandbox's overlay.
+    journal_blocks: 16_384,
+    // One for 16 KiB, as mke2fs has it.
+    inodes: 1 << 21,
+};
 
 /// The file system around the tree.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +72,7 @@ pub fn write(tree: &Tree, path: &Path, layout: Layout<'_>) -> Result<ContentDige
     declaration.declare_all()?;
     let Declaration { builder, files, .. } = declaration;
     let layout = builder.seal().map_err(WriteError::Layout)?;
-    let sink = FileSink::create(path, layout.image_len())
+    let sink = SparseSink::create(path, layout.image_len())
         .map_err(|error| WriteError::Write(error.into()))?;
     let mut writer = layout.writer(sink).map_err(WriteError::Write)?;
     for (id, handle) in files {
@@ -73,7 +84,7 @@ pub fn write(tree: &Tree, path: &Path, layout: Layout<'_>) -> Result<ContentDige
 
 fn fill(
     tree: &Tree,
-    writer: &mut ImageWriter<'_, FileSink>,
+    writer: &mut ImageWriter<'_, SparseSink>,
     id: NodeId,
     handle: InodeHandle,
 ) -> mkext4::Result<()> {
@@ -106,7 +117,7 @@ impl<'a> Declaration<'a> {
         let mut todo = vec![(root, mkext4::ROOT)];
         while let Some((directory, handle)) = todo.pop() {
             let Kind::Directory(children) = &self.tree.node(directory).kind else { continue };
-            for (name, id) in children {
+            for (name, Child { id, .. }) in children {
                 // The writer makes this one itself, as every ext4 has it.
                 if directory == root && name == "lost+found" {
                     continue;
@@ -204,9 +215,9 @@ fn digest(tree: &Tree, layout: Layout<'_>) -> ContentDigest {
                 hash.update("directory\n");
                 for (name, child) in children {
                     let next = numbers.len();
-                    let number = *numbers.entry(*child).or_insert(next);
+                    let number = *numbers.entry(child.id).or_insert(next);
                     if number == next {
-                        todo.push(*child);
+                        todo.push(child.id);
                     }
                     hash.update(format!("{name:?} is {number}\n"));
                 }

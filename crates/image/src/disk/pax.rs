@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::sparse;
 use super::tree::Time;
 
 const XATTR_PREFIX: &str = "SCHILY.xattr.";
@@ -17,6 +18,9 @@ pub(super) struct Overrides {
     pub(super) size: Option<u64>,
     pub(super) mtime: Option<Time>,
     pub(super) xattrs: BTreeMap<String, Vec<u8>>,
+    pub(super) sparse: sparse::Records,
+    /// The name of a sparse file, whose entry has one that says what it is.
+    pub(super) sparse_path: Option<Vec<u8>>,
 }
 
 /// What is wrong with a record.
@@ -51,8 +55,16 @@ impl Overrides {
             "gid" => self.gid = number(value)?,
             "size" => self.size = number(value)?,
             "mtime" => self.mtime = present(value).map(time).transpose()?,
-            _ if key.starts_with(SPARSE_PREFIX) => return Err(PaxFault::Sparse),
-            _ => {}
+            _ => return self.set_sparse(key, value),
+        }
+        Ok(())
+    }
+
+    fn set_sparse(&mut self, key: &str, value: &[u8]) -> Result<(), PaxFault> {
+        match key.strip_prefix(SPARSE_PREFIX) {
+            Some("name") => self.sparse_path = present(value).map(<[u8]>::to_vec),
+            Some(key) => self.sparse.set(key, value).ok_or(PaxFault::Sparse)?,
+            None => {}
         }
         Ok(())
     }

@@ -7,12 +7,16 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
 
+use super::sink::is_zero;
+
 /// Large enough that system calls do not matter, small enough not to matter itself.
 const CHUNK_BYTES: usize = 1 << 17;
 
 pub(super) struct Spool {
     file: File,
     end: u64,
+    /// How long the file is.
+    written: u64,
     chunk: Vec<u8>,
 }
 
@@ -40,10 +44,11 @@ impl fmt::Debug for Spool {
 
 impl Spool {
     pub(super) fn new(file: File) -> Self {
-        Self { file, end: 0, chunk: vec![0; CHUNK_BYTES] }
+        Self { file, end: 0, written: 0, chunk: vec![0; CHUNK_BYTES] }
     }
 
-    /// Appends exactly `len` bytes of `source`.
+    /// Appends exactly `len` bytes of `source`. Zeros are left out, as the file is sparse: so they
+    /// cost no more than the time to make them.
     pub(super) fn append(&mut self, source: &mut impl Read, len: u64) -> Result<Body, Copying> {
         let offset = self.end;
         let mut hash = Sha256::new();
@@ -53,9 +58,16 @@ impl Spool {
             let chunk = &mut self.chunk[..want];
             source.read_exact(chunk).map_err(Copying::Read)?;
             hash.update(&*chunk);
-            self.file.write_all_at(chunk, self.end).map_err(Copying::Write)?;
+            if !is_zero(chunk) {
+                self.file.write_all_at(chunk, self.end).map_err(Copying::Write)?;
+                self.written = self.end + want as u64;
+            }
             self.end += want as u64;
             left -= want as u64;
+        }
+        if self.written < self.end {
+            self.file.set_len(self.end).map_err(Copying::Write)?;
+            self.written = self.end;
         }
         Ok(Body { offset, len, sha256: hash.finalize().into() })
     }

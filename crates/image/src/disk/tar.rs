@@ -8,11 +8,16 @@ use std::io::{self, Read};
 
 use super::path::{PathFault, TreePath};
 use super::pax::{Overrides, PaxFault};
+use super::sparse::{self, Map, SparseFault};
 use super::tree::{Limits, Meta, Special, Time, Tree, TreeError};
+use super::whiteout::{self, Said};
 
 mod header;
 
-use header::{BLOCK_BYTES, EntryKind, Header, HeaderFault};
+use header::{EntryKind, Header, HeaderFault};
+
+/// Of a header, and what contents are padded to.
+pub(super) const BLOCK_BYTES: usize = 512;
 
 /// Of all extended headers for one entry; the longest of use are some hundred kilobytes.
 const EXTENSION_BYTES_MAX: u64 = 1 << 20;
@@ -31,6 +36,8 @@ pub enum TarError {
     Extension { fault: &'static str },
     #[error("the path {path:?} in the tar stream {fault}")]
     Path { path: String, fault: PathFault },
+    #[error("{path}: a sparse file {fault}")]
+    Sparse { path: String, fault: &'static str },
     #[error("{path}: {what} in the tar stream, which is not supported")]
     Unsupported { path: String, what: &'static str },
     #[error(transparent)]
@@ -47,7 +54,7 @@ pub fn tree_from_tar(source: impl Read, spool: File, limits: Limits) -> Result<T
 /// Lays a tar stream over `tree`. After an error the tree is of no use.
 ///
 /// Absolute paths mean paths below the root; paths with `..`, or through anything but directories,
-/// are errors, as are sparse files and names that are not UTF-8.
+/// are errors, as are names that are not UTF-8.
 pub fn lay(source: impl Read, tree: &mut Tree) -> Result<(), TarError> {
     lay_at(source, tree, |path| Some(path.to_owned()))
 }
@@ -55,24 +62,54 @@ pub fn lay(source: impl Read, tree: &mut Tree) -> Result<(), TarError> {
 /// As [`lay`], but each entry goes where `place` says for its path (`/a/b`), or nowhere. Hard links
 /// keep their targets.
 pub fn lay_at(
-    mut source: impl Read,
+    source: impl Read,
     tree: &mut Tree,
     place: impl Fn(&str) -> Option<String>,
 ) -> Result<(), TarError> {
+    each_entry(source, |mut entry, source| match place(&entry.path.to_string()) {
+        Some(path) => {
+            entry.path = parse_path(path.as_bytes())?;
+            entry.enter(source, tree)
+        }
+        None => entry.skip(source),
+    })
+}
+
+/// As [`lay`], but as a layer over those below: `.wh.NAME` takes away what they have at `NAME`, and
+/// `.wh..wh..opq` what they have in its directory. What this layer has there stays, whether it comes
+/// before or after. Other names that begin with `.wh..wh.` are passed over, as in Docker.
+pub fn lay_layer(source: impl Read, tree: &mut Tree) -> Result<(), TarError> {
+    tree.begin_layer()?;
+    each_entry(source, |entry, source| {
+        match whiteout::said(&entry.path) {
+            Said::Entry => return entry.enter(source, tree),
+            Said::Hide(path) => tree.hide(&path)?,
+            Said::HideBelow(path) => tree.hide_below(&path)?,
+            Said::Nothing => tree.count_one_more()?,
+            Said::Wrong => return Err(unsupported(&entry.path, "a whiteout of nothing")),
+        }
+        entry.skip(source)
+    })
+}
+
+fn each_entry<R: Read>(
+    mut source: R,
+    mut take: impl FnMut(Entry, &mut R) -> Result<(), TarError>,
+) -> Result<(), TarError> {
     let mut globals = Extended::new(Overrides::default());
     let mut local: Option<Extended> = None;
-    while let Some(header) = next_header(&mut source)? {
+    while let Some((block, header)) = next_header(&mut source)? {
         if let EntryKind::Content(kind) = header.kind {
             let overrides = local.take().unwrap_or_else(|| globals.clone()).overrides;
             let mut entry = Entry::new(kind, header, overrides)?;
-            let Some(path) = place(&entry.path.to_string()) else {
-                entry.skip(&mut source)?;
-                continue;
-            };
-            entry.path = parse_path(path.as_bytes())?;
-            entry.enter(&mut source, tree)?;
+            if kind == header::GNU_SPARSE {
+                entry.become_sparse(&block, &mut source)?;
+            }
+            take(entry, &mut source)?;
         } else if header.kind == EntryKind::PaxGlobal {
             globals.read(&mut source, &header)?;
+            // No two files have the same holes.
+            globals.overrides.sparse = sparse::Records::default();
         } else {
             let start = || Extended::new(globals.overrides.clone());
             local.get_or_insert_with(start).read(&mut source, &header)?;
@@ -120,13 +157,22 @@ struct Entry {
     path: TreePath,
     link: Vec<u8>,
     meta: Meta,
+    /// Of what follows the header.
     size: u64,
     device: (u32, u32),
+    holes: Holes,
+}
+
+/// Whether what follows is the whole of a file.
+enum Holes {
+    None,
+    Map(Map),
+    Records(sparse::Records),
 }
 
 impl Entry {
     fn new(kind: u8, header: Header, overrides: Overrides) -> Result<Self, TarError> {
-        let raw = overrides.path.unwrap_or(header.path);
+        let raw = overrides.sparse_path.or(overrides.path).unwrap_or(header.path);
         let path = parse_path(&raw)?;
         // Before POSIX a directory was a file whose name ends in a slash.
         let is_old_directory = kind == header::FILE && raw.ends_with(b"/");
@@ -142,7 +188,23 @@ impl Entry {
             meta,
             size: overrides.size.unwrap_or(header.size),
             device: header.device,
+            holes: match overrides.sparse {
+                records if records.is_empty() => Holes::None,
+                records => Holes::Records(records),
+            },
         })
+    }
+
+    /// Of the oldest form, whose map is in the header.
+    fn become_sparse(
+        &mut self,
+        block: &[u8; BLOCK_BYTES],
+        source: &mut impl Read,
+    ) -> Result<(), TarError> {
+        let map = Map::of_header(block, header::size, source);
+        self.holes = Holes::Map(map.map_err(|fault| sparse_fault(&self.path, fault))?);
+        self.kind = header::FILE;
+        Ok(())
     }
 
     fn skip(self, source: &mut impl Read) -> Result<(), TarError> {
@@ -157,10 +219,15 @@ impl Entry {
     }
 
     fn enter(self, source: &mut impl Read, tree: &mut Tree) -> Result<(), TarError> {
-        let Self { kind, path, link, meta, size, device: (major, minor) } = self;
+        let Self { kind, path, link, meta, size, device: (major, minor), holes } = self;
         match kind {
             header::FILE => {
-                tree.put_file(&path, meta, size, source)?;
+                match map_of(holes, size, source).map_err(|fault| sparse_fault(&path, fault))? {
+                    None => tree.put_file(&path, meta, size, source)?,
+                    Some(map) => {
+                        tree.put_file(&path, meta, map.bytes(), &mut map.expand(source))?;
+                    }
+                }
                 skip_padding(source, size)?;
             }
             header::DIRECTORY => tree.put_directory(&path, meta)?,
@@ -176,11 +243,29 @@ impl Entry {
                 tree.put_special(&path, meta, Special::BlockDevice { major, minor })?;
             }
             header::FIFO => tree.put_special(&path, meta, Special::Fifo)?,
-            header::GNU_SPARSE => return Err(unsupported(&path, "a sparse file")),
             _ => return Err(unsupported(&path, "an entry of an unknown kind")),
         }
         Ok(())
     }
+}
+
+/// The map of a file with holes, which its stored bytes have to fit.
+fn map_of(holes: Holes, size: u64, source: &mut impl Read) -> Result<Option<Map>, SparseFault> {
+    let (map, taken) = match holes {
+        Holes::None => return Ok(None),
+        Holes::Map(map) => (map, 0),
+        Holes::Records(records) => records.map(source, size)?,
+    };
+    if map.stored() == size - taken { Ok(Some(map)) } else { Err(SparseFault::Map) }
+}
+
+fn sparse_fault(path: &TreePath, fault: SparseFault) -> TarError {
+    let fault = match fault {
+        SparseFault::Read(source) => return TarError::Read(source),
+        SparseFault::Map => "whose map is wrong",
+        SparseFault::Version => "of a form that is not supported",
+    };
+    TarError::Sparse { path: path.to_string(), fault }
 }
 
 /// Whether Linux could keep the attribute at all: archives from elsewhere have others.
@@ -192,7 +277,7 @@ fn is_linux_attribute(name: &str) -> bool {
 }
 
 /// The next header, or nothing at the end of the archive.
-fn next_header(source: &mut impl Read) -> Result<Option<Header>, TarError> {
+fn next_header(source: &mut impl Read) -> Result<Option<([u8; BLOCK_BYTES], Header)>, TarError> {
     let mut block = [0; BLOCK_BYTES];
     let mut filled = 0;
     while filled < BLOCK_BYTES {
@@ -208,18 +293,16 @@ fn next_header(source: &mut impl Read) -> Result<Option<Header>, TarError> {
         return Ok(None);
     }
     let header = Header::parse(&block).map_err(|HeaderFault(field)| TarError::Header { field })?;
-    Ok(Some(header))
+    Ok(Some((block, header)))
 }
 
-/// Contents fill whole blocks.
+/// Contents fill whole blocks, but for the last one of some writers (`umoci insert`), who leave out
+/// the end mark too.
 fn skip_padding(source: &mut impl Read, size: u64) -> Result<(), TarError> {
     let block = BLOCK_BYTES as u64;
     let padding = (block - size % block) % block;
     let skipped = io::copy(&mut source.by_ref().take(padding), &mut io::sink());
-    if skipped.map_err(TarError::Read)? < padding {
-        return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into()));
-    }
-    Ok(())
+    skipped.map(drop).map_err(TarError::Read)
 }
 
 fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
@@ -259,7 +342,7 @@ impl From<PaxFault> for TarError {
         let fault = match fault {
             PaxFault::Form => "not made of records",
             PaxFault::Number => "with a bad number",
-            PaxFault::Sparse => "of a sparse file, which is not supported",
+            PaxFault::Sparse => "of a sparse file with a wrong map",
         };
         Self::Extension { fault }
     }

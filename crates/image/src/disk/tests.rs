@@ -9,8 +9,10 @@ use super::tar::{TarError, lay, tree_from_tar};
 use super::tree::{Kind, Limits, NodeId, Special, Time, Tree};
 
 mod entries;
+mod holes;
 mod hostile;
-mod mounted;
+mod layered;
+pub(crate) mod mounted;
 mod random;
 
 const LAYOUT: Layout<'static> =
@@ -31,7 +33,7 @@ fn write(tree: &Tree, disk: &Path) -> ContentDigest {
     digest
 }
 
-fn check(disk: &Path) {
+pub(crate) fn check(disk: &Path) {
     // Away from root it is in a folder that the search path may not have.
     let output = Command::new("/usr/sbin/e2fsck").arg("-fn").arg(disk).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -71,7 +73,7 @@ fn describe_below(
         Kind::Directory(children) => {
             text.push_str(" directory\n");
             for (name, child) in children {
-                describe_below(tree, *child, &format!("{path}/{name}"), seen, text);
+                describe_below(tree, child.id, &format!("{path}/{name}"), seen, text);
             }
         }
         Kind::File(body) => {
@@ -86,15 +88,15 @@ fn describe_below(
 
 /// Streams built by another implementation.
 #[derive(Default)]
-struct Stream(Vec<u8>);
+pub(crate) struct Stream(Vec<u8>);
 
 impl Stream {
-    fn add(&mut self, kind: ::tar::EntryType, path: &str, content: &[u8]) -> &mut Self {
+    pub(crate) fn add(&mut self, kind: ::tar::EntryType, path: &str, content: &[u8]) -> &mut Self {
         self.add_with(kind, path, content, |_| {})
     }
 
     /// As ustar, the fields changed by `change`.
-    fn add_with(
+    pub(crate) fn add_with(
         &mut self,
         kind: ::tar::EntryType,
         path: &str,
@@ -118,15 +120,19 @@ impl Stream {
         self
     }
 
-    fn link(&mut self, kind: ::tar::EntryType, path: &str, target: &str) -> &mut Self {
+    pub(crate) fn link(&mut self, kind: ::tar::EntryType, path: &str, target: &str) -> &mut Self {
         self.add_with(kind, path, b"", |header| header.set_link_name_literal(target).unwrap())
     }
 
-    fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
+    pub(crate) fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
         self.records(::tar::EntryType::XHeader, records)
     }
 
-    fn records(&mut self, kind: ::tar::EntryType, records: &[(&str, &[u8])]) -> &mut Self {
+    pub(crate) fn records(
+        &mut self,
+        kind: ::tar::EntryType,
+        records: &[(&str, &[u8])],
+    ) -> &mut Self {
         let mut text = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -139,7 +145,7 @@ impl Stream {
         self.add(kind, "pax", &text)
     }
 
-    fn end(&self) -> Vec<u8> {
+    pub(crate) fn end(&self) -> Vec<u8> {
         [self.0.as_slice(), &[0; 1024]].concat()
     }
 }

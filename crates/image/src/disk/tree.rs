@@ -1,4 +1,7 @@
 //! A file tree in memory, file contents apart in a spool file.
+//!
+//! It is laid in layers: each entry knows the layer that it came with, so that what a layer takes
+//! away is of the layers below alone, wherever in the layer that is said.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fs::File;
@@ -6,6 +9,11 @@ use std::io::{self, Read};
 
 use super::path::TreePath;
 use super::spool::{Body, Copying, Spool};
+
+mod layers;
+mod lookup;
+
+pub(crate) use lookup::Found;
 
 /// How much one tree may hold, whatever its sources say.
 #[derive(Debug, Clone, Copy)]
@@ -62,15 +70,29 @@ pub enum Special {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(usize);
 
+/// Counts layers from the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Layer(u32);
+
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) meta: Meta,
     pub(super) kind: Kind,
+    /// Of a directory: nothing in it, however deep, is of a layer below this one.
+    floor: Layer,
+}
+
+/// An entry of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Child {
+    pub(super) id: NodeId,
+    /// Which one has put it there.
+    layer: Layer,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Directory(BTreeMap<String, NodeId>),
+    Directory(BTreeMap<String, Child>),
     File(Body),
     Special(Special),
 }
@@ -99,6 +121,7 @@ pub struct Tree {
     limits: Limits,
     metadata_bytes: usize,
     content_bytes: u64,
+    layer: Layer,
 }
 
 const ROOT: NodeId = NodeId(0);
@@ -110,6 +133,7 @@ impl Tree {
         let root = Node {
             meta: Meta::new(IMPLICIT_DIRECTORY_MODE, Time::default()),
             kind: Kind::Directory(BTreeMap::new()),
+            floor: Layer(0),
         };
         Self {
             nodes: vec![root],
@@ -117,6 +141,7 @@ impl Tree {
             limits,
             metadata_bytes: 0,
             content_bytes: 0,
+            layer: Layer(0),
         }
     }
 
@@ -128,9 +153,10 @@ impl Tree {
         {
             self.charge(attribute_bytes(&meta))?;
             self.nodes[present.0].meta = meta;
+            self.restamp(path);
             return Ok(());
         }
-        self.insert(path, Node { meta, kind: Kind::Directory(BTreeMap::new()) })
+        self.insert(path, meta, Kind::Directory(BTreeMap::new()))
     }
 
     pub fn put_special(
@@ -139,7 +165,7 @@ impl Tree {
         meta: Meta,
         special: Special,
     ) -> Result<(), TreeError> {
-        self.insert(path, Node { meta, kind: Kind::Special(special) })
+        self.insert(path, meta, Kind::Special(special))
     }
 
     /// Puts a regular file at `path`, with exactly `len` bytes of `source`.
@@ -159,7 +185,7 @@ impl Tree {
             Copying::Read(source) => TreeError::Read { path: path.to_string(), source },
             Copying::Write(source) => TreeError::Spool { path: path.to_string(), source },
         })?;
-        self.insert(path, Node { meta, kind: Kind::File(body) })
+        self.insert(path, meta, Kind::File(body))
     }
 
     /// Gives what is at `target` the further name `path`.
@@ -227,23 +253,23 @@ impl Tree {
         let mut names: Vec<&str> = Vec::new();
         let mut open = vec![self.entries(ROOT)];
         while let Some(entries) = open.last_mut() {
-            let Some((name, id)) = entries.next() else {
+            let Some((name, child)) = entries.next() else {
                 open.pop();
                 names.pop();
                 continue;
             };
             names.push(name);
-            if *id == wanted {
+            if child.id == wanted {
                 return format!("/{}", names.join("/"));
             }
-            open.push(self.entries(*id));
+            open.push(self.entries(child.id));
         }
         "/".to_owned()
     }
 
     /// Those of a directory; of anything else there are none.
-    fn entries(&self, id: NodeId) -> btree_map::Iter<'_, String, NodeId> {
-        static NONE: BTreeMap<String, NodeId> = BTreeMap::new();
+    fn entries(&self, id: NodeId) -> btree_map::Iter<'_, String, Child> {
+        static NONE: BTreeMap<String, Child> = BTreeMap::new();
         match &self.node(id).kind {
             Kind::Directory(children) => children.iter(),
             Kind::File(_) | Kind::Special(_) => NONE.iter(),
@@ -260,25 +286,26 @@ impl Tree {
         let mut todo = vec![ROOT];
         while let Some(id) = todo.pop() {
             if let Kind::Directory(children) = &self.node(id).kind {
-                todo.extend(children.values().copied().filter(|child| live.insert(*child)));
+                let ids = children.values().map(|child| child.id);
+                todo.extend(ids.filter(|child| live.insert(*child)));
             }
         }
         live
     }
 
-    fn insert(&mut self, path: &TreePath, node: Node) -> Result<(), TreeError> {
+    fn insert(&mut self, path: &TreePath, meta: Meta, kind: Kind) -> Result<(), TreeError> {
         let name = path.names().last().map_or(0, String::len);
-        let target = match &node.kind {
+        let target = match &kind {
             Kind::Special(Special::Symlink(target)) => target.len(),
             Kind::Directory(_) | Kind::File(_) | Kind::Special(_) => 0,
         };
-        self.charge(name + attribute_bytes(&node.meta) + target)?;
-        let id = self.push(node);
+        self.charge(name + attribute_bytes(&meta) + target)?;
+        let id = self.push(meta, kind);
         self.enter(path, id)
     }
 
-    fn push(&mut self, node: Node) -> NodeId {
-        self.nodes.push(node);
+    fn push(&mut self, meta: Meta, kind: Kind) -> NodeId {
+        self.nodes.push(Node { meta, kind, floor: self.layer });
         NodeId(self.nodes.len() - 1)
     }
 
@@ -292,23 +319,30 @@ impl Tree {
             let blocked = || blocked(path, depth);
             let present = self.children(at).ok_or_else(blocked)?.get(parent).copied();
             at = match present {
-                Some(present) => present,
+                Some(present) => present.id,
                 None => self.implicit_directory(at, parent)?,
             };
         }
+        let layer = self.layer;
         let children = self.children(at).ok_or_else(|| blocked(path, parents.len()))?;
-        children.insert(name.clone(), id);
+        children.insert(name.clone(), Child { id, layer });
         Ok(())
     }
 
     fn implicit_directory(&mut self, parent: NodeId, name: &str) -> Result<NodeId, TreeError> {
         self.charge(name.len())?;
-        let meta = Meta::new(IMPLICIT_DIRECTORY_MODE, self.node(parent).meta.mtime);
-        let id = self.push(Node { meta, kind: Kind::Directory(BTreeMap::new()) });
+        let meta = self.implicit_meta(parent);
+        let id = self.push(meta, Kind::Directory(BTreeMap::new()));
+        let layer = self.layer;
         if let Some(children) = self.children(parent) {
-            children.insert(name.to_owned(), id);
+            children.insert(name.to_owned(), Child { id, layer });
         }
         Ok(id)
+    }
+
+    /// Of a directory that is there because something is in it.
+    fn implicit_meta(&self, parent: NodeId) -> Meta {
+        Meta::new(IMPLICIT_DIRECTORY_MODE, self.node(parent).meta.mtime)
     }
 
     fn find(&self, path: &TreePath) -> Option<NodeId> {
@@ -317,16 +351,21 @@ impl Tree {
 
     fn walk(&self, names: &[String]) -> Option<NodeId> {
         names.iter().try_fold(ROOT, |at, name| match &self.node(at).kind {
-            Kind::Directory(children) => children.get(name).copied(),
+            Kind::Directory(children) => children.get(name).map(|child| child.id),
             Kind::File(_) | Kind::Special(_) => None,
         })
     }
 
-    fn children(&mut self, id: NodeId) -> Option<&mut BTreeMap<String, NodeId>> {
+    fn children(&mut self, id: NodeId) -> Option<&mut BTreeMap<String, Child>> {
         match &mut self.nodes[id.0].kind {
             Kind::Directory(children) => Some(children),
             Kind::File(_) | Kind::Special(_) => None,
         }
+    }
+
+    /// Counts an entry of a stream that leaves nothing here, so that there is an end to these too.
+    pub(super) fn count_one_more(&mut self) -> Result<(), TreeError> {
+        self.charge(0)
     }
 
     /// Counts one more entry that holds `bytes` of text.

@@ -1,9 +1,7 @@
 //! One 512-byte tar header.
 
 use super::super::tree::Time;
-use super::whole_seconds;
-
-pub(super) const BLOCK_BYTES: usize = 512;
+use super::{BLOCK_BYTES, whole_seconds};
 
 pub(super) const FILE: u8 = b'0';
 pub(super) const HARD_LINK: u8 = b'1';
@@ -102,6 +100,11 @@ fn field<T: TryFrom<i64>>(
 ) -> Result<T, HeaderFault> {
     let number = number(&block[at]).ok_or(HeaderFault(name))?;
     T::try_from(number).or(Err(HeaderFault(name)))
+}
+
+/// One that is not negative.
+pub(super) fn size(field: &[u8]) -> Option<u64> {
+    u64::try_from(number(field)?).ok()
 }
 
 /// Octal digits, or GNU's big-endian two's complement behind a set top bit. Blank is zero.

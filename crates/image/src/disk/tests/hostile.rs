@@ -77,10 +77,10 @@ fn hard_links_to_nothing_and_to_directories() {
 
 #[test]
 fn what_is_not_supported_is_said() {
-    refused(Stream::default().add(EntryType::GNUSparse, "a", b""), "a sparse file");
     refused(Stream::default().add(EntryType::new(b'V'), "a", b""), "an unknown kind");
     let mut stream = Stream::default();
-    refused(stream.pax(&[("GNU.sparse.major", b"1")]).add(EntryType::Regular, "a", b""), "sparse");
+    stream.pax(&[("GNU.sparse.major", b"2"), ("GNU.sparse.realsize", b"5")]);
+    refused(stream.add(EntryType::Regular, "a", b""), "not supported");
 }
 
 #[test]
@@ -143,7 +143,9 @@ fn a_stream_that_breaks_off_anywhere_is_an_error_or_a_shorter_tree() {
     for len in 0..stream.0.len() {
         let result = read(&bytes[..len]);
         let at_header = len % 512 == 0 && !(512..1024).contains(&len);
-        assert!(result.is_err() || at_header, "cut at {len}");
+        // `umoci insert` leaves out what fills the last block, and the end mark with it.
+        let in_padding = [537..1024, 2236..2560].iter().any(|range| range.contains(&len));
+        assert!(result.is_err() || at_header || in_padding, "cut at {len}");
     }
 }
 

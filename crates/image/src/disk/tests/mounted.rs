@@ -44,7 +44,7 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn make_source(root: &Path) {
+pub(crate) fn make_source(root: &Path) {
     let at = |name: &str| root.join(name);
     fs::write(at("setuid"), "s").unwrap();
     chown(at("setuid"), Some(33), Some(4_000_000_000)).unwrap();
@@ -90,21 +90,21 @@ fn make_source(root: &Path) {
 
 /// All that a program can see of an entry.
 #[derive(Debug, PartialEq, Eq)]
-struct Facts {
+pub(crate) struct Facts {
     mode: u32,
     owner: (u32, u32),
     device: u64,
     size: u64,
-    mtime: (i64, i64),
+    pub(crate) mtime: (i64, i64),
     /// For a directory both file systems count in their own way.
     links: Option<u64>,
     first_name: PathBuf,
     target: Option<PathBuf>,
     content: Option<[u8; 32]>,
-    xattrs: BTreeMap<String, Vec<u8>>,
+    pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
-fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
+pub(crate) fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
     let mut found = BTreeMap::new();
     let mut first_names = BTreeMap::new();
     let mut todo = vec![PathBuf::new()];
@@ -154,17 +154,25 @@ fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+pub(crate) fn can_mount() -> bool {
+    rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists()
+}
+
 /// A disk mounted read-only, until dropped.
-struct Mounted(tempfile::TempDir);
+pub(crate) struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    fn new(disk: &Path) -> Self {
+    pub(crate) fn new(disk: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = ["-t", "ext4", "-o", "loop,ro"];
         let output =
             Command::new("mount").args(options).arg(disk).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -189,7 +197,7 @@ fn gnu_tar(source: &Path, format: &str) -> Vec<u8> {
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that does not run has to say so")]
 fn a_mounted_disk_is_what_went_into_the_tar() {
-    if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
+    if !can_mount() {
         eprintln!("skipped: mounting needs root and loop devices");
         return;
     }

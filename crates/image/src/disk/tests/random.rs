@@ -128,7 +128,7 @@ fn compare(tree: &Tree, fs: &Fs<File>, id: NodeId, ino: u32, inodes: &mut BTreeM
                 .collect();
             assert!(found.keys().eq(children.keys()), "{found:?} {children:?}");
             for (name, child) in children {
-                compare(tree, fs, *child, found[name], inodes);
+                compare(tree, fs, child.id, found[name], inodes);
             }
         }
     }

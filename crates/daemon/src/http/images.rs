@@ -1,0 +1,251 @@
+//! Images: what there is, bringing one here, taking one away.
+
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
+
+use api::{ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+use image::reference::Reference;
+use tokio::sync::mpsc;
+
+use super::{
+    Server,
+    access::Caller,
+    error::{Failure, Reply},
+    json::{Body400, Query400},
+    output::{body, line},
+    sandboxes,
+};
+use crate::{
+    context::Context,
+    images::{Described, Found, ImageError, Prune, Removed, Stood, Upkeep, parse},
+    platform,
+    store::Phase,
+};
+
+/// Lines that wait for a client that reads slowly.
+const QUEUE: usize = 16;
+
+/// What a request calls an image; the default one if it says nothing. Files of this computer are for
+/// who is on it.
+pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> {
+    let Some(text) = text else { return Ok(Reference::Default) };
+    let reference = parse(text)?;
+    if matches!(reference, Reference::Local(_)) && caller != Caller::Local {
+        return Err(ImageError::Elsewhere.into());
+    }
+    Ok(reference)
+}
+
+/// An image's name for people.
+pub(crate) fn shown(reference: &Reference) -> String {
+    match reference {
+        Reference::Registry(remote) => remote.familiar(),
+        Reference::Default | Reference::Debian(_) | Reference::Local(_) => reference.to_string(),
+    }
+}
+
+/// The images here, and what holds them.
+fn upkeep(server: &Server) -> Upkeep<'_> {
+    let context = server.registry.context();
+    let sandboxes = server.registry.list().into_iter();
+    let alive = sandboxes.filter(|sandbox| sandbox.view().session.phase != Phase::Stopped);
+    let digests: BTreeSet<String> =
+        alive.filter_map(|sandbox| sandbox.record.image_digest.clone()).collect();
+    Upkeep { images: &context.images, templates: &context.templates, stood: Stood(digests) }
+}
+
+fn described(it: Described) -> api::Image {
+    let Described { image, size_bytes, templates_bytes, in_use, last_used, .. } = it;
+    let config = image.config();
+    let familiar = |name: &str| name.parse().map_or_else(|_| name.to_owned(), |name| shown(&name));
+    api::Image {
+        name: familiar(image.name()),
+        names: image.names().iter().map(|name| familiar(name)).collect(),
+        digest: image.digest().to_owned(),
+        manifest: image.manifest().map(|digest| digest.to_string()),
+        size_bytes,
+        templates_bytes,
+        created_at: image.created() * 1000,
+        last_used_at: last_used.map(|seconds| seconds * 1000),
+        in_use,
+        config: api::ImageConfig {
+            user: config.user.clone(),
+            cwd: config.cwd.clone(),
+            env: config.env.iter().cloned().collect(),
+            entrypoint: config.entrypoint.clone(),
+            cmd: config.cmd.clone(),
+        },
+    }
+}
+
+pub(crate) async fn list(State(server): State<Server>) -> Reply<Json<api::ImageList>> {
+    let listing = upkeep(&server).list().await?;
+    let images = listing.images.into_iter().map(described).collect();
+    Ok(Json(api::ImageList { images, blobs_bytes: listing.blobs_bytes }))
+}
+
+pub(crate) async fn inspect(
+    State(server): State<Server>,
+    Query400(query): Query400<ImageQuery>,
+) -> Reply<Json<api::Image>> {
+    Ok(Json(described(upkeep(&server).inspect(&query.name).await?)))
+}
+
+pub(crate) async fn remove(
+    State(server): State<Server>,
+    Query400(query): Query400<ImageQuery>,
+) -> Reply<Json<api::RemovedImages>> {
+    Ok(Json(removed(upkeep(&server).remove(&query.name).await?)))
+}
+
+pub(crate) async fn prune(
+    State(server): State<Server>,
+    Body400(asked): Body400<PruneImages>,
+) -> Reply<Json<api::RemovedImages>> {
+    let older_than = asked.older_than.map(Duration::from_millis);
+    let asked = Prune { older_than, keep_bytes: asked.keep_bytes };
+    Ok(Json(removed(upkeep(&server).prune(asked).await?)))
+}
+
+fn removed(all: Removed) -> api::RemovedImages {
+    let images = all.images.into_iter().map(described).collect();
+    api::RemovedImages { images, freed_bytes: all.freed_bytes }
+}
+
+/// Says how far it is, line by line. When the client goes away nobody waits for the image any more.
+pub(crate) async fn pull(
+    State(server): State<Server>,
+    Extension(caller): Extension<Caller>,
+    Body400(asked): Body400<PullImage>,
+) -> Reply<Response> {
+    let wanted = reference(Some(&asked.image), caller)?;
+    let shape = asked.warm.map(sandboxes::shape).transpose()?;
+    let (out, lines) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let work = bring(&server, &wanted, &asked, &out);
+        let work = async {
+            let image = work.await?;
+            if let Some(shape) = shape {
+                warm(server.registry.context(), shape, &image, &out).await?;
+            }
+            Ok(described(upkeep(&server).inspect(image.digest()).await?))
+        };
+        let last = tokio::select! {
+            done = work => match done {
+                Ok(image) => PullEvent::Done { image: Box::new(image) },
+                Err(Failure(refusal)) => PullEvent::Error(refusal),
+            },
+            () = out.closed() => return,
+        };
+        // Nobody may be there to read it.
+        drop(out.send(last).await);
+    });
+    let lines = stream::unfold(lines, |mut lines| async {
+        let next: PullEvent = lines.recv().await?;
+        Some((line(&next), lines))
+    });
+    Ok(([(header::CONTENT_TYPE, NDJSON)], body(lines)).into_response())
+}
+
+type Lines = mpsc::Sender<PullEvent>;
+
+async fn bring(
+    server: &Server,
+    wanted: &Reference,
+    asked: &PullImage,
+    out: &Lines,
+) -> Reply<image::catalog::Image> {
+    let images = &server.registry.context().images;
+    let found = match (&asked.name, wanted) {
+        (None, _) => images.find(wanted, asked.pull).await?,
+        (Some(name), Reference::Local(local)) => match parse(name)? {
+            name @ Reference::Registry(_) => images.import(local.clone(), &name),
+            Reference::Default | Reference::Debian(_) | Reference::Local(_) => {
+                let text = "Invalid request: `name` is one that no registry could have";
+                return Err(Failure::bad_request(text));
+            }
+        },
+        (Some(_), Reference::Default | Reference::Debian(_) | Reference::Registry(_)) => {
+            let text = "Invalid request: `name` is for images of files";
+            return Err(Failure::bad_request(text));
+        }
+    };
+    let coming = match found {
+        Found::Here(image) => return Ok(*image),
+        Found::Coming(coming) => coming,
+    };
+    let mut watcher = coming.watch();
+    loop {
+        match coming.next(&mut watcher).await? {
+            ControlFlow::Break(image) => return Ok(image),
+            ControlFlow::Continue(progress) if progress.step.is_empty() => {}
+            ControlFlow::Continue(progress) => {
+                let (bytes, total) = progress.bytes.unzip();
+                let progress = PullProgress { step: progress.step, bytes, total: total.flatten() };
+                // One who has gone away is found at the select.
+                drop(out.send(PullEvent::Progress(progress)).await);
+            }
+        }
+    }
+}
+
+/// The image as a tar file in OCI's layout. What goes wrong before its first byte is refused; after
+/// that the body breaks off.
+pub(crate) async fn save(
+    State(server): State<Server>,
+    Query400(query): Query400<ImageQuery>,
+) -> Reply<Response> {
+    let image = upkeep(&server).inspect(&query.name).await?.image;
+    let mut pieces = server.registry.context().images.save(image);
+    let first = pieces.recv().await.transpose()?;
+    let rest = stream::unfold(pieces, |mut pieces| async {
+        let next = pieces.recv().await?;
+        Some((next.map_err(|error| std::io::Error::other(crate::causes(&error))), pieces))
+    });
+    let all = stream::iter(first.map(Ok)).chain(rest);
+    Ok(([(header::CONTENT_TYPE, api::TAR)], Body::from_stream(all)).into_response())
+}
+
+/// Makes the template of an image.
+async fn warm(
+    context: &Arc<Context>,
+    shape: machine::Shape,
+    image: &image::catalog::Image,
+    out: &Lines,
+) -> Reply<()> {
+    let platform = context.platform().await?;
+    let notice = |step: &str| {
+        let progress = PullProgress { step: step.to_owned(), ..PullProgress::default() };
+        // A word that finds no room is not missed.
+        drop(out.try_send(PullEvent::Progress(progress)));
+    };
+    let image = platform::base_image(image);
+    let made = Box::pin(context.templates.warm(platform, shape, &image, &notice)).await;
+    made.map(drop).map_err(|error| Failure::new(api::Code::MachineFailed, crate::causes(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_computer_are_for_who_is_on_it() {
+        for text in ["./x.tar", "/etc/shadow", "oci:/x", "docker-archive:/x"] {
+            assert!(matches!(reference(Some(text), Caller::Local), Ok(Reference::Local(_))));
+            let Err(Failure(refusal)) = reference(Some(text), Caller::Remote) else {
+                panic!("{text}");
+            };
+            assert_eq!(refusal.code, api::Code::BadRequest, "{text}");
+        }
+        let remote = reference(Some("python:3.13"), Caller::Remote).unwrap();
+        assert_eq!(shown(&remote), "python:3.13");
+        assert!(matches!(reference(None, Caller::Remote), Ok(Reference::Default)));
+    }
+}

@@ -1,0 +1,4 @@
+//! Against a registry that answers as it is told.
+
+mod fake;
+mod pulls;

@@ -1,0 +1,238 @@
+//! Against Debian's `docker-registry`, with images made and pushed by `umoci` and `skopeo`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::architecture::Architecture;
+use image::cache::Cache;
+use image::oci::blob::Blobs;
+use image::oci::digest::Digest;
+use image::progress::silent;
+use image::registry::credentials::CredentialFiles;
+use image::registry::{Pull, RegistryError, Settings, pull};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+/// What it may take to begin to listen, on a busy computer.
+const STARTS: u32 = 600;
+
+/// A registry that runs until it is dropped.
+struct Registry {
+    child: Child,
+    folder: tempfile::TempDir,
+    place: String,
+}
+
+/// What it asks of who comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Tls,
+    /// Name `user`, password `pass`.
+    TlsAndPassword,
+}
+
+impl Registry {
+    fn start(door: Door) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = free.local_addr().unwrap().to_string();
+        drop(free);
+        let at = folder.path().display();
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {at}/data}}}}\n\
+             http:\n  addr: {place}\n"
+        );
+        if door != Door::Open {
+            make_certificates(folder.path());
+            config.push_str(&format!("  tls: {{certificate: {at}/cert.pem, key: {at}/key.pem}}\n"));
+        }
+        if door == Door::TlsAndPassword {
+            run("htpasswd", &["-Bbc", &format!("{at}/htpasswd"), "user", "pass"]);
+            config.push_str(&format!("auth: {{htpasswd: {{realm: r, path: {at}/htpasswd}}}}\n"));
+        }
+        let path = folder.path().join("config.yml");
+        fs::write(&path, config).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let registry = Self { child, folder, place };
+        registry.wait();
+        registry
+    }
+
+    fn wait(&self) {
+        for _ in 0..STARTS {
+            if std::net::TcpStream::connect(&self.place).is_ok() {
+                return;
+            }
+            run("sleep", &["0.1"]);
+        }
+        panic!("the registry does not listen");
+    }
+
+    /// Puts an image there and gives the digest of its manifest.
+    fn push(&self, layout: &Path, options: &[&str]) -> Digest {
+        let source = format!("oci:{}:it", layout.display());
+        let target = format!("docker://{}/some/app:1", self.place);
+        let digest = self.folder.path().join("digest");
+        let digest_file = format!("--digestfile={}", digest.display());
+        let mut arguments = vec!["copy", "-q", "--dest-tls-verify=false", &digest_file];
+        arguments.extend(["--dest-creds=user:pass"]);
+        arguments.extend(options);
+        arguments.extend([source.as_str(), target.as_str()]);
+        run("skopeo", &arguments);
+        fs::read_to_string(digest).unwrap().trim().parse().unwrap()
+    }
+
+    fn authority(&self) -> Vec<CertificateDer<'static>> {
+        vec![fs::read(self.folder.path().join("ca.der")).unwrap().into()]
+    }
+
+    fn login(&self, password: &str) -> CredentialFiles {
+        let path = self.folder.path().join("config.json");
+        let entry = format!(r#"{{"username":"user","password":"{password}"}}"#);
+        fs::write(&path, format!(r#"{{"auths":{{"{}":{entry}}}}}"#, self.place)).unwrap();
+        CredentialFiles::new(vec![path])
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn make_certificates(folder: &Path) {
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = ["127.0.0.1".to_owned()];
+    let own = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+    fs::write(folder.join("ca.der"), authority.der()).unwrap();
+    fs::write(folder.join("cert.pem"), pem("CERTIFICATE", own.der())).unwrap();
+    fs::write(folder.join("key.pem"), pem("PRIVATE KEY", &key.serialize_der())).unwrap();
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+}
+
+/// An image of two layers.
+fn layout(folder: &Path) -> PathBuf {
+    let layout = folder.join("layout");
+    let image = format!("{}:it", layout.display());
+    let content = folder.join("content");
+    fs::write(&content, vec![7; 1 << 20]).unwrap();
+    run("umoci", &["init", "--layout", &layout.display().to_string()]);
+    run("umoci", &["new", "--image", &image]);
+    for target in ["/one", "/two"] {
+        let from = content.display().to_string();
+        run("umoci", &["insert", "--rootless", "--image", &image, &from, target]);
+        fs::write(&content, vec![8; 2 << 20]).unwrap();
+    }
+    layout
+}
+
+struct Store {
+    _folder: tempfile::TempDir,
+    blobs: Blobs,
+}
+
+fn store() -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::of(&Cache::open(folder.path()).unwrap());
+    Store { _folder: folder, blobs }
+}
+
+fn fetch(place: &str, store: &Store, settings: &Settings) -> Result<Digest, RegistryError> {
+    fetch_tag(place, "1", store, settings)
+}
+
+fn fetch_tag(
+    place: &str,
+    tag: &str,
+    store: &Store,
+    settings: &Settings,
+) -> Result<Digest, RegistryError> {
+    let image = &format!("{place}/some/app:{tag}").parse().unwrap();
+    let job = Pull { settings, image, blobs: &store.blobs, architecture: Architecture::X86_64 };
+    pull(job, &silent, &CancellationToken::new())
+}
+
+#[test]
+fn over_plain_http_on_this_computer() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::Open);
+    for options in
+        [&[][..], &["--dest-compress-format=zstd", "--dest-compress"], &["--format=v2s2"]]
+    {
+        let (pushed, store) = (registry.push(&layout, options), store());
+        assert_eq!(fetch(&registry.place, &store, &Settings::default()).unwrap(), pushed);
+        let kept = store.blobs.list().unwrap();
+        assert_eq!(kept.len(), 4, "manifest, configuration, two layers");
+        let manifest = store.blobs.read(&pushed, 1 << 20).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        for layer in manifest["layers"].as_array().unwrap() {
+            let digest = layer["digest"].as_str().unwrap().parse().unwrap();
+            assert_eq!(store.blobs.size(&digest).unwrap(), layer["size"].as_u64());
+        }
+    }
+    let missing = fetch_tag(&registry.place, "2", &store(), &Settings::default());
+    assert!(matches!(missing, Err(RegistryError::NoTag { .. })), "{missing:?}");
+}
+
+#[test]
+fn over_tls_with_an_authority_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::Tls);
+    let pushed = registry.push(&layout, &[]);
+    let stranger = fetch(&registry.place, &store(), &Settings::default());
+    assert!(matches!(stranger, Err(RegistryError::Untrusted { .. })), "{stranger:?}");
+    let trusting = Settings { roots: registry.authority(), ..Settings::default() };
+    assert_eq!(fetch(&registry.place, &store(), &trusting).unwrap(), pushed);
+    let careless = format!(r#"{{"insecure":["{}"]}}"#, registry.place);
+    let careless =
+        Settings { registries: serde_json::from_str(&careless).unwrap(), ..Settings::default() };
+    assert_eq!(fetch(&registry.place, &store(), &careless).unwrap(), pushed);
+}
+
+#[test]
+fn with_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::TlsAndPassword);
+    let pushed = registry.push(&layout, &[]);
+    let roots = registry.authority();
+    let settings =
+        |credentials| Settings { roots: roots.clone(), credentials, ..Settings::default() };
+    let nobody = fetch(&registry.place, &store(), &settings(CredentialFiles::default()));
+    assert!(matches!(nobody, Err(RegistryError::LogIn { .. })), "{nobody:?}");
+    let wrong = fetch(&registry.place, &store(), &settings(registry.login("wrong-one")));
+    let Err(wrong @ RegistryError::Forbidden { .. }) = wrong else { panic!("{wrong:?}") };
+    assert!(!format!("{wrong} {wrong:?}").contains("wrong-one"));
+    let right = fetch(&registry.place, &store(), &settings(registry.login("pass")));
+    assert_eq!(right.unwrap(), pushed);
+}

@@ -1,0 +1,209 @@
+//! Images of a registry on this computer, made and pushed by tools of others.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use crate::hood::{Hood, cache, wait_until};
+
+/// Debian's `docker-registry`, until it is dropped.
+struct Registry {
+    child: Child,
+    folder: tempfile::TempDir,
+    place: String,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = free.local_addr().unwrap().to_string();
+        drop(free);
+        let at = folder.path().display();
+        let config = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {at}/data}}}}\n\
+             http: {{addr: '{place}'}}\n"
+        );
+        fs::write(folder.path().join("config.yml"), config).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .args(["serve", &format!("{at}/config.yml")])
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the registry listens", || TcpStream::connect(&place).is_ok());
+        Self { child, folder, place }
+    }
+
+    /// Puts an image there whose only program is a static busybox.
+    fn push(&self, name: &str, settings: &[&str]) -> String {
+        let place = |name: &str| self.folder.path().join(name).display().to_string();
+        let (layout, bundle) = (place("layout"), place("bundle"));
+        let image = format!("{layout}:{name}");
+        if !Path::new(&layout).exists() {
+            run("umoci", &["init", "--layout", &layout]);
+        }
+        run("umoci", &["new", "--image", &image]);
+        run("umoci", &["unpack", "--rootless", "--image", &image, &bundle]);
+        let program = format!("{bundle}/rootfs/busybox");
+        fs::copy("/bin/busybox", &program).unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        run("umoci", &["repack", "--image", &image, &bundle]);
+        run("umoci", &[&["config", "--image", &image], settings].concat());
+        fs::remove_dir_all(bundle).unwrap();
+        let target = format!("{}/test/{name}:1", self.place);
+        let from = format!("oci:{image}");
+        let to = format!("docker://{target}");
+        run("skopeo", &["copy", "-q", "--dest-tls-verify=false", &from, &to]);
+        target
+    }
+
+    /// How often a blob or manifest was given out.
+    fn given(&self, what: &str) -> usize {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
+        let is_it = |line: &&str| line.contains("\"GET /v2/") && line.contains(what);
+        log.lines().filter(is_it).count()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+}
+
+/// With images and templates of its own.
+fn hood_of_its_own(folder: &Path) -> Hood {
+    let own = folder.join("x86_64");
+    fs::create_dir_all(&own).unwrap();
+    symlink(cache().join("x86_64/kernels"), own.join("kernels")).unwrap();
+    let mut hood = Hood::new();
+    hood.set("FUMEHOOD_CACHE_DIR", folder.to_str().unwrap());
+    hood
+}
+
+const SMALL: [&str; 2] = ["--memory", "256"];
+
+#[test]
+fn an_image_without_shell_libc_or_users_is_a_sandbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    let image = registry.push(
+        "bare",
+        &[
+            "--config.entrypoint=/busybox",
+            "--config.cmd=sh",
+            "--config.cmd=-c",
+            "--config.cmd=/busybox id; /busybox pwd; echo $FROM $PATH",
+            "--config.env=FROM=image",
+            "--config.workingdir=/made/for/it",
+            "--config.user=1000:1001",
+        ],
+    );
+    let run = |rest: &[&str]| hood.ok(&[&["run", "--image", &image], &SMALL[..], rest].concat());
+    assert_eq!(
+        run(&[]),
+        "uid=1000 gid=1001 groups=1001\n/made/for/it\n\
+         image /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    );
+    assert_eq!(run(&["--", "/busybox", "echo", "alone"]), "alone");
+    assert_eq!(run(&["--entrypoint", "--", "echo", "behind"]), "behind");
+    assert_eq!(run(&["-u", "0", "--", "/busybox", "id", "-u"]), "0");
+    let name = hood.create(&[&["--image", &image], &SMALL[..]].concat());
+    let exec =
+        |words: &[&str]| hood.ok(&[&["exec", "--sudo", &name, "--", "/busybox"], words].concat());
+    assert_eq!(exec(&["id", "-u"]), "0", "root needs no sudo in the image");
+    assert!(exec(&["cat", "/etc/resolv.conf"]).starts_with("nameserver "));
+    assert!(exec(&["cat", "/etc/hosts"]).contains("127.0.0.1 localhost"));
+    assert!(exec(&["cat", "/etc/ssl/certs/ca-certificates.crt"]).contains("BEGIN CERTIFICATE"));
+    let copied = hood.ok(&["exec", &name, "--", "/busybox", "sha256sum", "/busybox"]);
+    let own = Command::new("sha256sum").arg("/bin/busybox").output().unwrap().stdout;
+    assert_eq!(copied.split(' ').next(), String::from_utf8_lossy(&own).split(' ').next());
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    let image = registry.push("app", &["--config.cmd=/busybox", "--config.cmd=true"]);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| hood.ok(&["image", "pull", &image]));
+        }
+    });
+    // The configuration and the only layer.
+    assert_eq!(registry.given("/blobs/"), 2);
+    let manifests = registry.given("/manifests/");
+    let name = hood.create(&[&["--image", &image], &SMALL[..]].concat());
+    assert_eq!(registry.given("/manifests/"), manifests, "what is here is not asked for");
+    let never = hood.run(&["run", "--pull", "never", "--image", "127.0.0.1:1/x", "--", "true"]);
+    assert_eq!(never.code, Some(242), "{never:?}");
+
+    let listed = || {
+        let listed = hood.ok(&["image", "ls", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&listed).unwrap()
+    };
+    let found = listed();
+    assert_eq!((&found[0]["name"], &found[0]["inUse"]), (&image.as_str().into(), &true.into()));
+    assert!(found[0]["templatesBytes"].as_u64() > Some(1 << 20), "{found}");
+    let kept = hood.run(&["image", "rm", &image]);
+    assert_eq!(kept.code, Some(246), "{kept:?}");
+    hood.ok(&["image", "prune", "--keep-bytes", "0"]);
+    assert_eq!(listed().as_array().unwrap().len(), 1, "a sandbox stands on it");
+
+    let saved = folder.path().join("saved.tar");
+    hood.ok(&["image", "save", &image, "-o", saved.to_str().unwrap()]);
+    hood.ok(&["rm", "-f", &name]);
+    hood.ok(&["image", "rm", &image]);
+    assert_eq!(listed().as_array().unwrap().len(), 0);
+    let left = |place: &str| fs::read_dir(folder.path().join(place)).unwrap().count();
+    assert_eq!((left("blobs/sha256"), left("templates")), (0, 1), "the bare template stays");
+
+    hood.ok(&["image", "import", saved.to_str().unwrap(), "me/app:2"]);
+    assert_eq!(listed()[0]["name"], "me/app:2");
+    let by_name = ["run", "--pull", "never", "--image", "me/app:2"];
+    assert_eq!(hood.ok(&[&by_name[..], &SMALL[..]].concat()), "");
+    let by_file = ["run", "--image", saved.to_str().unwrap()];
+    assert_eq!(hood.ok(&[&by_file[..], &SMALL[..]].concat()), "");
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    registry.push("app", &[]);
+    let place = &registry.place;
+    let table = [
+        (format!("{place}/test/app:2"), 242, "has no 2 of test/app"),
+        (format!("{place}/test/other"), 242, "has no latest of test/other"),
+        ("127.0.0.1:1/x".to_owned(), 246, "127.0.0.1:1 cannot be reached"),
+        ("Not/A name".to_owned(), 246, "names no image"),
+        ("./no-such-file.tar".to_owned(), 242, "no-such-file.tar"),
+        ("vercel/sandbox/arch".to_owned(), 242, "an image of Vercel's own"),
+    ];
+    for (image, code, said) in table {
+        let ran = hood.run(&["run", "--image", &image, "--", "true"]);
+        assert!(ran.code == Some(code) && ran.stderr.contains(said), "{image}: {ran:?}");
+    }
+    // An image without a command of its own.
+    let ran = hood.run(&["run", "--image", &format!("{place}/test/app:1")]);
+    assert!(ran.code == Some(241) && ran.stderr.contains("no command of its own"), "{ran:?}");
+    hood.assert_nothing_left();
+}
