@@ -178,7 +178,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(self.0.path()).status();
+        // Lazily: a child that another test has just forked may still hold what was open here.
+        let status = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
         assert!(status.is_ok_and(|status| status.success()));
     }
 }
