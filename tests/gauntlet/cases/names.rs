@@ -30,11 +30,13 @@ fn nul_in_a_name(t: &mut Trial<'_>) {
         {"do": "dns", "name": ["evil.test\0.good.test"]},
         {"do": "dns", "name": ["evil", "test\0", "good", "test"]},
         {"do": "dns", "name": ["good", "test\0"]},
-        {"do": "dns", "name": ["evil\0", "wild", "test"]},
-        {"do": "dns", "name": ["evil.test\0", "wild", "test"]},
     ]))
     .told("dns", "")
     .unseen();
+    // A pattern would let it pass.
+    t.attack(&json!({"do": "dns", "name": ["evil\0", "wild", "test"]}))
+        .told("dns", "it is no host name")
+        .unseen();
     t.attack(&json!([
         {"do": "hello", "host": "good.test", "names": ["evil.test\0.good.test"]},
         {"do": "hello", "host": "good.test", "names": ["good.test\0.evil.test"]},
