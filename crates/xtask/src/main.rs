@@ -10,7 +10,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask tidy           checks that neither compiler nor clippy makes
        cargo xtask bench start    time from nothing to a command's result, beside runc
-       cargo xtask bench egress   a guest's network, beside QEMU's own and passt
+       cargo xtask bench egress   the gateway's cost, and a guest's network beside QEMU's own and passt
        cargo xtask bench image    an image's layers to a disk, beside umoci
        cargo xtask mutate [NAME]  takes checks out and shows that a case of the gauntlet fails";
 

@@ -18,6 +18,24 @@ use egress::{
     policy::Policy,
 };
 
+/// What a gateway has in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Memory {
+    /// That it shares with nobody: `RssAnon`.
+    pub(super) own_kib: u64,
+    /// With the pages of its program, which all gateways have in common: `VmRSS`.
+    pub(super) resident_kib: u64,
+}
+
+impl Memory {
+    pub(super) fn most(self, other: Self) -> Self {
+        Self {
+            own_kib: self.own_kib.max(other.own_kib),
+            resident_kib: self.resident_kib.max(other.resident_kib),
+        }
+    }
+}
+
 /// A gateway process; it ends with the QEMU that it serves, or when this is dropped.
 pub(super) struct Gateway {
     child: Child,
@@ -69,12 +87,14 @@ impl Gateway {
         Ok(Self { child, _control: control })
     }
 
-    /// Its resident memory, in KiB.
-    pub(super) fn resident_kib(&self) -> Result<u64> {
+    pub(super) fn memory(&self) -> Result<Memory> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.context("VmRSS is in /proc/PID/status")
+        let number = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.with_context(|| format!("{name} is in /proc/PID/status"))
+        };
+        Ok(Memory { own_kib: number("RssAnon:")?, resident_kib: number("VmRSS:")? })
     }
 }
 

@@ -18,7 +18,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, Memory};
 
 /// The card's, as our gateway expects it: `egress::address::GUEST_MAC`.
 const MAC: &str = "02:66:75:6d:65:02";
@@ -44,8 +44,8 @@ pub(super) struct Bench {
 /// Every value that the guest printed, by name, in order; and the gateway's memory.
 pub(super) struct Measured {
     pub(super) values: BTreeMap<String, Vec<f64>>,
-    /// Idle, and at most.
-    pub(super) gateway_kib: Option<(u64, u64)>,
+    /// The gateway's: idle, and at most.
+    pub(super) memory: Option<(Memory, Memory)>,
 }
 
 /// The host's loopback as the guest sees it, and the guest's own addresses.
@@ -152,16 +152,16 @@ impl Bench {
             }
             None => None,
         };
-        let idle_kib = gateway.as_ref().map(Gateway::resident_kib).transpose()?;
-        let mut gateway_kib = idle_kib.map(|idle| (idle, idle));
+        let idle = gateway.as_ref().map(Gateway::memory).transpose()?;
+        let mut memory = idle.map(|idle| (idle, idle));
         let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         let mut text = String::new();
         let stdout = qemu.stdout.take().context("QEMU's output is ours")?;
         for line in BufReader::new(stdout).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
-            if let (Some((_, most)), Some(gateway)) = (&mut gateway_kib, &gateway) {
+            if let (Some((_, most)), Some(gateway)) = (&mut memory, &gateway) {
                 // It may have gone with its guest.
-                *most = gateway.resident_kib().unwrap_or(0).max(*most);
+                *most = most.most(gateway.memory().unwrap_or_default());
             }
             if let Some((_, result)) = line.split_once("RESULT ") {
                 let mut words = result.split_whitespace();
@@ -174,7 +174,7 @@ impl Bench {
         }
         qemu.wait()?;
         ensure!(values.len() == 6, "{} measured nothing: {text}", backend.name());
-        Ok(Measured { values, gateway_kib })
+        Ok(Measured { values, memory })
     }
 
     fn qemu(&self, guest: &Guest, netdev: &str) -> Command {
