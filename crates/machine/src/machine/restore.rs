@@ -17,9 +17,9 @@ const STATE: &str = "state";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    #[error("QEMU could not save the machine")]
+    #[error("QEMU could not save or restore the machine")]
     Control(#[from] ControlError),
-    #[error("saving ended as {status}: {why}")]
+    #[error("it ended as {status}: {why}")]
     Failed { status: String, why: String },
     #[error("the template cannot be put in place")]
     Io(#[from] io::Error),

@@ -82,7 +82,7 @@ impl Bench {
     async fn networked(&self) -> (Machine, Guest) {
         let template = self.template(1).await;
         let spec = self.clone_spec("m", Start::Running);
-        let machine = Machine::clone_from(&self.platform, &template, spec).await.unwrap();
+        let machine = self.cloned(&template, spec).await;
         let mut guest = Guest::over(machine.agent().await.unwrap());
         assert_eq!(guest.ask("up").await, "ok");
         (machine, guest)
