@@ -34,9 +34,10 @@ class _Talk:
         stream = self.conn.get_next_available_stream_id()
         self.streams[stream] = {"end": None, "body": b"", "trailers": [], "parts": 0}
         self.conn.send_headers(stream, headers, end_stream=end and not body)
-        self.flush()
         if body:
+            # Together with its head: a lie about its length is then known before anything is sent on.
             self.send(stream, body, end)
+        self.flush()
         return stream
 
     def send(self, stream, body, end):
@@ -45,6 +46,7 @@ class _Talk:
             room = min(self.conn.local_flow_control_window(stream),
                        self.conn.max_outbound_frame_size)
             if room <= 0:
+                self.flush()
                 self.pump()
                 continue
             part, body = body[:room], body[room:]
