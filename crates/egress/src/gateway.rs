@@ -7,6 +7,7 @@ mod active;
 pub mod authority;
 mod bucket;
 mod card;
+mod ciphers;
 pub mod client_hello;
 mod confine;
 mod connection;

@@ -8,7 +8,10 @@ use rustls::{
 };
 use tokio::sync::watch;
 
-use super::authority::{AuthorityError, Inside, Signer};
+use super::{
+    authority::{AuthorityError, Inside, Signer},
+    ciphers,
+};
 use crate::{
     control::{Configuration, UpstreamProxy},
     host::Host,
@@ -116,8 +119,7 @@ impl Offer {
 
 impl Clients {
     fn build(roots: RootCertStore) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(ciphers::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();

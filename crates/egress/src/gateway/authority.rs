@@ -20,6 +20,7 @@ use rustls::{
     sign::{CertifiedKey, SigningKey, SingleCertAndKey},
 };
 
+use super::ciphers;
 use crate::{clock, control, host::Host, secret::SecretText};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -129,12 +130,12 @@ impl Signer {
         host: &Host,
         inside: Inside,
     ) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(ciphers::provider())
             .with_safe_default_protocol_versions()
             .map_err(AuthorityError::Tls)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.leaf(host)?)));
+        config.ignore_client_order = true;
         config.alpn_protocols.extend(inside.name().map(<[u8]>::to_vec));
         // No memory of sessions: a handshake with a guest next door costs less than keeping them.
         config.session_storage = Arc::new(NoServerSessionStorage {});
