@@ -229,14 +229,22 @@ impl FromStr for Remote {
             Some((first, rest)) if grammar::names_a_registry(first) => (first, rest),
             Some(_) | None => (DOCKER_HUB, path),
         };
-        let registry = if registry == "index.docker.io" { DOCKER_HUB } else { registry };
+        // In small letters, unless its capital ones are all that says that it is a registry.
+        let lower = Some(registry.to_ascii_lowercase());
+        let lower = lower.filter(|lower| grammar::names_a_registry(lower));
+        let registry = match lower.unwrap_or_else(|| registry.to_owned()) {
+            index if index == "index.docker.io" => DOCKER_HUB.to_owned(),
+            registry => registry,
+        };
         let repository = if registry == DOCKER_HUB && !repository.contains('/') {
             format!("library/{repository}")
         } else {
             repository.to_owned()
         };
         let tag = tag.or_else(|| digest.is_none().then_some(LATEST)).map(str::to_owned);
-        let registry = registry.to_ascii_lowercase();
+        // In small letters, unless its capital ones are all that says that it is a registry.
+        let lower = registry.to_ascii_lowercase();
+        let registry = if grammar::names_a_registry(&lower) { lower } else { registry.to_owned() };
         Self { registry, repository, tag, digest }.check(text)
     }
 }

@@ -16,6 +16,10 @@ fn names_of_registries_as_docker_reads_them() {
         ("python:3.13", "docker.io/library/python:3.13", "3.13", "python:3.13"),
         ("me/app", "docker.io/me/app:latest", "latest", "me/app:latest"),
         ("a/b/c", "docker.io/a/b/c:latest", "latest", "a/b/c:latest"),
+        // A capital letter makes a registry, and stays where it is all that does.
+        ("J/q", "J/q:latest", "latest", "J/q:latest"),
+        ("Reg.example.com/q", "reg.example.com/q:latest", "latest", "reg.example.com/q:latest"),
+        ("Docker.IO/python:3", "docker.io/library/python:3", "3", "python:3"),
         ("docker.io/python:3", "docker.io/library/python:3", "3", "python:3"),
         ("index.docker.io/python:3", "docker.io/library/python:3", "3", "python:3"),
         ("docker.io/me/app:v1", "docker.io/me/app:v1", "v1", "me/app:v1"),
