@@ -3,11 +3,14 @@
 
 #![no_main]
 
+mod ustar;
+
 use arbitrary::Arbitrary;
 use image::disk::ext4::{self, Layout};
 use image::disk::tar::{TarError, lay_layer};
 use image::disk::tree::{Limits, Tree};
 use libfuzzer_sys::fuzz_target;
+use ustar::{header, put, record};
 
 const LIMITS: Limits = Limits { entries: 400, metadata_bytes: 1 << 18, content_bytes: 1 << 16 };
 const LAYOUT: Layout<'static> =
@@ -140,32 +143,6 @@ impl Entry {
             Kind::Other(kind) => put(out, &mut header(&name, *kind, 0), b""),
         }
     }
-}
-
-fn header(name: &[u8], kind: u8, size: usize) -> [u8; 512] {
-    let mut block = [0; 512];
-    let len = name.len().min(100);
-    block[..len].copy_from_slice(&name[..len]);
-    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    block[156] = kind;
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    block
-}
-
-fn put(out: &mut Vec<u8>, block: &mut [u8; 512], content: &[u8]) {
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.extend(&*block);
-    out.extend(content);
-    out.resize(out.len().next_multiple_of(512), 0);
-}
-
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let fits = (1..).find(|digits| (rest + digits).to_string().len() == *digits);
-    let len = rest + fits.expect("some number of digits fits");
-    [format!("{len} ").as_bytes(), key, b"=", value, b"\n"].concat()
 }
 
 fn tree(layers: &[Vec<&Entry>], limits: Limits) -> Result<Tree, TarError> {

@@ -84,6 +84,7 @@ impl Card {
         }
     }
 }
+
 #[expect(unsafe_code, reason = "tokio cannot know that the descriptor stays the same")]
 fn register(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is one and the same open descriptor until it is dropped.

@@ -59,7 +59,7 @@ const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 const HEAD_WAIT: Duration = Duration::from_secs(300);
 
 /// HTTP/2: as much of all bodies from a guest, and of one, is on its way without having been passed
-/// on. The guest is next door, so that more would make nothing faster.
+/// on. The guest is next door: with half of it an upload waits, with more it is no faster.
 const GUEST_WINDOW: u32 = 768 * 1024;
 const GUEST_STREAM_WINDOW: u32 = 512 * 1024;
 /// The same from an upstream host, which may be far away: 10 MB a second and stream over 100 ms.
