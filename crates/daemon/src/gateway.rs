@@ -19,6 +19,7 @@ pub(crate) use place::Place;
 pub(crate) use process::{Program, strays_below};
 
 use crate::{
+    ids::Project,
     network::{ConfigureError, Egress, Network},
     store::Traffic,
 };
@@ -38,7 +39,7 @@ pub(crate) struct Spec {
     pub(crate) card: Card,
     pub(crate) egress: Arc<Egress>,
     /// Whose secrets the policy names.
-    pub(crate) project: String,
+    pub(crate) project: Project,
     pub(crate) network: Network,
 }
 

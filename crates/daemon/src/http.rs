@@ -15,6 +15,7 @@ mod sandboxes;
 mod secrets;
 mod server_routes;
 mod sessions;
+mod visit;
 mod wire;
 
 use std::sync::Arc;
@@ -31,12 +32,13 @@ use tracing::Instrument;
 
 pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
+pub(crate) use visit::Server;
 
 use crate::{clock, ids, limits, registry::Registry};
 
-/// What every route is given.
+/// What all routes share; each is given a [`Server`], which is this as the request sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Server {
+pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) version: api::Version,
     /// Told once a newer server wants to take over.
@@ -46,7 +48,7 @@ pub(crate) struct Server {
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// All routes, for callers that `access` lets in.
-pub(crate) fn router(server: Server, access: Access) -> Router {
+pub(crate) fn router(shared: Shared, access: Access) -> Router {
     let sandboxes = sandbox_routes();
     let api = Router::new()
         .nest("/v2/sandboxes", sandboxes.clone())
@@ -62,10 +64,10 @@ pub(crate) fn router(server: Server, access: Access) -> Router {
         .layer(middleware::from_fn(error::in_one_form))
         .layer(middleware::from_fn_with_state(Arc::new(access), access::check))
         .layer(middleware::from_fn(log))
-        .with_state(server)
+        .with_state(shared)
 }
 
-fn sandbox_routes() -> Router<Server> {
+fn sandbox_routes() -> Router<Shared> {
     Router::new()
         .route("/", get(sandboxes::list).post(sandboxes::create))
         .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
@@ -87,7 +89,7 @@ fn sandbox_routes() -> Router<Server> {
         .route("/sessions/{sid}/fs/tar", get(files::tar))
 }
 
-fn server_routes() -> Router<Server> {
+fn server_routes() -> Router<Shared> {
     Router::new()
         .route("/version", get(server_routes::version))
         .route("/handover", post(server_routes::handover))

@@ -130,6 +130,70 @@ impl fmt::Display for SandboxName {
     }
 }
 
+/// A project: 1 to 128 letters, digits, `_`, `-` or `.`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Project(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a project is 1 to 128 letters, digits, `_`, `-` or `.`")]
+pub(crate) struct BadProject;
+
+impl Project {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadProject> {
+        let fits = (1..=NAME_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadProject) }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Project {
+    /// That of who names none.
+    fn default() -> Self {
+        Self("local".to_owned())
+    }
+}
+
+impl fmt::Display for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a sandbox is known by: its name says nothing without its project. Stored as
+/// `project/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct SandboxKey {
+    pub(crate) project: Project,
+    pub(crate) name: SandboxName,
+}
+
+impl fmt::Display for SandboxKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.project, self.name)
+    }
+}
+
+impl From<SandboxKey> for String {
+    fn from(key: SandboxKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for SandboxKey {
+    type Error = BadName;
+
+    fn try_from(text: String) -> Result<Self, BadName> {
+        // Earlier versions took any text for a project.
+        let (project, name) = text.rsplit_once('/').ok_or(BadName)?;
+        Ok(Self { project: Project(project.to_owned()), name: SandboxName::parse(name)? })
+    }
+}
+
 const ADJECTIVES: [&str; 32] = [
     "airy", "amber", "bold", "brisk", "calm", "clear", "cool", "crisp", "deft", "dry", "even",
     "fair", "fine", "firm", "fleet", "fresh", "gentle", "glad", "keen", "light", "lucid", "mild",
@@ -156,6 +220,24 @@ mod tests {
         }
         let name = SandboxName::random();
         assert_eq!(SandboxName::parse(name.as_str()), Ok(name));
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        for project in ["local", "prj_0.x-y", "of/an/earlier version"] {
+            let key = SandboxKey {
+                project: Project(project.to_owned()),
+                name: SandboxName::parse("box").unwrap(),
+            };
+            let text = serde_json::to_string(&key).unwrap();
+            assert_eq!(serde_json::from_str::<SandboxKey>(&text).unwrap(), key);
+        }
+        for bad in ["\"box\"", "\"local/\"", "\"local/a b\"", "1"] {
+            assert!(serde_json::from_str::<SandboxKey>(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a/b", "a b", "ä", &"x".repeat(129)] {
+            assert_eq!(Project::parse(bad), Err(BadProject), "{bad:?}");
+        }
     }
 
     #[test]

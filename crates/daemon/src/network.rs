@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    ids::{self, Lineage, SandboxName},
+    ids::{self, Lineage, Project, SandboxKey},
     seal::{Label, Seal, Sealed, Unopened},
     secrets::Secrets,
     store::{AuthorityRecord, Change, EgressChange, NetworkRecord, StoreError},
@@ -106,7 +106,11 @@ impl Network {
         record: &NetworkRecord,
         authority: Arc<AuthorityRecord>,
     ) -> Self {
-        let opened = seal.open_json(network_label(&record.sandbox), &record.sealed);
+        let SandboxKey { name, .. } = &record.sandbox;
+        let opened = seal
+            .open_json(network_label(&record.sandbox.to_string()), &record.sealed)
+            // Before sandboxes were known by their project too.
+            .or_else(|_| seal.open_json(network_label(name.as_str()), &record.sealed));
         let Private { policy, placeholders } = opened.unwrap_or_else(|error: Unopened| {
             tracing::error!(sandbox = %record.sandbox, %error, "a policy is lost: all is denied");
             Private { policy: Policy::default(), placeholders: Placeholders::random() }
@@ -122,14 +126,14 @@ impl Network {
     pub(crate) fn made(
         &self,
         seal: &Seal,
-        sandbox: &SandboxName,
+        sandbox: &SandboxKey,
     ) -> Result<[Change; 2], StoreError> {
         let authority = EgressChange::Authority((*self.authority).clone());
         Ok([Change::Egress(authority), self.changed(seal, sandbox)?])
     }
 
     /// What is to be stored when its policy has changed.
-    pub(crate) fn changed(&self, seal: &Seal, sandbox: &SandboxName) -> Result<Change, StoreError> {
+    pub(crate) fn changed(&self, seal: &Seal, sandbox: &SandboxKey) -> Result<Change, StoreError> {
         let record = NetworkRecord {
             sandbox: sandbox.clone(),
             lineage: self.authority.lineage.clone(),
@@ -138,10 +142,10 @@ impl Network {
         Ok(Change::Egress(EgressChange::Network(record)))
     }
 
-    fn sealed(&self, seal: &Seal, sandbox: &SandboxName) -> Result<Sealed, StoreError> {
+    fn sealed(&self, seal: &Seal, sandbox: &SandboxKey) -> Result<Sealed, StoreError> {
         let placeholders = self.placeholders.clone();
         let private = Private { policy: (*self.policy).clone(), placeholders };
-        Ok(seal.seal_json(network_label(sandbox), &private)?)
+        Ok(seal.seal_json(network_label(&sandbox.to_string()), &private)?)
     }
 
     /// The certificate that the guest is to trust: DER.
@@ -168,7 +172,7 @@ impl Network {
     pub(crate) fn configuration(
         &self,
         egress: &Egress,
-        project: &str,
+        project: &Project,
         revision: u64,
     ) -> Result<Configuration, ConfigureError> {
         let authority = &*self.authority;
@@ -216,8 +220,8 @@ fn authority_label(lineage: &Lineage) -> Label<'_> {
     Label { kind: "authority", id: lineage.as_str() }
 }
 
-fn network_label(sandbox: &SandboxName) -> Label<'_> {
-    Label { kind: "network", id: sandbox.as_str() }
+fn network_label(sandbox: &str) -> Label<'_> {
+    Label { kind: "network", id: sandbox }
 }
 
 #[cfg(test)]

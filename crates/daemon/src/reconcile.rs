@@ -17,7 +17,7 @@ use machine::{Adoption, Machine, Stray, strays};
 use crate::{
     context::Context,
     gateway,
-    ids::{Lineage, SandboxName, SessionId},
+    ids::{Lineage, SandboxKey, SessionId},
     network::Network,
     sandbox::{
         Adopted, EndReason, Owner, Remembered, Sandbox, end_of_state, machine_folder,
@@ -41,11 +41,11 @@ pub(crate) async fn reconcile(
     let mut sandboxes = Vec::new();
     for sandbox in stored.sandboxes {
         let Some(session) = sessions.remove(&sandbox.session) else {
-            tracing::error!(name = %sandbox.name, "a sandbox without a session is passed over");
+            tracing::error!(name = %sandbox.key(), "a sandbox without a session is passed over");
             continue;
         };
         let commands = commands.remove(&sandbox.session).unwrap_or_default();
-        let network = networks.remove(&sandbox.name);
+        let network = networks.remove(&sandbox.key());
         let remembered = Remembered { sandbox, session, network, commands };
         sandboxes.push(take_up(context, remembered).await);
     }
@@ -58,7 +58,7 @@ fn recall(
     context: &Context,
     networks: Vec<NetworkRecord>,
     authorities: Vec<AuthorityRecord>,
-) -> HashMap<SandboxName, Network> {
+) -> HashMap<SandboxKey, Network> {
     let authorities: HashMap<Lineage, Arc<AuthorityRecord>> =
         authorities.into_iter().map(|each| (each.lineage.clone(), Arc::new(each))).collect();
     let recalled = networks.into_iter().filter_map(|record| {

@@ -1,4 +1,4 @@
-//! Name → sandbox: the only map that all requests share, and where a new one is let in.
+//! Project and name → sandbox: the only map that all requests share, and where a new one is let in.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use machine::Shape;
 use crate::{
     clock,
     context::Context,
-    ids::{SandboxName, SessionId},
+    ids::{Project, SandboxKey, SandboxName, SessionId},
     limits::{self, Host, NoRoom, Promised},
     network::{Network, secret_names},
     sandbox::{NotRunning, Owner, PrepareError, Sandbox},
@@ -20,9 +20,10 @@ use crate::{
 
 /// What a client asks for, checked.
 pub(crate) struct NewSandbox {
+    pub(crate) project: Project,
     pub(crate) name: Option<SandboxName>,
     /// All but the name and the session, which are made here.
-    pub(crate) record: Box<dyn FnOnce(SandboxName, SessionId) -> SandboxRecord + Send>,
+    pub(crate) record: Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>,
     pub(crate) shape: Shape,
     pub(crate) network: Network,
 }
@@ -58,7 +59,7 @@ enum Slot {
 #[derive(Debug)]
 pub(crate) struct Registry {
     context: Arc<Context>,
-    slots: Mutex<BTreeMap<SandboxName, Slot>>,
+    slots: Mutex<BTreeMap<SandboxKey, Slot>>,
 }
 
 impl Registry {
@@ -66,7 +67,7 @@ impl Registry {
     pub(crate) fn new(context: Arc<Context>, sandboxes: Vec<Arc<Sandbox>>) -> Self {
         let slots = sandboxes
             .into_iter()
-            .map(|sandbox| (sandbox.record.name.clone(), Slot::Taken(sandbox)))
+            .map(|sandbox| (sandbox.record.key(), Slot::Taken(sandbox)))
             .collect();
         Self { context, slots: Mutex::new(slots) }
     }
@@ -82,13 +83,13 @@ impl Registry {
         new: NewSandbox,
     ) -> Result<Arc<Sandbox>, CreateError> {
         let host = Host::now(self.context.paths.state())?;
-        let name = self.reserve(new.name, new.shape, host)?;
-        let mut abandoned = Abandoned { registry: Arc::clone(self), name: Some(name.clone()) };
-        let record = (new.record)(name.clone(), SessionId::random());
+        let key = self.reserve(&new.project, new.name, new.shape, host)?;
+        let mut abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
+        let record = (new.record)(key.clone(), SessionId::random());
         let now = clock::now_ms();
         let session = SessionRecord {
             id: record.session.clone(),
-            sandbox: name.clone(),
+            sandbox: key.clone(),
             phase: Phase::Preparing,
             reason: None,
             detail: None,
@@ -102,31 +103,33 @@ impl Registry {
             traffic: Traffic::default(),
         };
         let sandbox = Owner::create(&self.context, record, session, new.network).await?;
-        self.slots().insert(name, Slot::Taken(Arc::clone(&sandbox)));
+        self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let view = sandbox.started().await;
         if let Some(failure) = view.failure {
             return Err(CreateError::Prepare(failure));
         }
         sandbox.agent().map_err(CreateError::Ended)?;
-        abandoned.name = None;
+        abandoned.key = None;
         Ok(sandbox)
     }
 
     fn reserve(
         &self,
+        project: &Project,
         wanted: Option<SandboxName>,
         shape: Shape,
         host: Host,
-    ) -> Result<SandboxName, CreateError> {
+    ) -> Result<SandboxKey, CreateError> {
         let mut slots = self.slots();
         if limits::SANDBOXES_MAX <= slots.len() {
             return Err(CreateError::TooMany);
         }
-        let name = match wanted {
-            Some(name) if slots.contains_key(&name) => return Err(CreateError::Exists(name)),
-            Some(name) => name,
-            None => std::iter::repeat_with(SandboxName::random)
-                .find(|name| !slots.contains_key(name))
+        let called = |name| SandboxKey { project: project.clone(), name };
+        let key = match wanted.map(called) {
+            Some(key) if slots.contains_key(&key) => return Err(CreateError::Exists(key.name)),
+            Some(key) => key,
+            None => std::iter::repeat_with(|| called(SandboxName::random()))
+                .find(|key| !slots.contains_key(key))
                 .expect("there are more names than sandboxes"),
         };
         let mut promised = Promised::default();
@@ -140,13 +143,12 @@ impl Registry {
             }
         }
         limits::admit(host, promised, shape)?;
-        slots.insert(name.clone(), Slot::Reserved(shape));
-        Ok(name)
+        slots.insert(key.clone(), Slot::Reserved(shape));
+        Ok(key)
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Sandbox>> {
-        let name = SandboxName::parse(name).ok()?;
-        match self.slots().get(&name)? {
+    pub(crate) fn find(&self, key: &SandboxKey) -> Option<Arc<Sandbox>> {
+        match self.slots().get(key)? {
             Slot::Taken(sandbox) => Some(Arc::clone(sandbox)),
             Slot::Reserved(_) => None,
         }
@@ -156,7 +158,7 @@ impl Registry {
         self.list().into_iter().find(|sandbox| sandbox.record.session.as_str() == id)
     }
 
-    /// In the order of their names.
+    /// All of all projects, in the order of their keys.
     pub(crate) fn list(&self) -> Vec<Arc<Sandbox>> {
         let slots = self.slots();
         let taken = slots.values().filter_map(|slot| match slot {
@@ -168,16 +170,16 @@ impl Registry {
 
     /// Gives the gateways that put in this secret what it is now. One that does not take it is ended
     /// by who keeps it up, so that none goes on with what the secret was.
-    pub(crate) async fn secret_changed(&self, project: &str, name: &SecretName) {
+    pub(crate) async fn secret_changed(&self, project: &Project, name: &SecretName) {
         let concerned = self.list().into_iter().filter(|sandbox| {
             let network = sandbox.view().network;
-            sandbox.record.project == project
+            sandbox.record.project == *project
                 && network.is_some_and(|network| secret_names(&network.policy).contains(name))
         });
         let told = concerned.map(async |sandbox| {
             if let Err(error) = sandbox.secret_changed().await {
                 let error = crate::causes(&error);
-                tracing::error!(sandbox = %sandbox.record.name, error, "a gateway took no secret");
+                tracing::error!(sandbox = %sandbox.record.key(), error, "a gateway took no secret");
             }
         });
         futures_util::future::join_all(told).await;
@@ -186,21 +188,21 @@ impl Registry {
     /// Ends a sandbox and forgets it with its logs.
     pub(crate) async fn remove(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
         sandbox.stop().await;
-        let name = &sandbox.record.name;
-        self.context.store.commit(vec![Change::RemoveSandbox(name.clone())]).await?;
+        let key = sandbox.record.key();
+        self.context.store.commit(vec![Change::RemoveSandbox(key.clone())]).await?;
         let folder = self.context.paths.sessions().join(sandbox.record.session.as_str());
         if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
             tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
         }
         let mut slots = self.slots();
-        let same = matches!(slots.get(name), Some(Slot::Taken(now)) if now.record.session == sandbox.record.session);
+        let same = matches!(slots.get(&key), Some(Slot::Taken(now)) if now.record.session == sandbox.record.session);
         if same {
-            slots.remove(name);
+            slots.remove(&key);
         }
         Ok(())
     }
 
-    fn slots(&self) -> MutexGuard<'_, BTreeMap<SandboxName, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<SandboxKey, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -208,15 +210,15 @@ impl Registry {
 /// Takes back what a create left behind that did not come to its end.
 struct Abandoned {
     registry: Arc<Registry>,
-    name: Option<SandboxName>,
+    key: Option<SandboxKey>,
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let Some(name) = self.name.take() else { return };
-        let sandbox = self.registry.find(name.as_str());
+        let Some(key) = self.key.take() else { return };
+        let sandbox = self.registry.find(&key);
         let Some(sandbox) = sandbox else {
-            self.registry.slots().remove(&name);
+            self.registry.slots().remove(&key);
             return;
         };
         let registry = Arc::clone(&self.registry);

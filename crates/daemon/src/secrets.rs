@@ -9,7 +9,9 @@ use std::{
 use egress::secret::{SecretName, SecretText};
 
 use crate::{
-    clock, limits,
+    clock,
+    ids::Project,
+    limits,
     seal::{Label, Seal, Unopened},
     store::{Change, EgressChange, SecretRecord, Store, StoreError},
 };
@@ -27,7 +29,7 @@ pub(crate) enum PutError {
     Store(#[from] StoreError),
 }
 
-type Key = (String, SecretName);
+type Key = (Project, SecretName);
 
 /// All secrets of one server.
 #[derive(Debug)]
@@ -47,19 +49,19 @@ impl Secrets {
     }
 
     /// Those of a project, by name.
-    pub(crate) fn list(&self, project: &str) -> Vec<SecretRecord> {
+    pub(crate) fn list(&self, project: &Project) -> Vec<SecretRecord> {
         let known = self.known();
-        known.values().filter(|record| record.project == project).cloned().collect()
+        known.values().filter(|record| record.project == *project).cloned().collect()
     }
 
-    pub(crate) fn is_known(&self, project: &str, name: &SecretName) -> bool {
+    pub(crate) fn is_known(&self, project: &Project, name: &SecretName) -> bool {
         self.known().contains_key(&key(project, name))
     }
 
     /// Stores a value in place of the one before.
     pub(crate) async fn put(
         &self,
-        project: &str,
+        project: &Project,
         name: &SecretName,
         value: &SecretText,
     ) -> Result<SecretRecord, PutError> {
@@ -75,7 +77,7 @@ impl Secrets {
             before.unwrap_or(now)
         };
         let sealed = self.seal.seal(label(&id(project, name)), value.expose().as_bytes());
-        let (project, name) = (project.to_owned(), name.clone());
+        let (project, name) = (project.clone(), name.clone());
         let record = SecretRecord { project, name, sealed, created_at, updated_at: now };
         let change = EgressChange::Secret(record.clone());
         self.store.commit(vec![Change::Egress(change)]).await?;
@@ -86,7 +88,7 @@ impl Secrets {
     /// Forgets a secret and gives what was known of it; none if there was none.
     pub(crate) async fn remove(
         &self,
-        project: &str,
+        project: &Project,
         name: &SecretName,
     ) -> Result<Option<SecretRecord>, StoreError> {
         let _one_at_a_time = self.changing.lock().await;
@@ -103,7 +105,7 @@ impl Secrets {
     /// The value, for a gateway; none if there is no such secret.
     pub(crate) fn value(
         &self,
-        project: &str,
+        project: &Project,
         name: &SecretName,
     ) -> Result<Option<SecretText>, Unopened> {
         let sealed = self.known().get(&key(project, name)).map(|record| record.sealed.clone());
@@ -118,12 +120,12 @@ impl Secrets {
     }
 }
 
-fn key(project: &str, name: &SecretName) -> Key {
-    (project.to_owned(), name.clone())
+fn key(project: &Project, name: &SecretName) -> Key {
+    (project.clone(), name.clone())
 }
 
 /// A secret's name holds no NUL, so this names one secret only.
-fn id(project: &str, name: &SecretName) -> String {
+fn id(project: &Project, name: &SecretName) -> String {
     format!("{name}\0{project}")
 }
 
@@ -165,20 +167,20 @@ mod tests {
     async fn a_secret_is_kept_sealed_and_per_project() {
         let world = World { folder: tempfile::tempdir().unwrap() };
         let name = SecretName::parse("API_KEY").unwrap();
+        let (local, other) = (Project::default(), Project::parse("other").unwrap());
         let value = SecretText::new(VALUE.to_owned());
         {
             let secrets = world.open();
-            let first = secrets.put("local", &name, &value).await.unwrap();
-            let again = secrets.put("local", &name, &value).await.unwrap();
+            let first = secrets.put(&local, &name, &value).await.unwrap();
+            let again = secrets.put(&local, &name, &value).await.unwrap();
             assert_eq!(first.created_at, again.created_at);
-            assert!(secrets.is_known("local", &name) && !secrets.is_known("other", &name));
+            assert!(secrets.is_known(&local, &name) && !secrets.is_known(&other, &name));
         }
         let secrets = world.open();
-        assert_eq!(secrets.value("local", &name).unwrap(), Some(value));
-        assert_eq!(secrets.value("other", &name).unwrap(), None);
-        assert_eq!(secrets.list("local").len(), 1);
-        let shown =
-            format!("{secrets:?}{}", serde_json::to_string(&secrets.list("local")).unwrap());
+        assert_eq!(secrets.value(&local, &name).unwrap(), Some(value));
+        assert_eq!(secrets.value(&other, &name).unwrap(), None);
+        assert_eq!(secrets.list(&local).len(), 1);
+        let shown = format!("{secrets:?}{}", serde_json::to_string(&secrets.list(&local)).unwrap());
         assert!(!shown.contains(VALUE));
         for entry in std::fs::read_dir(world.folder.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -186,10 +188,10 @@ mod tests {
             let found = bytes.windows(VALUE.len()).any(|at| at == VALUE.as_bytes());
             assert!(!found, "the value is in {}", path.display());
         }
-        assert!(secrets.remove("other", &name).await.unwrap().is_none());
-        assert!(secrets.remove("local", &name).await.unwrap().is_some());
-        assert_eq!(secrets.value("local", &name).unwrap(), None);
-        assert!(world.open().list("local").is_empty());
+        assert!(secrets.remove(&other, &name).await.unwrap().is_none());
+        assert!(secrets.remove(&local, &name).await.unwrap().is_some());
+        assert_eq!(secrets.value(&local, &name).unwrap(), None);
+        assert!(world.open().list(&local).is_empty());
     }
 
     #[test]
@@ -212,8 +214,9 @@ mod tests {
         let world = World { folder: tempfile::tempdir().unwrap() };
         let name = SecretName::parse("A").unwrap();
         let value = SecretText::new(VALUE.to_owned());
-        world.open().put("local", &name, &value).await.unwrap();
+        let local = Project::default();
+        world.open().put(&local, &name, &value).await.unwrap();
         std::fs::remove_file(world.folder.path().join("seal.key")).unwrap();
-        assert_eq!(world.open().value("local", &name), Err(Unopened));
+        assert_eq!(world.open().value(&local, &name), Err(Unopened));
     }
 }

@@ -133,7 +133,7 @@ pub async fn serve(
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let handover = stop.child_token();
     let server =
-        http::Server { registry, version: config.version.clone(), handover: handover.clone() };
+        http::Shared { registry, version: config.version.clone(), handover: handover.clone() };
     warm_up_in_background(&context);
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);

@@ -13,9 +13,11 @@ use egress::secret::SecretName;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::ids::{Project, SandboxKey};
+
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
-    SessionRecord, Stored, Traffic, default_project,
+    SessionRecord, Stored, Traffic,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub(crate) enum Change {
     RemoveCommand(crate::ids::CommandName),
     /// With all its sessions and their commands, and its authority if it was the last of its
     /// lineage.
-    RemoveSandbox(crate::ids::SandboxName),
+    RemoveSandbox(SandboxKey),
     Egress(EgressChange),
 }
 
@@ -58,7 +60,7 @@ pub(crate) enum EgressChange {
     Authority(AuthorityRecord),
     Network(NetworkRecord),
     Secret(SecretRecord),
-    RemoveSecret { project: String, name: SecretName },
+    RemoveSecret { project: Project, name: SecretName },
 }
 
 type Job = (Vec<Change>, oneshot::Sender<Result<(), StoreError>>);

@@ -49,7 +49,7 @@ impl World {
         let (store, _) = Store::open(&folder.path().join("store.db")).unwrap();
         let secrets = Secrets::new(Arc::clone(&seal), store, Vec::new());
         let (name, value) = (SecretName::parse("KEY").unwrap(), SecretText::new(VALUE.to_owned()));
-        secrets.put("local", &name, &value).await.unwrap();
+        secrets.put(&Project::default(), &name, &value).await.unwrap();
         let egress = Arc::new(Egress { seal, secrets, uplink: Uplink::default() });
         let card = UnixListener::bind(folder.path().join("card.sock")).unwrap();
         let connected = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +77,7 @@ impl World {
             program: Program { path: PathBuf::from("/usr/bin/perl"), arguments: arguments.into() },
             card: Arc::new(move || Ok(std::os::unix::net::UnixStream::connect(&card)?.into())),
             egress: Arc::clone(&self.egress),
-            project: "local".to_owned(),
+            project: Project::default(),
             network: self.network("first.test"),
         }
     }

@@ -11,7 +11,7 @@ use api::{
 };
 use axum::{
     extract::{
-        Path, State,
+        Path,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
@@ -42,7 +42,7 @@ const ACK_EVERY: u64 = 64 * 1024;
 
 /// Upgrades to the WebSocket. The session is looked up before, so that a wrong one gets a 404.
 pub(crate) async fn attach(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Reply<Response> {
@@ -52,7 +52,7 @@ pub(crate) async fn attach(
         tokio::select! {
             () = serve(socket, sandbox) => {}
             // The client finds the connection closed and goes on with the next server.
-            () = server.handover.cancelled() => {}
+            () = server.shared.handover.cancelled() => {}
         }
     }))
 }

@@ -6,7 +6,7 @@ use api::{Code, CommandReply, NDJSON};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::Path,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -38,7 +38,7 @@ pub(crate) struct StartQuery {
 }
 
 pub(crate) async fn start(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Query400(query): Query400<StartQuery>,
     Body400(asked): Body400<api::StartCommand>,
@@ -161,7 +161,7 @@ fn find(sandbox: &Sandbox, id: &str) -> Reply<Arc<Command>> {
 }
 
 pub(crate) async fn list(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
 ) -> Reply<Json<api::CommandList>> {
     let sandbox = sessions::find(&server, &session)?;
@@ -179,7 +179,7 @@ pub(crate) struct GetQuery {
 /// With `wait` the head of the reply is sent at once, since clients give up on a head that does not
 /// come for minutes, and the body when the command has ended.
 pub(crate) async fn get(
-    State(server): State<Server>,
+    server: Server,
     Path((session, command)): Path<(String, String)>,
     Query400(query): Query400<GetQuery>,
 ) -> Reply<Response> {
@@ -212,7 +212,7 @@ impl Default for LogsQuery {
 
 /// From the start, as often and by as many as like.
 pub(crate) async fn logs(
-    State(server): State<Server>,
+    server: Server,
     Path((session, command)): Path<(String, String)>,
     Query400(query): Query400<LogsQuery>,
 ) -> Reply<Response> {
@@ -233,7 +233,7 @@ pub(crate) async fn logs(
 }
 
 pub(crate) async fn kill(
-    State(server): State<Server>,
+    server: Server,
     Path((session, command)): Path<(String, String)>,
     Body400(asked): Body400<api::Kill>,
 ) -> Reply<Json<CommandReply>> {

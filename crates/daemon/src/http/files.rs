@@ -6,7 +6,7 @@ use api::{Code, FileKind, FileStat, FsMkdir, FsPath};
 use axum::{
     Json,
     body::{Body, BodyDataStream},
-    extract::{Path, State},
+    extract::Path,
     http::{HeaderMap, header},
     response::Response,
 };
@@ -35,7 +35,7 @@ const GZIP_PIECE: usize = 4096;
 
 /// Unpacks a tar stream, gzipped or not, below the folder that a header names.
 pub(crate) async fn write(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -102,7 +102,7 @@ fn cut(mut part: Bytes) -> Vec<Bytes> {
 
 /// A file's content.
 pub(crate) async fn read(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Body400(asked): Body400<FsPath>,
 ) -> Reply<Response> {
@@ -119,7 +119,7 @@ pub(crate) struct TarQuery {
 
 /// A file or folder as a tar stream.
 pub(crate) async fn tar(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Query400(query): Query400<TarQuery>,
 ) -> Reply<Response> {
@@ -138,7 +138,7 @@ fn stream_reply(kind: &'static str, body: Body) -> Reply<Response> {
 }
 
 pub(crate) async fn mkdir(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Body400(asked): Body400<FsMkdir>,
 ) -> Reply<Json<serde_json::Value>> {
@@ -155,7 +155,7 @@ pub(crate) async fn mkdir(
 }
 
 pub(crate) async fn stat(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Body400(asked): Body400<FsPath>,
 ) -> Reply<Json<FileStat>> {

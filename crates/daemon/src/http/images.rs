@@ -4,9 +4,8 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
 use api::{ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress};
 use axum::{
-    Extension, Json,
+    Json,
     body::Body,
-    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -53,8 +52,8 @@ pub(crate) fn shown(reference: &Reference) -> String {
 
 /// The images here, and what holds them.
 fn upkeep(server: &Server) -> Upkeep<'_> {
-    let context = server.registry.context();
-    let sandboxes = server.registry.list().into_iter();
+    let context = server.context();
+    let sandboxes = server.registry().list().into_iter();
     let alive = sandboxes.filter(|sandbox| sandbox.view().session.phase != Phase::Stopped);
     let digests: BTreeSet<String> =
         alive.filter_map(|sandbox| sandbox.record.image_digest.clone()).collect();
@@ -85,28 +84,28 @@ fn described(it: Described) -> api::Image {
     }
 }
 
-pub(crate) async fn list(State(server): State<Server>) -> Reply<Json<api::ImageList>> {
+pub(crate) async fn list(server: Server) -> Reply<Json<api::ImageList>> {
     let listing = upkeep(&server).list().await?;
     let images = listing.images.into_iter().map(described).collect();
     Ok(Json(api::ImageList { images, blobs_bytes: listing.blobs_bytes }))
 }
 
 pub(crate) async fn inspect(
-    State(server): State<Server>,
+    server: Server,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Json<api::Image>> {
     Ok(Json(described(upkeep(&server).inspect(&query.name).await?)))
 }
 
 pub(crate) async fn remove(
-    State(server): State<Server>,
+    server: Server,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Json<api::RemovedImages>> {
     Ok(Json(removed(upkeep(&server).remove(&query.name).await?)))
 }
 
 pub(crate) async fn prune(
-    State(server): State<Server>,
+    server: Server,
     Body400(asked): Body400<PruneImages>,
 ) -> Reply<Json<api::RemovedImages>> {
     let older_than = asked.older_than.map(Duration::from_millis);
@@ -120,12 +119,8 @@ fn removed(all: Removed) -> api::RemovedImages {
 }
 
 /// Says how far it is, line by line. When the client goes away nobody waits for the image any more.
-pub(crate) async fn pull(
-    State(server): State<Server>,
-    Extension(caller): Extension<Caller>,
-    Body400(asked): Body400<PullImage>,
-) -> Reply<Response> {
-    let wanted = reference(Some(&asked.image), caller)?;
+pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> Reply<Response> {
+    let wanted = reference(Some(&asked.image), server.visitor.caller)?;
     let shape = asked.warm.map(sandboxes::shape).transpose()?;
     let (out, lines) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
@@ -133,7 +128,7 @@ pub(crate) async fn pull(
         let work = async {
             let image = work.await?;
             if let Some(shape) = shape {
-                warm(server.registry.context(), shape, &image, &out).await?;
+                warm(server.context(), shape, &image, &out).await?;
             }
             Ok(described(upkeep(&server).inspect(image.digest()).await?))
         };
@@ -162,7 +157,7 @@ async fn bring(
     asked: &PullImage,
     out: &Lines,
 ) -> Reply<image::catalog::Image> {
-    let images = &server.registry.context().images;
+    let images = &server.context().images;
     let found = match (&asked.name, wanted) {
         (None, _) => images.find(wanted, asked.pull).await?,
         (Some(name), Reference::Local(local)) => match parse(name)? {
@@ -198,12 +193,9 @@ async fn bring(
 
 /// The image as a tar file in OCI's layout. What goes wrong before its first byte is refused; after
 /// that the body breaks off.
-pub(crate) async fn save(
-    State(server): State<Server>,
-    Query400(query): Query400<ImageQuery>,
-) -> Reply<Response> {
+pub(crate) async fn save(server: Server, Query400(query): Query400<ImageQuery>) -> Reply<Response> {
     let image = upkeep(&server).inspect(&query.name).await?.image;
-    let mut pieces = server.registry.context().images.save(image);
+    let mut pieces = server.context().images.save(image);
     let first = pieces.recv().await.transpose()?;
     let rest = stream::unfold(pieces, |mut pieces| async {
         let next = pieces.recv().await?;

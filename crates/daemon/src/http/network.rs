@@ -6,7 +6,7 @@ use api::{Explain, Explanation, NDJSON, NetworkPolicy, SessionReply};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::Path,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -28,26 +28,31 @@ use super::{
 use crate::{
     audit::AuditReader,
     gateway::News,
+    ids::Project,
     network::{Network, Placeholders, secret_names},
     sandbox::{PolicyError, Sandbox},
     store::Phase,
 };
 
 /// The network of a new sandbox. Without a policy every public address can be reached, and no other.
-pub(crate) fn new(server: &Server, project: &str, asked: Option<&NetworkPolicy>) -> Reply<Network> {
+pub(crate) fn new(
+    server: &Server,
+    project: &Project,
+    asked: Option<&NetworkPolicy>,
+) -> Reply<Network> {
     let placeholders = Placeholders::random();
     let policy = match asked {
         Some(asked) => parse(server, project, asked, &|name| placeholders.of(name))?,
         None => Policy { reach: Reach::Public, ..Policy::default() },
     };
-    let seal = &server.registry.context().egress.seal;
+    let seal = &server.context().egress.seal;
     Network::new(seal, policy, placeholders)
         .map_err(|error| Failure::new(api::Code::Internal, crate::causes(&error)))
 }
 
 /// Makes another policy hold, at once and for connections that are open too.
 pub(crate) async fn set_policy(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Body400(asked): Body400<NetworkPolicy>,
 ) -> Reply<Json<SessionReply>> {
@@ -61,13 +66,13 @@ pub(crate) async fn set_policy(
 
 fn parse(
     server: &Server,
-    project: &str,
+    project: &Project,
     asked: &NetworkPolicy,
     placeholder: &dyn Fn(&SecretName) -> String,
 ) -> Reply<Policy> {
     let policy = network_policy::policy(asked, placeholder)
         .map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
-    let secrets = &server.registry.context().egress.secrets;
+    let secrets = &server.context().egress.secrets;
     match secret_names(&policy).into_iter().find(|name| !secrets.is_known(project, name)) {
         Some(unknown) => Err(Failure::bad_request(format!(
             "Invalid request: `networkPolicy` names the secret {unknown}, and there is none of this name; store it first"
@@ -78,7 +83,7 @@ fn parse(
 
 /// What the gateway would do with a request, by the policy that holds now. Nothing is sent.
 pub(crate) async fn explain(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Body400(asked): Body400<Explain>,
 ) -> Reply<Json<Explanation>> {
@@ -100,7 +105,7 @@ pub(crate) struct AuditQuery {
 /// What the gateway has decided, a line each, from the oldest that is kept; with `follow` what comes,
 /// until the session ends.
 pub(crate) async fn audit(
-    State(server): State<Server>,
+    server: Server,
     Path(session): Path<String>,
     Query400(query): Query400<AuditQuery>,
 ) -> Reply<Response> {

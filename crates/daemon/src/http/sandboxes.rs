@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use api::{Code, CreateSandbox, SandboxQuery, SortBy, SortOrder};
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use api::{CreateSandbox, SandboxQuery, SortBy, SortOrder};
+use axum::{Json, extract::Path};
 use machine::Shape;
 
 use super::{
@@ -19,11 +16,11 @@ use super::{
 };
 use crate::{
     clock,
-    ids::SandboxName,
+    ids::{SandboxKey, SandboxName, SessionId},
     limits, platform,
     registry::NewSandbox,
     sandbox::Sandbox,
-    store::{SandboxRecord, default_project},
+    store::SandboxRecord,
     templates::BaseImage,
 };
 
@@ -33,25 +30,25 @@ const LIST_LIMIT: u32 = 20;
 const LIST_LIMIT_MAX: u32 = 50;
 
 pub(crate) async fn create(
-    State(server): State<Server>,
-    Extension(caller): Extension<Caller>,
+    server: Server,
     Body400(mut body): Body400<CreateSandbox>,
 ) -> Reply<Json<api::SandboxReply>> {
     check(&body)?;
+    let caller = server.visitor.caller;
     // Who is on this machine sits behind the same company's proxies as the guest will.
     body.trust_host_ca.get_or_insert(caller == Caller::Local);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;
     let wanted = images::reference(body.image.as_deref(), caller)?;
-    let context = server.registry.context();
+    let context = server.context();
     let image = context.images.get(&wanted, body.pull.unwrap_or_default()).await?;
     context.images.note_use(image.digest()).await;
     let image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
-    let project = body.project_id.clone().unwrap_or_else(default_project);
+    let project = server.project(body.project_id.as_deref())?;
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
-    let new = NewSandbox { name, record: record(body, shape, image), shape, network };
-    let sandbox = server.registry.create(new).await?;
+    let new = NewSandbox { project, name, record: record(body, shape, image), shape, network };
+    let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&sandbox)))
 }
 
@@ -102,12 +99,12 @@ pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
     }
 }
 
-type MakeRecord = Box<dyn FnOnce(SandboxName, crate::ids::SessionId) -> SandboxRecord + Send>;
+type MakeRecord = Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>;
 
 fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
-    Box::new(move |name, session| SandboxRecord {
+    Box::new(move |SandboxKey { project, name }, session| SandboxRecord {
         name,
-        project: body.project_id.unwrap_or_else(default_project),
+        project,
         image: image.name,
         image_digest: Some(image.digest),
         runtime: body.runtime,
@@ -126,30 +123,27 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
 }
 
 pub(crate) fn find(server: &Server, name: &str) -> Reply<Arc<Sandbox>> {
-    server.registry.find(name).ok_or_else(|| {
-        let message = format!("Named sandbox '{name}' not found for this project.");
-        Failure::new(Code::NotFound, message)
-    })
+    server.sandbox(name)
 }
 
 pub(crate) async fn get(
-    State(server): State<Server>,
+    server: Server,
     Path(name): Path<String>,
 ) -> Reply<Json<api::SandboxReply>> {
     Ok(Json(wire::reply(&*find(&server, &name)?)))
 }
 
 pub(crate) async fn remove(
-    State(server): State<Server>,
+    server: Server,
     Path(name): Path<String>,
 ) -> Reply<Json<api::DeleteReply>> {
     let sandbox = find(&server, &name)?;
-    server.registry.remove(&sandbox).await?;
+    server.registry().remove(&sandbox).await?;
     Ok(Json(api::DeleteReply { sandbox: wire::sandbox(&sandbox, &sandbox.view()) }))
 }
 
 pub(crate) async fn list(
-    State(server): State<Server>,
+    server: Server,
     Query400(query): Query400<SandboxQuery>,
 ) -> Reply<Json<api::SandboxList>> {
     let limit = query.limit.unwrap_or(LIST_LIMIT);
@@ -162,7 +156,7 @@ pub(crate) async fn list(
         let text = "Invalid request: `namePrefix` is only valid when `sortBy` is `name`";
         return Err(Failure::bad_request(text));
     }
-    let all = server.registry.list().into_iter();
+    let all = server.sandboxes()?.into_iter();
     let mut all: Vec<api::Sandbox> = all
         .map(|each| wire::sandbox(&each, &each.view()))
         .filter(|each| fits(each, &query))

@@ -1,68 +1,47 @@
 //! Secrets: names and times out, values in.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::Path};
 use egress::secret::{SecretName, SecretText};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     Server,
     error::{Failure, Reply},
-    json::{Body400, Query400},
+    json::Body400,
 };
-use crate::store::{SecretRecord, default_project};
+use crate::store::SecretRecord;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct ProjectQuery {
-    project_id: Option<String>,
-}
-
-impl ProjectQuery {
-    fn project(self) -> String {
-        self.project_id.unwrap_or_else(default_project)
-    }
-}
-
-pub(crate) async fn list(
-    State(server): State<Server>,
-    Query400(query): Query400<ProjectQuery>,
-) -> Json<api::SecretList> {
-    let secrets = server.registry.context().egress.secrets.list(&query.project());
-    Json(api::SecretList { secrets: secrets.into_iter().map(told).collect() })
+pub(crate) async fn list(server: Server) -> Reply<Json<api::SecretList>> {
+    let secrets = server.context().egress.secrets.list(&server.project(None)?);
+    Ok(Json(api::SecretList { secrets: secrets.into_iter().map(told).collect() }))
 }
 
 /// Stores a value in place of the one before; gateways that put it in have it when this returns.
 pub(crate) async fn put(
-    State(server): State<Server>,
+    server: Server,
     Path(name): Path<String>,
-    Query400(query): Query400<ProjectQuery>,
     Body400(asked): Body400<api::PutSecret>,
 ) -> Reply<Json<api::Secret>> {
-    let (name, project) = (parse(&name)?, query.project());
+    let (name, project) = (parse(&name)?, server.project(None)?);
     let value = SecretText::new(asked.value.expose().to_owned());
-    let secrets = &server.registry.context().egress.secrets;
+    let secrets = &server.context().egress.secrets;
     let record = secrets.put(&project, &name, &value).await?;
-    server.registry.secret_changed(&project, &name).await;
+    server.registry().secret_changed(&project, &name).await;
     Ok(Json(told(record)))
 }
 
 /// Forgets a secret. Requests that need it are refused when this returns.
 pub(crate) async fn remove(
-    State(server): State<Server>,
+    server: Server,
     Path(name): Path<String>,
-    Query400(query): Query400<ProjectQuery>,
 ) -> Reply<Json<serde_json::Value>> {
-    let (name, project) = (parse(&name)?, query.project());
-    let removed = server.registry.context().egress.secrets.remove(&project, &name).await?;
+    let (name, project) = (parse(&name)?, server.project(None)?);
+    let removed = server.context().egress.secrets.remove(&project, &name).await?;
     if removed.is_none() {
         let message = format!("There is no secret '{name}' in this project.");
         return Err(Failure::new(api::Code::NotFound, message));
     }
-    server.registry.secret_changed(&project, &name).await;
+    server.registry().secret_changed(&project, &name).await;
     Ok(Json(json!({})))
 }
 

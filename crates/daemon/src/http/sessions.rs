@@ -3,12 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use api::Code;
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{Json, body::Body, extract::Path, response::Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::{
@@ -29,25 +24,17 @@ const CONSOLE_EVERY: Duration = Duration::from_millis(200);
 const READ_BYTES: u64 = 64 * 1024;
 
 pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Sandbox>> {
-    server.registry.find_session(id).ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
-    })
+    server.session(id)
 }
 
-pub(crate) async fn get(
-    State(server): State<Server>,
-    Path(id): Path<String>,
-) -> Reply<Json<api::SessionReply>> {
+pub(crate) async fn get(server: Server, Path(id): Path<String>) -> Reply<Json<api::SessionReply>> {
     let sandbox = find(&server, &id)?;
     let session = wire::session(&sandbox, &sandbox.view());
     Ok(Json(api::SessionReply { session, routes: Vec::new() }))
 }
 
 /// Answers when it has stopped, also when it had before.
-pub(crate) async fn stop(
-    State(server): State<Server>,
-    Path(id): Path<String>,
-) -> Reply<Json<api::StopReply>> {
+pub(crate) async fn stop(server: Server, Path(id): Path<String>) -> Reply<Json<api::StopReply>> {
     let sandbox = find(&server, &id)?;
     let view = sandbox.stop().await;
     Ok(Json(api::StopReply {
@@ -65,7 +52,7 @@ pub(crate) struct ConsoleQuery {
 /// What the guest's kernel and agent wrote to the console: what is kept of it, and with `follow`
 /// what comes.
 pub(crate) async fn console(
-    State(server): State<Server>,
+    server: Server,
     Path(id): Path<String>,
     Query400(query): Query400<ConsoleQuery>,
 ) -> Reply<Response> {

@@ -76,7 +76,7 @@ pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
         network_policy: Some(policy(view)),
         network_transfer: Some(network_transfer(sandbox)),
         source_sandbox_name: Some(record.name.to_string()),
-        project_id: Some(record.project.clone()),
+        project_id: Some(record.project.to_string()),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
         end_reason: end_reason(view),
     }

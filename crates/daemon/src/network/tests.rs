@@ -4,7 +4,7 @@ use egress::{
 };
 
 use super::*;
-use crate::{seal::KeySource, store::Store};
+use crate::{ids::SandboxName, seal::KeySource, store::Store};
 
 const VALUE: &str = "sk-hunter2";
 
@@ -32,8 +32,8 @@ fn name(text: &str) -> SecretName {
     SecretName::parse(text).unwrap()
 }
 
-fn sandbox() -> SandboxName {
-    SandboxName::parse("one").unwrap()
+fn sandbox(name: &str) -> SandboxKey {
+    SandboxKey { project: Project::default(), name: SandboxName::parse(name).unwrap() }
 }
 
 fn policy(credentials: Vec<Credential>) -> Policy {
@@ -57,7 +57,7 @@ fn header(secret: &str) -> Credential {
 }
 
 fn records(network: &Network, seal: &Seal) -> (AuthorityRecord, NetworkRecord) {
-    match network.made(seal, &sandbox()).unwrap() {
+    match network.made(seal, &sandbox("one")).unwrap() {
         [
             Change::Egress(EgressChange::Authority(authority)),
             Change::Egress(EgressChange::Network(network)),
@@ -79,11 +79,20 @@ fn a_network_is_recalled_as_it_was() {
     let recalled = Network::recall(seal, &record, Arc::new(authority.clone()));
     assert_eq!(recalled.policy, network.policy);
     assert_eq!(recalled.placeholder(&name("A")), network.placeholder(&name("A")));
-    let configured = |network: &Network| network.configuration(&world.egress, "local", 1).unwrap();
+    let configured =
+        |network: &Network| network.configuration(&world.egress, &Project::default(), 1).unwrap();
     assert_eq!(configured(&recalled), configured(&network));
 
+    // So is one that was sealed before sandboxes were known by their project.
+    let private =
+        Private { policy: (*network.policy).clone(), placeholders: network.placeholders.clone() };
+    let sealed = seal.seal_json(network_label("one"), &private).unwrap();
+    let older = NetworkRecord { sealed, ..record.clone() };
+    let recalled = Network::recall(seal, &older, Arc::new(authority.clone()));
+    assert_eq!(recalled.policy, network.policy);
+
     // Another sandbox's is not taken for this one's.
-    let other = NetworkRecord { sandbox: SandboxName::parse("two").unwrap(), ..record };
+    let other = NetworkRecord { sandbox: sandbox("two"), ..record };
     let closed = Network::recall(seal, &other, Arc::new(authority));
     assert_eq!(*closed.policy, Policy::default());
 }
@@ -98,7 +107,10 @@ fn without_its_key_all_is_denied() {
     let egress = open(world.folder.path());
     let closed = Network::recall(&egress.seal, &record, Arc::new(authority));
     assert_eq!(*closed.policy, Policy::default());
-    assert!(closed.configuration(&egress, "local", 1).is_err(), "there is no authority to give");
+    assert!(
+        closed.configuration(&egress, &Project::default(), 1).is_err(),
+        "there is no authority to give"
+    );
 }
 
 #[tokio::test]
@@ -106,12 +118,13 @@ async fn a_gateway_is_given_what_its_policy_names_and_no_more() {
     let world = World::new();
     let value = SecretText::new(VALUE.to_owned());
     for (project, each) in [("local", "A"), ("local", "UNUSED"), ("other", "B")] {
-        world.egress.secrets.put(project, &name(each), &value).await.unwrap();
+        let project = Project::parse(project).unwrap();
+        world.egress.secrets.put(&project, &name(each), &value).await.unwrap();
     }
     let credentials = vec![header("A"), header("B")];
     let network =
         Network::new(&world.egress.seal, policy(credentials), Placeholders::random()).unwrap();
-    let configuration = network.configuration(&world.egress, "local", 7).unwrap();
+    let configuration = network.configuration(&world.egress, &Project::default(), 7).unwrap();
     assert_eq!(configuration.revision, 7);
     assert_eq!(configuration.secrets, BTreeMap::from([(name("A"), value)]));
     assert!(!format!("{configuration:?}").contains(VALUE));

@@ -77,7 +77,7 @@ impl Owner {
         network: Network,
     ) -> Result<Arc<Sandbox>, StoreError> {
         let mut changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
-        changes.extend(network.made(&context.egress.seal, &sandbox.name)?);
+        changes.extend(network.made(&context.egress.seal, &sandbox.key())?);
         context.store.commit(changes).await?;
         failpoint::pass("create-recorded");
         let network_now = Some(network.clone());
@@ -85,7 +85,7 @@ impl Owner {
             Remembered { sandbox, session, network: network_now, commands: Vec::new() };
         let (mut owner, handle) = Self::new(context, remembered);
         let preparing = owner.prepare_in_background(&handle.record, network);
-        let span = tracing::info_span!("sandbox", name = %handle.record.name);
+        let span = tracing::info_span!("sandbox", name = %handle.record.key());
         tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
         Ok(handle)
     }
@@ -96,7 +96,7 @@ impl Owner {
         remembered: Remembered,
         adopted: Adopted,
     ) -> Arc<Sandbox> {
-        let span = tracing::info_span!("sandbox", name = %remembered.sandbox.name);
+        let span = tracing::info_span!("sandbox", name = %remembered.sandbox.key());
         let (mut owner, handle) = Self::new(context, remembered);
         match adopted {
             Adopted::Machine(machine) => {

@@ -98,7 +98,7 @@ pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, Pr
     let platform = context.platform().await?;
     let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
-    let notice = |what: &str| tracing::info!(sandbox = %sandbox.name, "{what}");
+    let notice = |what: &str| tracing::info!(sandbox = %sandbox.key(), "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
     for _ in 1..ATTEMPTS {

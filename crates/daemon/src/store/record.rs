@@ -9,21 +9,16 @@ use machine::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{CommandName, Lineage, SandboxName, SessionId},
+    ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId},
     sandbox::EndReason,
     seal::Sealed,
 };
-
-/// The project of who names none.
-pub(crate) fn default_project() -> String {
-    "local".to_owned()
-}
 
 /// A sandbox. Times are milliseconds since 1970.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SandboxRecord {
     pub(crate) name: SandboxName,
-    pub(crate) project: String,
+    pub(crate) project: Project,
     pub(crate) image: String,
     /// That of the disk it stands on; sandboxes of earlier versions have none.
     #[serde(default)]
@@ -44,11 +39,18 @@ pub(crate) struct SandboxRecord {
     pub(crate) session: SessionId,
 }
 
+impl SandboxRecord {
+    pub(crate) fn key(&self) -> SandboxKey {
+        SandboxKey { project: self.project.clone(), name: self.name.clone() }
+    }
+}
+
 impl fmt::Debug for SandboxRecord {
     /// Without the environment: it may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SandboxRecord")
             .field("name", &self.name)
+            .field("project", &self.project)
             .field("image", &self.image)
             .field("shape", &self.shape)
             .finish_non_exhaustive()
@@ -70,7 +72,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionRecord {
     pub(crate) id: SessionId,
-    pub(crate) sandbox: SandboxName,
+    pub(crate) sandbox: SandboxKey,
     pub(crate) phase: Phase,
     pub(crate) reason: Option<EndReason>,
     /// More about the reason, for people.
@@ -150,7 +152,7 @@ pub(crate) struct ExitRecord {
 /// network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
-    pub(crate) sandbox: SandboxName,
+    pub(crate) sandbox: SandboxKey,
     /// Whose certificate authority signs for it.
     pub(crate) lineage: Lineage,
     /// A [`crate::network::Private`].
@@ -172,7 +174,7 @@ pub(crate) struct AuthorityRecord {
 /// A secret of a project's. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SecretRecord {
-    pub(crate) project: String,
+    pub(crate) project: Project,
     pub(crate) name: SecretName,
     /// The value.
     pub(crate) sealed: Sealed,

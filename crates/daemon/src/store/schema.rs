@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Change, EgressChange, StoreError, Stored};
 
 /// Each step brings the schema from its index to the next version.
-const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE sandboxes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (
@@ -38,6 +38,21 @@ const STEPS: [&str; 2] = [
     CREATE INDEX networks_by_lineage ON networks (lineage);
     -- Policies were stored as they were asked for, with what secrets they held, and never used.
     UPDATE sandboxes SET record = json_remove(record, '$.network_policy');
+",
+    "
+    PRAGMA defer_foreign_keys = ON;
+    ALTER TABLE sandboxes RENAME COLUMN name TO key;
+    UPDATE sandboxes SET key = json_extract(record, '$.project') || '/' || key;
+    UPDATE sessions SET sandbox = (
+        SELECT key FROM sandboxes
+        WHERE json_extract(sandboxes.record, '$.name') = sessions.sandbox
+    );
+    UPDATE sessions SET record = json_set(record, '$.sandbox', sandbox);
+    UPDATE networks SET sandbox = (
+        SELECT key FROM sandboxes
+        WHERE json_extract(sandboxes.record, '$.name') = networks.sandbox
+    );
+    UPDATE networks SET record = json_set(record, '$.sandbox', sandbox);
 ",
 ];
 
@@ -94,16 +109,16 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::Egress(change) => return apply_egress(transaction, change),
         Change::Sandbox(record) => transaction
             .prepare_cached(
-                "INSERT INTO sandboxes (name, record) VALUES (?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET record = excluded.record",
+                "INSERT INTO sandboxes (key, record) VALUES (?1, ?2)
+                 ON CONFLICT (key) DO UPDATE SET record = excluded.record",
             )?
-            .execute(params![record.name.as_str(), json(record)?])?,
+            .execute(params![record.key().to_string(), json(record)?])?,
         Change::Session(record) => transaction
             .prepare_cached(
                 "INSERT INTO sessions (id, sandbox, record) VALUES (?1, ?2, ?3)
                  ON CONFLICT (id) DO UPDATE SET record = excluded.record",
             )?
-            .execute(params![record.id.as_str(), record.sandbox.as_str(), json(record)?])?,
+            .execute(params![record.id.as_str(), record.sandbox.to_string(), json(record)?])?,
         Change::Command(record) => transaction
             .prepare_cached(
                 "INSERT INTO commands (id, session, record) VALUES (?1, ?2, ?3)
@@ -113,10 +128,10 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::RemoveCommand(id) => transaction
             .prepare_cached("DELETE FROM commands WHERE id = ?1")?
             .execute(params![id.as_str()])?,
-        Change::RemoveSandbox(name) => {
+        Change::RemoveSandbox(key) => {
             transaction
-                .prepare_cached("DELETE FROM sandboxes WHERE name = ?1")?
-                .execute(params![name.as_str()])?;
+                .prepare_cached("DELETE FROM sandboxes WHERE key = ?1")?
+                .execute(params![key.to_string()])?;
             transaction
                 .prepare_cached(
                     "DELETE FROM authorities WHERE NOT EXISTS
@@ -142,16 +157,16 @@ fn apply_egress(transaction: &Transaction<'_>, change: &EgressChange) -> Result<
                  ON CONFLICT (sandbox) DO UPDATE
                  SET lineage = excluded.lineage, record = excluded.record",
             )?
-            .execute(params![record.sandbox.as_str(), record.lineage.as_str(), json(record)?])?,
+            .execute(params![record.sandbox.to_string(), record.lineage.as_str(), json(record)?])?,
         EgressChange::Secret(record) => transaction
             .prepare_cached(
                 "INSERT INTO secrets (project, name, record) VALUES (?1, ?2, ?3)
                  ON CONFLICT (project, name) DO UPDATE SET record = excluded.record",
             )?
-            .execute(params![record.project, record.name.as_str(), json(record)?])?,
+            .execute(params![record.project.as_str(), record.name.as_str(), json(record)?])?,
         EgressChange::RemoveSecret { project, name } => transaction
             .prepare_cached("DELETE FROM secrets WHERE project = ?1 AND name = ?2")?
-            .execute(params![project, name.as_str()])?,
+            .execute(params![project.as_str(), name.as_str()])?,
     };
     Ok(())
 }

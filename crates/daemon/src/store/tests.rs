@@ -1,18 +1,18 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use machine::Shape;
 
 use super::*;
 use crate::{
-    ids::{CommandName, Lineage, SandboxName, SessionId},
+    ids::{CommandName, Lineage, Project, SandboxName, SessionId},
     seal::Sealed,
 };
 
 fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
     let (name, session) = (SandboxName::parse(name).unwrap(), SessionId::random());
     let sandbox = SandboxRecord {
-        name: name.clone(),
-        project: default_project(),
+        name,
+        project: Project::default(),
         image: "default".into(),
         image_digest: None,
         runtime: None,
@@ -29,7 +29,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
     };
     let run = SessionRecord {
         id: session.clone(),
-        sandbox: name,
+        sandbox: sandbox.key(),
         phase: Phase::Running,
         reason: None,
         detail: None,
@@ -80,7 +80,7 @@ async fn what_is_committed_is_there_after_a_restart() {
     assert_eq!(stored.sessions, vec![session]);
     assert_eq!(stored.commands, vec![command]);
 
-    store.commit(vec![Change::RemoveSandbox(sandbox.name)]).await.unwrap();
+    store.commit(vec![Change::RemoveSandbox(sandbox.key())]).await.unwrap();
     let (_, stored) = Store::open(&path).unwrap();
     assert!(stored.sessions.is_empty() && stored.commands.is_empty(), "they go with the sandbox");
 }
@@ -127,18 +127,15 @@ async fn an_authority_goes_with_the_last_of_its_lineage() {
     let mut changes = vec![Change::Egress(EgressChange::Authority(authority.clone()))];
     let names = ["parent", "fork"].map(|name| {
         let (sandbox, session, _) = sandbox(name);
-        let network = NetworkRecord {
-            sandbox: sandbox.name.clone(),
-            lineage: lineage.clone(),
-            sealed: sealed(),
-        };
-        let name = sandbox.name.clone();
+        let network =
+            NetworkRecord { sandbox: sandbox.key(), lineage: lineage.clone(), sealed: sealed() };
+        let key = sandbox.key();
         changes.extend([
             Change::Sandbox(sandbox),
             Change::Session(session),
             Change::Egress(EgressChange::Network(network)),
         ]);
-        name
+        key
     });
     store.commit(changes).await.unwrap();
     let (_, stored) = Store::open(&path).unwrap();
@@ -152,32 +149,87 @@ async fn an_authority_goes_with_the_last_of_its_lineage() {
     assert!(stored.authorities.is_empty() && stored.networks.is_empty());
 }
 
-/// As the version before left it: a policy in the clear, with what secrets it held.
+/// A store as the program of this version left it, with a sandbox of each project.
+fn older(path: &Path, version: usize) -> [(SandboxRecord, SessionRecord); 2] {
+    let old = Connection::open(path).unwrap();
+    for step in &schema::STEPS[..version] {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
+    [("one", "local"), ("two", "prj_x")].map(|(name, project)| {
+        let (mut sandbox, mut session, _) = sandbox(name);
+        sandbox.project = Project::parse(project).unwrap();
+        session.sandbox = sandbox.key();
+        let record = serde_json::to_string(&sandbox).unwrap();
+        old.execute("INSERT INTO sandboxes VALUES (?1, ?2)", (name, record)).unwrap();
+        let record = serde_json::to_string(&session).unwrap();
+        let id = session.id.as_str();
+        old.execute("INSERT INTO sessions VALUES (?1, ?2, ?3)", (id, name, record)).unwrap();
+        old.execute("UPDATE sessions SET record = json_set(record, '$.sandbox', sandbox)", [])
+            .unwrap();
+        (sandbox, session)
+    })
+}
+
+/// A policy was stored in the clear, with what secrets it held.
 #[tokio::test]
-async fn an_older_store_is_brought_up_to_date() {
+async fn a_store_of_the_first_version_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let (store, _) = Store::open(&path).unwrap();
-    let (one, session, _) = sandbox("one");
-    store.commit(vec![Change::Sandbox(one.clone()), Change::Session(session)]).await.unwrap();
-    drop(store);
+    let [(one, _), (two, _)] = older(&path, 1);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
-        "DROP TABLE networks; DROP TABLE authorities; DROP TABLE secrets;
-         UPDATE sandboxes SET record = json_set(json_remove(record, '$.trust_host_ca'),
+        "UPDATE sandboxes SET record = json_set(json_remove(record, '$.trust_host_ca'),
              '$.network_policy', json('{\"allow\":{\"a.test\":\"old-secret\"}}'));
-         UPDATE sessions SET record = json_remove(record, '$.traffic');
-         PRAGMA user_version = 1;",
+         UPDATE sessions SET record = json_remove(record, '$.traffic');",
     )
     .unwrap();
     drop(old);
     let (store, stored) = Store::open(&path).unwrap();
-    assert_eq!(stored.sandboxes, [SandboxRecord { trust_host_ca: false, ..one }]);
+    let untrusting = |record| SandboxRecord { trust_host_ca: false, ..record };
+    assert_eq!(stored.sandboxes, [one, two].map(untrusting));
     assert_eq!(stored.sessions[0].traffic, Traffic::default());
     assert!(stored.networks.is_empty(), "its guest has no network");
     let now = Connection::open(&path).unwrap();
-    let record: String =
-        now.query_row("SELECT record FROM sandboxes", [], |row| row.get(0)).unwrap();
-    assert!(!record.contains("old-secret"));
+    let records = "SELECT group_concat(record) FROM sandboxes";
+    let records: String = now.query_row(records, [], |row| row.get(0)).unwrap();
+    assert!(!records.contains("old-secret"));
     drop(store);
+}
+
+/// A sandbox was known by its name alone.
+#[tokio::test]
+async fn sandboxes_of_an_older_store_are_found_in_their_projects() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let both = older(&path, 2);
+    let old = Connection::open(&path).unwrap();
+    let lineage = Lineage::random();
+    let authority =
+        AuthorityRecord { lineage: lineage.clone(), certificate: vec![], sealed: sealed() };
+    let record = serde_json::to_string(&authority).unwrap();
+    old.execute("INSERT INTO authorities VALUES (?1, ?2)", (lineage.as_str(), record)).unwrap();
+    let network =
+        NetworkRecord { sandbox: both[1].0.key(), lineage: lineage.clone(), sealed: sealed() };
+    let mut record = serde_json::to_value(&network).unwrap();
+    record["sandbox"] = "two".into();
+    old.execute(
+        "INSERT INTO networks VALUES ('two', ?1, ?2)",
+        (lineage.as_str(), record.to_string()),
+    )
+    .unwrap();
+    drop(old);
+    let (store, mut stored) = Store::open(&path).unwrap();
+    stored.sessions.sort_by(|one, other| one.sandbox.cmp(&other.sandbox));
+    let [(one, its), (two, other)] = both;
+    assert_eq!((stored.sandboxes, stored.sessions), (vec![one, two.clone()], vec![its, other]));
+    assert_eq!(stored.networks, [network]);
+
+    // One of the same name in another project is another.
+    let twin = SandboxRecord { project: Project::default(), ..two.clone() };
+    store.commit(vec![Change::Sandbox(twin.clone())]).await.unwrap();
+    store.commit(vec![Change::RemoveSandbox(two.key())]).await.unwrap();
+    let (_, stored) = Store::open(&path).unwrap();
+    assert!(stored.sandboxes.contains(&twin) && !stored.sandboxes.contains(&two));
+    assert_eq!((stored.sessions.len(), stored.networks.len()), (1, 0));
 }

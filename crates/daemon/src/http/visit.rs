@@ -1,0 +1,136 @@
+//! The server as one request sees it: the things of one project.
+
+use std::sync::Arc;
+
+use api::Code;
+use axum::{
+    extract::{FromRequestParts, Query, rejection::QueryRejection},
+    http::request::Parts,
+};
+use serde::Deserialize;
+
+use super::{
+    Shared,
+    access::{Reach, Visitor},
+    error::{Failure, Reply},
+};
+use crate::{
+    context::Context,
+    ids::{Project, SandboxKey, SandboxName},
+    registry::Registry,
+    sandbox::Sandbox,
+};
+
+/// What every route is given: the server, narrowed to what the request may see. A request names its
+/// project in its query or body; one that is for one project only sees no other, named or not.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) shared: Shared,
+    pub(crate) visitor: Visitor,
+    /// The project that the query names.
+    named: Option<Project>,
+}
+
+/// How the clients name a project in a query: either way, and both is the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ProjectQuery {
+    project_id: Option<String>,
+    project: Option<String>,
+}
+
+impl FromRequestParts<Shared> for Server {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Reply<Self> {
+        let visitor = parts.extensions.get::<Visitor>().cloned();
+        let visitor = visitor.ok_or_else(|| {
+            Failure::new(Code::Internal, "A request came in past the check of who sent it.")
+        })?;
+        let fault = |error: QueryRejection| {
+            Failure::bad_request(format!("Invalid request: {}", error.body_text()))
+        };
+        let Query(query) = Query::<ProjectQuery>::try_from_uri(&parts.uri).map_err(fault)?;
+        let mut server = Self { shared: shared.clone(), visitor, named: None };
+        for (field, text) in [("projectId", query.project_id), ("project", query.project)] {
+            server.named = server.narrowed(field, text.as_deref())?;
+        }
+        Ok(server)
+    }
+}
+
+impl Server {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.shared.registry
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        self.shared.registry.context()
+    }
+
+    /// The project that a request is about: the one that its body names, or its query, or the one
+    /// that its sender is of.
+    pub(crate) fn project(&self, in_body: Option<&str>) -> Reply<Project> {
+        let named = self.narrowed("projectId", in_body)?;
+        Ok(named.or_else(|| self.scope().cloned()).unwrap_or_default())
+    }
+
+    fn narrowed(&self, field: &str, text: Option<&str>) -> Reply<Option<Project>> {
+        let Some(text) = text else { return Ok(self.named.clone()) };
+        let project = Project::parse(text).map_err(|error| {
+            Failure::bad_request(format!("Invalid request: `{field}`: {error}"))
+        })?;
+        if self.named.as_ref().is_some_and(|named| *named != project) {
+            let text = format!("Invalid request: `{field}` names another project than the query");
+            return Err(Failure::bad_request(text));
+        }
+        match &self.visitor.reach {
+            Reach::Project(own) if *own != project => Err(no_project(&project)),
+            Reach::Project(_) | Reach::All => Ok(Some(project)),
+        }
+    }
+
+    /// What is seen at most; none for all projects.
+    fn scope(&self) -> Option<&Project> {
+        match &self.visitor.reach {
+            Reach::Project(own) => Some(own),
+            Reach::All => self.named.as_ref(),
+        }
+    }
+
+    fn sees(&self, sandbox: &Sandbox) -> bool {
+        self.scope().is_none_or(|project| sandbox.record.project == *project)
+    }
+
+    /// A sandbox of the request's project.
+    pub(crate) fn sandbox(&self, name: &str) -> Reply<Arc<Sandbox>> {
+        let project = self.project(None)?;
+        let found = SandboxName::parse(name)
+            .ok()
+            .and_then(|name| self.registry().find(&SandboxKey { project, name }));
+        found.ok_or_else(|| {
+            let message = format!("Named sandbox '{name}' not found for this project.");
+            Failure::new(Code::NotFound, message)
+        })
+    }
+
+    /// The sandbox of a session that the request may see.
+    pub(crate) fn session(&self, id: &str) -> Reply<Arc<Sandbox>> {
+        let found = self.registry().find_session(id).filter(|sandbox| self.sees(sandbox));
+        found.ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
+        })
+    }
+
+    /// The sandboxes of the request's project, by name.
+    pub(crate) fn sandboxes(&self) -> Reply<Vec<Arc<Sandbox>>> {
+        let project = self.project(None)?;
+        let mut all = self.registry().list();
+        all.retain(|sandbox| sandbox.record.project == project);
+        Ok(all)
+    }
+}
+
+fn no_project(project: &Project) -> Failure {
+    Failure::new(Code::NotFound, format!("Project '{project}' not found."))
+}
