@@ -20,8 +20,8 @@ use crate::{
     ids::{Lineage, SandboxKey, SessionId},
     network::Network,
     sandbox::{
-        Adopted, EndReason, Owner, Remembered, Sandbox, end_of_state, machine_folder,
-        remove_if_there,
+        Adopted, Durable, EndReason, Owner, Remembered, Sandbox, Session, end_of_state,
+        machine_folder, remove_if_there,
     },
     store::{AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored},
 };
@@ -31,23 +31,35 @@ pub(crate) async fn reconcile(
     context: &Arc<Context>,
     stored: Stored,
 ) -> io::Result<Vec<Arc<Sandbox>>> {
-    let mut sessions: HashMap<SessionId, SessionRecord> =
-        stored.sessions.into_iter().map(|session| (session.id.clone(), session)).collect();
     let mut commands: HashMap<SessionId, Vec<CommandRecord>> = HashMap::new();
     for command in stored.commands {
         commands.entry(command.session.clone()).or_default().push(command);
     }
+    let mut sessions: HashMap<SandboxKey, Vec<Remembered>> = HashMap::new();
+    for session in stored.sessions {
+        let commands = commands.remove(&session.id).unwrap_or_default();
+        let of_sandbox = sessions.entry(session.sandbox.clone()).or_default();
+        of_sandbox.push(Remembered { session, commands });
+    }
     let mut networks = recall(context, stored.networks, stored.authorities);
     let mut sandboxes = Vec::new();
     for sandbox in stored.sandboxes {
-        let Some(session) = sessions.remove(&sandbox.session) else {
-            tracing::error!(name = %sandbox.key(), "a sandbox without a session is passed over");
+        let mut sessions = sessions.remove(&sandbox.key()).unwrap_or_default();
+        sessions.sort_by_key(|remembered| {
+            let is_current = remembered.session.id == sandbox.session;
+            (is_current, remembered.session.requested_at)
+        });
+        let (key, network) = (sandbox.key(), networks.remove(&sandbox.key()));
+        let durable = Arc::new(Durable::new(sandbox, network));
+        let mut taken_up = Vec::new();
+        for remembered in sessions {
+            taken_up.push(take_up(context, &durable, remembered).await);
+        }
+        let Some(current) = taken_up.pop() else {
+            tracing::error!(%key, "a sandbox without a session is passed over");
             continue;
         };
-        let commands = commands.remove(&sandbox.session).unwrap_or_default();
-        let network = networks.remove(&sandbox.key());
-        let remembered = Remembered { sandbox, session, network, commands };
-        sandboxes.push(take_up(context, remembered).await);
+        sandboxes.push(Sandbox::new(durable, taken_up, current));
     }
     sweep(context, &sandboxes).await?;
     Ok(sandboxes)
@@ -70,7 +82,11 @@ fn recall(
     recalled.collect()
 }
 
-async fn take_up(context: &Arc<Context>, mut remembered: Remembered) -> Arc<Sandbox> {
+async fn take_up(
+    context: &Arc<Context>,
+    durable: &Arc<Durable>,
+    mut remembered: Remembered,
+) -> Arc<Session> {
     let session = &mut remembered.session;
     let adopted = match session.phase {
         Phase::Running => adopt(context, session).await,
@@ -86,7 +102,7 @@ async fn take_up(context: &Arc<Context>, mut remembered: Remembered) -> Arc<Sand
         end_strays(&machine_folder(context, &session.id)).await;
         end_stray_gateways(&context.paths.sessions().join(session.id.as_str())).await;
     }
-    Owner::adopt(context, remembered, adopted).await
+    Owner::adopt(context, durable, remembered, adopted).await
 }
 
 async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
@@ -116,8 +132,8 @@ async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
 
 /// Ends machines that no session claims, and removes folders that belong to nothing.
 async fn sweep(context: &Context, sandboxes: &[Arc<Sandbox>]) -> io::Result<()> {
-    let sessions: HashSet<String> =
-        sandboxes.iter().map(|sandbox| sandbox.record.session.to_string()).collect();
+    let sessions = sandboxes.iter().flat_map(|sandbox| sandbox.sessions());
+    let sessions: HashSet<String> = sessions.map(|session| session.id().to_string()).collect();
     let machines = context.paths.machines();
     let claimed = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str());

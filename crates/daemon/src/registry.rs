@@ -14,7 +14,7 @@ use crate::{
     ids::{Project, SandboxKey, SandboxName, SessionId},
     limits::{self, Host, NoRoom, Promised},
     network::{Network, secret_names},
-    sandbox::{NotRunning, Owner, PrepareError, Sandbox},
+    sandbox::{NotRunning, Owner, PrepareError, Sandbox, Session},
     store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
 };
 
@@ -67,7 +67,7 @@ impl Registry {
     pub(crate) fn new(context: Arc<Context>, sandboxes: Vec<Arc<Sandbox>>) -> Self {
         let slots = sandboxes
             .into_iter()
-            .map(|sandbox| (sandbox.record.key(), Slot::Taken(sandbox)))
+            .map(|sandbox| (sandbox.key.clone(), Slot::Taken(sandbox)))
             .collect();
         Self { context, slots: Mutex::new(slots) }
     }
@@ -104,11 +104,12 @@ impl Registry {
         };
         let sandbox = Owner::create(&self.context, record, session, new.network).await?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
-        let view = sandbox.started().await;
+        let session = sandbox.current();
+        let view = session.started().await;
         if let Some(failure) = view.failure {
             return Err(CreateError::Prepare(failure));
         }
-        sandbox.agent().map_err(CreateError::Ended)?;
+        session.agent().map_err(CreateError::Ended)?;
         abandoned.key = None;
         Ok(sandbox)
     }
@@ -136,10 +137,12 @@ impl Registry {
         for slot in slots.values() {
             match slot {
                 Slot::Reserved(shape) => promised.add(*shape),
-                Slot::Taken(sandbox) if sandbox.view().session.phase != Phase::Stopped => {
-                    promised.add(sandbox.record.shape);
+                Slot::Taken(sandbox) => {
+                    let session = sandbox.current();
+                    if session.phase() != Phase::Stopped {
+                        promised.add(session.record.shape);
+                    }
                 }
-                Slot::Taken(_) => {}
             }
         }
         limits::admit(host, promised, shape)?;
@@ -154,8 +157,9 @@ impl Registry {
         }
     }
 
-    pub(crate) fn find_session(&self, id: &str) -> Option<Arc<Sandbox>> {
-        self.list().into_iter().find(|sandbox| sandbox.record.session.as_str() == id)
+    pub(crate) fn find_session(&self, id: &str) -> Option<Arc<Session>> {
+        let all = self.list().into_iter().flat_map(|sandbox| sandbox.sessions());
+        all.into_iter().find(|session| session.id().as_str() == id)
     }
 
     /// All of all projects, in the order of their keys.
@@ -172,32 +176,33 @@ impl Registry {
     /// by who keeps it up, so that none goes on with what the secret was.
     pub(crate) async fn secret_changed(&self, project: &Project, name: &SecretName) {
         let concerned = self.list().into_iter().filter(|sandbox| {
-            let network = sandbox.view().network;
-            sandbox.record.project == *project
+            let network = sandbox.durable.network();
+            sandbox.key.project == *project
                 && network.is_some_and(|network| secret_names(&network.policy).contains(name))
         });
         let told = concerned.map(async |sandbox| {
-            if let Err(error) = sandbox.secret_changed().await {
+            if let Err(error) = sandbox.current().secret_changed().await {
                 let error = crate::causes(&error);
-                tracing::error!(sandbox = %sandbox.record.key(), error, "a gateway took no secret");
+                tracing::error!(sandbox = %sandbox.key, error, "a gateway took no secret");
             }
         });
         futures_util::future::join_all(told).await;
     }
 
     /// Ends a sandbox and forgets it with its logs.
-    pub(crate) async fn remove(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
-        sandbox.stop().await;
-        let key = sandbox.record.key();
+    pub(crate) async fn remove(&self, sandbox: &Arc<Sandbox>) -> Result<(), StoreError> {
+        sandbox.current().stop().await;
+        let key = &sandbox.key;
         self.context.store.commit(vec![Change::RemoveSandbox(key.clone())]).await?;
-        let folder = self.context.paths.sessions().join(sandbox.record.session.as_str());
-        if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
-            tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
+        for session in sandbox.sessions() {
+            let folder = self.context.paths.sessions().join(session.id().as_str());
+            if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
+                tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
+            }
         }
         let mut slots = self.slots();
-        let same = matches!(slots.get(&key), Some(Slot::Taken(now)) if now.record.session == sandbox.record.session);
-        if same {
-            slots.remove(&key);
+        if matches!(slots.get(key), Some(Slot::Taken(now)) if Arc::ptr_eq(now, sandbox)) {
+            slots.remove(key);
         }
         Ok(())
     }

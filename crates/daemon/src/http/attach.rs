@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     command_log::{Follow, LogItem, Offsets, Output},
-    sandbox::{Command, Sandbox},
+    sandbox::{Command, Session},
     store::ExitRecord,
 };
 
@@ -64,7 +64,7 @@ struct Place {
     stdin: Option<u64>,
 }
 
-async fn serve(socket: WebSocket, sandbox: Arc<Sandbox>) {
+async fn serve(socket: WebSocket, sandbox: Arc<Session>) {
     let (mut sink, mut stream) = socket.split();
     match begin(&mut stream, &sandbox).await {
         Ok(Some((command, place))) => converse(sink, stream, sandbox, command, place).await,
@@ -81,7 +81,7 @@ async fn serve(socket: WebSocket, sandbox: Arc<Sandbox>) {
 /// The client's first word: start a command, or go on with one.
 async fn begin(
     stream: &mut SplitStream<WebSocket>,
-    sandbox: &Arc<Sandbox>,
+    sandbox: &Arc<Session>,
 ) -> Reply<Option<(Arc<Command>, Place)>> {
     let first = loop {
         match stream.next().await {
@@ -104,7 +104,7 @@ async fn begin(
     }
 }
 
-async fn start(asked: Start, sandbox: &Arc<Sandbox>) -> Reply<(Arc<Command>, Place)> {
+async fn start(asked: Start, sandbox: &Arc<Session>) -> Reply<(Arc<Command>, Place)> {
     let agent = sandbox.agent()?;
     let stdin = asked.stdin.then_some(0);
     let id = asked.cmd_id;
@@ -125,7 +125,7 @@ async fn start(asked: Start, sandbox: &Arc<Sandbox>) -> Reply<(Arc<Command>, Pla
     Ok((command, Place { output: Offsets::default(), stdin }))
 }
 
-fn follow(again: &Again, sandbox: &Arc<Sandbox>) -> Reply<(Arc<Command>, Place)> {
+fn follow(again: &Again, sandbox: &Arc<Session>) -> Reply<(Arc<Command>, Place)> {
     let command = sandbox.commands.find(&again.cmd_id).ok_or_else(|| {
         let message = format!("There is no command '{}' in this session.", again.cmd_id);
         Failure::new(Code::NotFound, message)
@@ -137,7 +137,7 @@ fn follow(again: &Again, sandbox: &Arc<Sandbox>) -> Reply<(Arc<Command>, Place)>
 async fn converse(
     sink: SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
-    sandbox: Arc<Sandbox>,
+    sandbox: Arc<Session>,
     command: Arc<Command>,
     place: Place,
 ) {
@@ -171,7 +171,7 @@ async fn forward(mut queue: mpsc::Receiver<Message>, mut sink: SplitSink<WebSock
 async fn send_output(
     out: &mpsc::Sender<Message>,
     command: &Command,
-    sandbox: &Sandbox,
+    sandbox: &Session,
     from: Offsets,
 ) {
     let last = match read_out(out, command, from).await {
@@ -303,7 +303,7 @@ impl Input {
     }
 }
 
-fn farewell(sandbox: &Sandbox, Failure(refusal): Failure) -> ServerMessage {
+fn farewell(sandbox: &Session, Failure(refusal): Failure) -> ServerMessage {
     let ended = refusal.code == Code::SandboxStopped;
     let reason = sandbox.view().session.reason.filter(|_| ended);
     ServerMessage::Error(Farewell {

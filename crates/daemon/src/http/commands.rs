@@ -26,7 +26,7 @@ use crate::{
     command_log::{Follow, Offsets},
     ids::CommandName,
     limits,
-    sandbox::{Command, Launch, Lost, Sandbox},
+    sandbox::{Command, Launch, Lost, Session},
 };
 
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
@@ -62,7 +62,7 @@ pub(crate) async fn start(
 
 /// Checks a request to run something and fills in what it leaves out.
 pub(crate) fn launch(
-    sandbox: &Sandbox,
+    sandbox: &Session,
     asked: api::StartCommand,
     id: Option<&str>,
 ) -> Reply<Launch> {
@@ -106,7 +106,7 @@ pub(crate) fn launch(
 }
 
 /// A path as the guest is told it: what is relative starts from the sandbox's folder.
-pub(crate) fn resolve(sandbox: &Sandbox, path: Option<&str>) -> String {
+pub(crate) fn resolve(sandbox: &Session, path: Option<&str>) -> String {
     let base = &sandbox.record.cwd;
     match path {
         None | Some("") => base.clone(),
@@ -124,20 +124,20 @@ fn ndjson(body: Body) -> Response {
 }
 
 /// The command once more, with its exit; or why there is none.
-async fn last_line(command: Arc<Command>, sandbox: Arc<Sandbox>) -> Bytes {
+async fn last_line(command: Arc<Command>, sandbox: Arc<Session>) -> Bytes {
     match command.ended().await {
         Ok(record) => line(&CommandReply { command: wire::command(record) }),
         Err(lost) => line(&lost_line(&sandbox, lost).await),
     }
 }
 
-async fn lost_line(sandbox: &Sandbox, lost: Lost) -> api::LogLine {
+async fn lost_line(sandbox: &Session, lost: Lost) -> api::LogLine {
     let Failure(refusal) = lost_failure(sandbox, lost).await;
     api::LogLine::Error(refusal)
 }
 
 /// Why a command's end is not known: the session's end, as soon as that has a reason.
-pub(crate) async fn lost_failure(sandbox: &Sandbox, lost: Lost) -> Failure {
+pub(crate) async fn lost_failure(sandbox: &Session, lost: Lost) -> Failure {
     let view = sandbox.ended().await;
     let message = wire::end_reason(&view).unwrap_or_else(|| lost.to_string());
     Failure::new(Code::SandboxStopped, message)
@@ -154,7 +154,7 @@ async fn log_stream(
     }))
 }
 
-fn find(sandbox: &Sandbox, id: &str) -> Reply<Arc<Command>> {
+fn find(sandbox: &Session, id: &str) -> Reply<Arc<Command>> {
     sandbox.commands.find(id).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("There is no command '{id}' in this session."))
     })

@@ -27,7 +27,7 @@ use super::{
     json::{Body400, Query400},
     sessions,
 };
-use crate::{agent::AgentError, sandbox::Sandbox};
+use crate::{agent::AgentError, sandbox::Session};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A compressed piece this long unpacks to at most some four megabytes.
@@ -178,7 +178,7 @@ fn file_stat(stat: Stat) -> FileStat {
 }
 
 /// Relative to `cwd`, which is itself relative to the sandbox's folder.
-fn path_of(sandbox: &Sandbox, path: &str, cwd: Option<&str>) -> Reply<String> {
+fn path_of(sandbox: &Session, path: &str, cwd: Option<&str>) -> Reply<String> {
     if path.is_empty() || path.contains('\0') {
         return Err(Failure::bad_request("Invalid request: `path` is empty or has a NUL byte"));
     }

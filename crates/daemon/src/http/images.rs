@@ -54,9 +54,9 @@ pub(crate) fn shown(reference: &Reference) -> String {
 fn upkeep(server: &Server) -> Upkeep<'_> {
     let context = server.context();
     let sandboxes = server.registry().list().into_iter();
-    let alive = sandboxes.filter(|sandbox| sandbox.view().session.phase != Phase::Stopped);
+    let alive = sandboxes.filter(|sandbox| sandbox.current().phase() != Phase::Stopped);
     let digests: BTreeSet<String> =
-        alive.filter_map(|sandbox| sandbox.record.image_digest.clone()).collect();
+        alive.filter_map(|sandbox| sandbox.durable.record().image_digest).collect();
     Upkeep { images: &context.images, templates: &context.templates, stood: Stood(digests) }
 }
 

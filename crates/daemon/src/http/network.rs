@@ -30,7 +30,7 @@ use crate::{
     gateway::News,
     ids::Project,
     network::{Network, Placeholders, secret_names},
-    sandbox::{PolicyError, Sandbox},
+    sandbox::{PolicyError, Session},
     store::Phase,
 };
 
@@ -116,7 +116,7 @@ pub(crate) async fn audit(
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response())
 }
 
-type Audit = (AuditReader, Arc<Sandbox>, Option<watch::Receiver<News>>);
+type Audit = (AuditReader, Arc<Session>, Option<watch::Receiver<News>>);
 
 async fn next_lines((mut reader, sandbox, mut news): Audit) -> io::Result<Option<(Bytes, Audit)>> {
     loop {

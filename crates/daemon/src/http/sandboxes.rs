@@ -139,7 +139,7 @@ pub(crate) async fn remove(
 ) -> Reply<Json<api::DeleteReply>> {
     let sandbox = find(&server, &name)?;
     server.registry().remove(&sandbox).await?;
-    Ok(Json(api::DeleteReply { sandbox: wire::sandbox(&sandbox, &sandbox.view()) }))
+    Ok(Json(api::DeleteReply { sandbox: wire::sandbox(&sandbox) }))
 }
 
 pub(crate) async fn list(
@@ -157,10 +157,8 @@ pub(crate) async fn list(
         return Err(Failure::bad_request(text));
     }
     let all = server.sandboxes()?.into_iter();
-    let mut all: Vec<api::Sandbox> = all
-        .map(|each| wire::sandbox(&each, &each.view()))
-        .filter(|each| fits(each, &query))
-        .collect();
+    let mut all: Vec<api::Sandbox> =
+        all.map(|each| wire::sandbox(&each)).filter(|each| fits(each, &query)).collect();
     all.sort_by_cached_key(|each| place(each, sort_by));
     if query.sort_order.unwrap_or(SortOrder::Desc) == SortOrder::Desc {
         all.reverse();

@@ -17,13 +17,13 @@ use super::{
     json::Query400,
     wire,
 };
-use crate::{sandbox::Sandbox, store::Phase};
+use crate::{sandbox::Session, store::Phase};
 
 /// How often a followed console is looked at again: the guest writes it seldom.
 const CONSOLE_EVERY: Duration = Duration::from_millis(200);
 const READ_BYTES: u64 = 64 * 1024;
 
-pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Sandbox>> {
+pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Session>> {
     server.session(id)
 }
 
@@ -35,11 +35,12 @@ pub(crate) async fn get(server: Server, Path(id): Path<String>) -> Reply<Json<ap
 
 /// Answers when it has stopped, also when it had before.
 pub(crate) async fn stop(server: Server, Path(id): Path<String>) -> Reply<Json<api::StopReply>> {
-    let sandbox = find(&server, &id)?;
-    let view = sandbox.stop().await;
+    let session = find(&server, &id)?;
+    let view = session.stop().await;
+    let sandbox = server.registry().find(&session.record.key());
     Ok(Json(api::StopReply {
-        session: wire::session(&sandbox, &view),
-        sandbox: Some(wire::sandbox(&sandbox, &view)),
+        session: wire::session(&session, &view),
+        sandbox: sandbox.map(|sandbox| wire::sandbox(&sandbox)),
     }))
 }
 
@@ -81,11 +82,11 @@ impl From<bool> for Follow {
     }
 }
 
-type Console = (Option<File>, Arc<Sandbox>);
+type Console = (Option<File>, Arc<Session>);
 
 async fn next_piece(
     mut file: Option<File>,
-    sandbox: Arc<Sandbox>,
+    sandbox: Arc<Session>,
     follow: Follow,
 ) -> io::Result<Option<(Bytes, Console)>> {
     loop {

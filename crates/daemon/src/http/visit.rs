@@ -18,7 +18,7 @@ use crate::{
     context::Context,
     ids::{Project, SandboxKey, SandboxName},
     registry::Registry,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, Session},
 };
 
 /// What every route is given: the server, narrowed to what the request may see. A request names its
@@ -98,8 +98,8 @@ impl Server {
         }
     }
 
-    fn sees(&self, sandbox: &Sandbox) -> bool {
-        self.scope().is_none_or(|project| sandbox.record.project == *project)
+    fn sees(&self, session: &Session) -> bool {
+        self.scope().is_none_or(|project| session.record.project == *project)
     }
 
     /// A sandbox of the request's project.
@@ -114,9 +114,9 @@ impl Server {
         })
     }
 
-    /// The sandbox of a session that the request may see.
-    pub(crate) fn session(&self, id: &str) -> Reply<Arc<Sandbox>> {
-        let found = self.registry().find_session(id).filter(|sandbox| self.sees(sandbox));
+    /// A session that the request may see.
+    pub(crate) fn session(&self, id: &str) -> Reply<Arc<Session>> {
+        let found = self.registry().find_session(id).filter(|session| self.sees(session));
         found.ok_or_else(|| {
             Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
         })
@@ -126,7 +126,7 @@ impl Server {
     pub(crate) fn sandboxes(&self) -> Reply<Vec<Arc<Sandbox>>> {
         let project = self.project(None)?;
         let mut all = self.registry().list();
-        all.retain(|sandbox| sandbox.record.project == project);
+        all.retain(|sandbox| sandbox.key.project == project);
         Ok(all)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::network_policy;
 use crate::{
-    sandbox::{Sandbox, View},
-    store::{CommandRecord, Phase},
+    sandbox::{Sandbox, Session, View},
+    store::{CommandRecord, Phase, SandboxRecord},
 };
 
 /// Where sandboxes are, for clients that ask.
@@ -44,13 +44,13 @@ fn policy(view: &View) -> serde_json::Value {
     serde_json::to_value(reply).unwrap_or_default()
 }
 
-fn network_transfer(sandbox: &Sandbox) -> api::NetworkTransfer {
-    let traffic = sandbox.traffic();
+fn network_transfer(session: &Session) -> api::NetworkTransfer {
+    let traffic = session.traffic();
     api::NetworkTransfer { ingress: traffic.received, egress: traffic.sent }
 }
 
-pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
-    let (record, session) = (&sandbox.record, &view.session);
+pub(crate) fn session(of: &Session, view: &View) -> api::Session {
+    let (record, session) = (&of.record, &view.session);
     api::Session {
         id: session.id.to_string(),
         memory: u64::from(record.shape.memory_mib),
@@ -74,7 +74,7 @@ pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
         cwd: record.cwd.clone(),
         interactive_port: Some(INTERACTIVE_PORT),
         network_policy: Some(policy(view)),
-        network_transfer: Some(network_transfer(sandbox)),
+        network_transfer: Some(network_transfer(of)),
         source_sandbox_name: Some(record.name.to_string()),
         project_id: Some(record.project.to_string()),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
@@ -82,8 +82,13 @@ pub(crate) fn session(sandbox: &Sandbox, view: &View) -> api::Session {
     }
 }
 
-pub(crate) fn sandbox(sandbox: &Sandbox, view: &View) -> api::Sandbox {
-    let (record, session) = (&sandbox.record, &view.session);
+/// With its current session.
+pub(crate) fn sandbox(sandbox: &Sandbox) -> api::Sandbox {
+    with_session(&sandbox.durable.record(), &sandbox.current().view())
+}
+
+fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
+    let session = &view.session;
     let running = session.phase == Phase::Running;
     api::Sandbox {
         name: record.name.to_string(),
@@ -110,10 +115,11 @@ pub(crate) fn sandbox(sandbox: &Sandbox, view: &View) -> api::Sandbox {
 }
 
 pub(crate) fn reply(which: &Sandbox) -> api::SandboxReply {
-    let view = which.view();
+    let current = which.current();
+    let view = current.view();
     api::SandboxReply {
-        sandbox: sandbox(which, &view),
-        session: session(which, &view),
+        sandbox: with_session(&which.durable.record(), &view),
+        session: session(&current, &view),
         routes: Vec::new(),
         resumed: None,
     }

@@ -12,8 +12,9 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Ask, Commands, EndReason, PrepareError, Sandbox, View, ending,
+    Commands, Durable, EndReason, PrepareError, Sandbox, Session, ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
+    session::{Ask, View},
     state::{Effect, Event, State},
 };
 use crate::{
@@ -44,12 +45,10 @@ pub(crate) enum Adopted {
     Ended(EndReason),
 }
 
-/// What is stored of a sandbox and its session.
+/// What is stored of a session.
 #[derive(Debug)]
 pub(crate) struct Remembered {
-    pub(crate) sandbox: SandboxRecord,
     pub(crate) session: SessionRecord,
-    pub(crate) network: Option<Network>,
     pub(crate) commands: Vec<CommandRecord>,
 }
 
@@ -57,6 +56,7 @@ pub(crate) struct Remembered {
 #[derive(Debug)]
 pub(crate) struct Owner {
     pub(super) context: Arc<Context>,
+    pub(super) durable: Arc<Durable>,
     pub(super) session: SessionRecord,
     state: State,
     machine: Option<Machine>,
@@ -69,7 +69,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Records a new sandbox and starts its session.
+    /// Records a new sandbox and starts its first session.
     pub(crate) async fn create(
         context: &Arc<Context>,
         sandbox: SandboxRecord,
@@ -80,24 +80,35 @@ impl Owner {
         changes.extend(network.made(&context.egress.seal, &sandbox.key())?);
         context.store.commit(changes).await?;
         failpoint::pass("create-recorded");
-        let network_now = Some(network.clone());
-        let remembered =
-            Remembered { sandbox, session, network: network_now, commands: Vec::new() };
-        let (mut owner, handle) = Self::new(context, remembered);
+        let durable = Arc::new(Durable::new(sandbox, Some(network.clone())));
+        let session = Self::begin(context, &durable, session, network);
+        Ok(Sandbox::new(durable, Vec::new(), session))
+    }
+
+    /// Starts a session that is recorded.
+    fn begin(
+        context: &Arc<Context>,
+        durable: &Arc<Durable>,
+        session: SessionRecord,
+        network: Network,
+    ) -> Arc<Session> {
+        let remembered = Remembered { session, commands: Vec::new() };
+        let (mut owner, handle) = Self::new(context, durable, remembered);
         let preparing = owner.prepare_in_background(&handle.record, network);
         let span = tracing::info_span!("sandbox", name = %handle.record.key());
         tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
-        Ok(handle)
+        handle
     }
 
     /// Goes on with a session of an earlier server.
     pub(crate) async fn adopt(
         context: &Arc<Context>,
+        durable: &Arc<Durable>,
         remembered: Remembered,
         adopted: Adopted,
-    ) -> Arc<Sandbox> {
-        let span = tracing::info_span!("sandbox", name = %remembered.sandbox.key());
-        let (mut owner, handle) = Self::new(context, remembered);
+    ) -> Arc<Session> {
+        let span = tracing::info_span!("sandbox", name = %remembered.session.sandbox);
+        let (mut owner, handle) = Self::new(context, durable, remembered);
         match adopted {
             Adopted::Machine(machine) => {
                 owner.state = State::Running;
@@ -117,11 +128,15 @@ impl Owner {
         handle
     }
 
-    fn new(context: &Arc<Context>, remembered: Remembered) -> (Self, Arc<Sandbox>) {
-        let Remembered { sandbox, session, network, commands } = remembered;
+    fn new(
+        context: &Arc<Context>,
+        durable: &Arc<Durable>,
+        remembered: Remembered,
+    ) -> (Self, Arc<Session>) {
+        let Remembered { session, commands } = remembered;
         let (mailbox, asked) = mpsc::channel(MAILBOX);
         let (agent, agent_seen) = watch::channel(None);
-        let view = View { session: session.clone(), failure: None, network };
+        let view = View { session: session.clone(), failure: None, network: durable.network() };
         let (view, seen) = watch::channel(view);
         let (news, news_seen) = watch::channel(News::default());
         let place = Place::of(&context.paths, &session.id);
@@ -129,6 +144,7 @@ impl Owner {
         let commands = Commands::new(context, session.id.clone(), commands);
         let owner = Self {
             context: Arc::clone(context),
+            durable: Arc::clone(durable),
             session,
             state: State::Preparing { stop: None },
             machine: None,
@@ -139,8 +155,9 @@ impl Owner {
             mailbox: asked,
             commands: commands.clone(),
         };
-        let handle = Sandbox {
-            record: sandbox,
+        let handle = Session {
+            id: owner.session.id.clone(),
+            record: durable.record(),
             commands,
             view: seen,
             agent: agent_seen,

@@ -34,6 +34,7 @@ impl Owner {
             self.store_network(&before).await?;
             return Err(error.into());
         }
+        self.durable.set_network(next.clone());
         self.view.send_modify(|view| view.network = Some(next));
         Ok(())
     }

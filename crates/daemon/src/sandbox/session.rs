@@ -1,0 +1,169 @@
+//! A session as others hold it: how it stands, and a mailbox to its one owner.
+
+use std::{path::PathBuf, sync::Arc};
+
+use egress::policy::Policy;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Commands, EndReason, PolicyError, PrepareError};
+use crate::{
+    agent::Agent,
+    audit::AuditReader,
+    gateway::{News, Place},
+    ids::SessionId,
+    network::Network,
+    store::{Phase, SandboxRecord, SessionRecord, Traffic},
+};
+
+/// How a session stands. Only its owner makes one; everybody else watches.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) session: SessionRecord,
+    /// Why it failed to start, with all causes.
+    pub(crate) failure: Option<Arc<PrepareError>>,
+    /// None if it was made by a version whose sandboxes had none.
+    pub(crate) network: Option<Network>,
+}
+
+/// What is asked of an owner.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Stop,
+    /// Fetch what the guest wrote to its console into the file that keeps it.
+    FetchConsole(oneshot::Sender<()>),
+    SetPolicy {
+        policy: Box<Policy>,
+        reply: oneshot::Sender<Result<(), PolicyError>>,
+    },
+    /// A secret that its policy names has changed.
+    SecretChanged(oneshot::Sender<Result<(), PolicyError>>),
+}
+
+/// A handle to one session of a sandbox.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) id: SessionId,
+    /// The sandbox as it was when the session began.
+    pub(crate) record: SandboxRecord,
+    pub(crate) commands: Commands,
+    pub(super) view: watch::Receiver<View>,
+    pub(super) agent: watch::Receiver<Option<Agent>>,
+    pub(super) mailbox: mpsc::Sender<Ask>,
+    pub(super) console: PathBuf,
+    pub(super) place: Place,
+    pub(super) news: watch::Receiver<News>,
+}
+
+/// The session cannot take commands now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum NotRunning {
+    #[error("the sandbox is still starting")]
+    Starting,
+    #[error("{}", EndReason::sentence(*.0))]
+    Stopping(EndReason),
+    #[error("Sandbox has stopped execution and is no longer available: {}", EndReason::sentence(*.0))]
+    Stopped(EndReason),
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.view.borrow().session.phase
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// The agent, while the session runs.
+    pub(crate) fn agent(&self) -> Result<Agent, NotRunning> {
+        let session = &self.view.borrow().session;
+        let reason = session.reason.unwrap_or(EndReason::Stopped);
+        match session.phase {
+            Phase::Preparing => Err(NotRunning::Starting),
+            Phase::Running => self.agent.borrow().clone().ok_or(NotRunning::Starting),
+            Phase::Stopping => Err(NotRunning::Stopping(reason)),
+            Phase::Stopped => Err(NotRunning::Stopped(reason)),
+        }
+    }
+
+    /// Waits until the session runs or has ended.
+    pub(crate) async fn started(&self) -> View {
+        self.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped)).await
+    }
+
+    /// Waits until the session has ended.
+    pub(crate) async fn ended(&self) -> View {
+        self.wait_for(|phase| phase == Phase::Stopped).await
+    }
+
+    async fn wait_for(&self, content: impl Fn(Phase) -> bool) -> View {
+        let mut view = self.view.clone();
+        // An owner that is gone has said its last word.
+        let seen = view.wait_for(|view| content(view.session.phase)).await.map(|view| view.clone());
+        seen.unwrap_or_else(|_closed| self.view())
+    }
+
+    /// Asks for the end and waits for it. A session that has ended stays as it is.
+    pub(crate) async fn stop(&self) -> View {
+        // An owner that is gone has nothing to stop.
+        drop(self.mailbox.send(Ask::Stop).await);
+        self.ended().await
+    }
+
+    /// Brings the file that keeps the machine's console up to date.
+    pub(crate) async fn fetch_console(&self) {
+        let (done, fetched) = oneshot::channel();
+        if self.mailbox.send(Ask::FetchConsole(done)).await.is_ok() {
+            // Without an owner the file is as it stays.
+            drop(fetched.await);
+        }
+    }
+
+    /// Makes another policy hold, for connections that are open too.
+    pub(crate) async fn set_policy(&self, policy: Policy) -> Result<View, PolicyError> {
+        self.agent()?;
+        let (reply, done) = oneshot::channel();
+        let ask = Ask::SetPolicy { policy: Box::new(policy), reply };
+        // An owner that is gone has ended the session.
+        drop(self.mailbox.send(ask).await);
+        match done.await {
+            Ok(result) => result.map(|()| self.view()),
+            Err(_gone) => Err(self.agent().err().map_or(PolicyError::NoNetwork, Into::into)),
+        }
+    }
+
+    /// Gives the gateway, if one runs, the secrets as they are now.
+    pub(crate) async fn secret_changed(&self) -> Result<(), PolicyError> {
+        let (reply, done) = oneshot::channel();
+        drop(self.mailbox.send(Ask::SecretChanged(reply)).await);
+        // Without an owner there is no gateway.
+        done.await.unwrap_or(Ok(()))
+    }
+
+    /// What has passed its gateways.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let session = &self.view.borrow().session;
+        match session.phase {
+            Phase::Preparing | Phase::Running | Phase::Stopping => self.news.borrow().traffic,
+            Phase::Stopped => session.traffic,
+        }
+    }
+
+    /// Changes whenever there is something new in the audit log.
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    pub(crate) fn audit(&self) -> AuditReader {
+        AuditReader::new(&self.place)
+    }
+
+    /// The files that the machine's console is kept in: while it lives, and afterwards.
+    pub(crate) fn consoles(&self) -> [PathBuf; 2] {
+        [self.console.clone(), self.commands.console()]
+    }
+}
