@@ -177,6 +177,13 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
 
     hood.ok(&["image", "import", saved.to_str().unwrap(), "me/app:2"]);
     assert_eq!(listed()[0]["name"], "me/app:2");
+    let target = format!("{}/pushed/app:3", registry.place);
+    let pushed = hood.ok(&["image", "push", "--json", "me/app:2", &target]);
+    let pushed: serde_json::Value = serde_json::from_str(&pushed).unwrap();
+    assert_eq!((&pushed["sent"], &pushed["digest"]), (&2.into(), &listed()[0]["manifest"]));
+    assert_eq!(hood.ok(&["image", "pull", &target]), pushed["digest"]);
+    let nowhere = hood.run(&["image", "push", "me/app:2", "./a-file"]);
+    assert!(nowhere.stderr.contains("is not the name of a registry's image"), "{nowhere:?}");
     let by_name = ["run", "--pull", "never", "--image", "me/app:2"];
     assert_eq!(hood.ok(&[&by_name[..], &SMALL[..]].concat()), "");
     let by_file = ["run", "--image", saved.to_str().unwrap()];

@@ -21,7 +21,7 @@ use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::error::Code;
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
-use crate::image::{Image, ImageList, PruneImages, PullImage, RemovedImages};
+use crate::image::{Image, ImageList, PruneImages, PullImage, PushImage, RemovedImages};
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
@@ -144,6 +144,11 @@ impl Client {
     /// Brings an image here; lines of [`crate::PullEvent`]. Dropped, it is broken off.
     pub async fn pull_image(&self, asked: &PullImage) -> Result<Lines, ClientError> {
         self.post("/v1/fumehood/images/pull").json(asked).lines().await
+    }
+
+    /// Pushes an image to a registry; lines of [`crate::PushEvent`]. Dropped, it is broken off.
+    pub async fn push_image(&self, asked: &PushImage) -> Result<Lines, ClientError> {
+        self.post("/v1/fumehood/images/push").json(asked).lines().await
     }
 
     pub async fn image(&self, name: &str) -> Result<Image, ClientError> {

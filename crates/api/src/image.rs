@@ -110,6 +110,44 @@ pub struct PullProgress {
     pub total: Option<u64>,
 }
 
+/// `POST /v1/fumehood/images/push`: the registry has the image when the answer ends, in lines of
+/// [`PushEvent`]. Who goes away breaks it off; what has been sent need not be sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushImage {
+    /// The name or digest of an image here.
+    pub image: String,
+    /// `REGISTRY/REPOSITORY:TAG`; what the image is called if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// A line of the answer to a push. The last one is `Done` or `Error`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum PushEvent {
+    Progress(PullProgress),
+    Done(PushedImage),
+    Error(Refusal),
+}
+
+/// What was pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushedImage {
+    /// Its full name in the registry.
+    pub target: String,
+    /// That of its manifest, `sha256:…`.
+    pub digest: String,
+    /// How many bytes were sent.
+    pub sent_bytes: u64,
+    /// Layers and other blobs that were sent, that the registry took from another repository, and
+    /// that were there.
+    pub sent: u64,
+    pub mounted: u64,
+    pub present: u64,
+}
+
 /// `DELETE /v1/fumehood/images?name=`, `GET /v1/fumehood/images/inspect?name=` and
 /// `GET /v1/fumehood/images/save?name=`: their query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

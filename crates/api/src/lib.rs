@@ -27,7 +27,7 @@ pub use files::{
 };
 pub use image::{
     Image, ImageConfig, ImageList, ImageQuery, PruneImages, PullEvent, PullImage, PullPolicy,
-    PullProgress, RemovedImages,
+    PullProgress, PushEvent, PushImage, PushedImage, RemovedImages,
 };
 pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{

@@ -96,6 +96,7 @@ fn server_routes() -> Router<Shared> {
         .route("/images", get(images::list).delete(images::remove))
         .route("/images/inspect", get(images::inspect))
         .route("/images/pull", post(images::pull))
+        .route("/images/push", post(images::push))
         .route("/images/save", get(images::save))
         .route("/images/prune", post(images::prune))
         .route("/secrets", get(secrets::list))

@@ -8,6 +8,7 @@ mod error;
 mod obtain;
 mod origin;
 mod outgoing;
+mod push;
 mod upkeep;
 mod usage;
 

@@ -1,10 +1,10 @@
-//! An image on its way here, as a person sees it come: on a terminal a line that grows, elsewhere a
-//! line for each step that is over.
+//! An image on its way here or to a registry, as a person sees it: on a terminal a line that grows,
+//! elsewhere a line for each step that is over.
 
 use std::io::{self, IsTerminal, Write};
 
 use api::client::{ClientError, Lines};
-use api::{Image, PullEvent, PullImage, PullProgress};
+use api::{Image, PullEvent, PullImage, PullProgress, PushEvent, PushImage, PushedImage, Refusal};
 use tokio::time::Instant;
 
 use crate::failure::{Exit, Failure, printable};
@@ -29,15 +29,42 @@ pub(crate) async fn bring(server: &Server, asked: &PullImage) -> Result<Image, F
     image
 }
 
+/// Pushes an image, saying how far it is. Dropped, it is broken off.
+pub(crate) async fn push(server: &Server, asked: &PushImage) -> Result<PushedImage, Failure> {
+    let mut lines = match server.client().push_image(asked).await {
+        Err(fault) if crate::commands::is_giving_way(&fault, server) => {
+            server.reach_again().await?;
+            server.client().push_image(asked).await?
+        }
+        begun => begun?,
+    };
+    let mut meter = Meter::new(&asked.image);
+    let pushed = loop {
+        match lines.next::<PushEvent>().await? {
+            Some(PushEvent::Progress(progress)) => meter.take(progress),
+            Some(PushEvent::Done(pushed)) => break Ok(pushed),
+            Some(PushEvent::Error(refusal)) => break Err(refused(refusal)),
+            None => {
+                let message = "the server broke off; what has been sent need not be sent again";
+                break Err(Failure::new(Exit::Unreachable, message));
+            }
+        }
+    };
+    meter.end(if pushed.is_ok() { End::Done } else { End::Failed });
+    pushed
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let (code, message) = (refusal.code, refusal.message);
+    ClientError::Refused { status: code.status(), code, message }.into()
+}
+
 async fn follow(lines: &mut Lines, meter: &mut Meter) -> Result<Image, Failure> {
     loop {
         match lines.next::<PullEvent>().await? {
             Some(PullEvent::Progress(progress)) => meter.take(progress),
             Some(PullEvent::Done { image }) => return Ok(*image),
-            Some(PullEvent::Error(refusal)) => {
-                let (code, message) = (refusal.code, refusal.message);
-                return Err(ClientError::Refused { status: code.status(), code, message }.into());
-            }
+            Some(PullEvent::Error(refusal)) => return Err(refused(refusal)),
             None => {
                 let message = "the server broke off; what has come is kept";
                 return Err(Failure::new(Exit::Unreachable, message));

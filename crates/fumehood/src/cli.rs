@@ -20,7 +20,7 @@ use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
 pub(crate) use image::{
-    Image, ImageImport, ImagePrune, ImagePull, ImageRm, ImageSave, ImageWarm, Pull,
+    Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm, Pull,
 };
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};

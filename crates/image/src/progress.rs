@@ -34,6 +34,7 @@ pub enum Step {
     WriteArchive,
     AskRegistry,
     FetchLayers,
+    SendLayers,
 }
 
 impl fmt::Display for Step {
@@ -52,6 +53,7 @@ impl fmt::Display for Step {
             Self::WriteArchive => "writing the archive",
             Self::AskRegistry => "asking the registry for the image",
             Self::FetchLayers => "fetching the image's layers",
+            Self::SendLayers => "sending the image's layers",
         })
     }
 }

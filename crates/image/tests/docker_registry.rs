@@ -1,10 +1,14 @@
 //! Against Debian's `docker-registry`, with images made and pushed by `umoci` and `skopeo`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed")]
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +18,7 @@ use image::oci::blob::Blobs;
 use image::oci::digest::Digest;
 use image::progress::silent;
 use image::registry::credentials::CredentialFiles;
-use image::registry::{Pull, RegistryError, Settings, pull};
+use image::registry::{Pull, Push, Pushed, RegistryError, Settings, pull, push};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +77,7 @@ impl Registry {
 
     fn wait(&self) {
         for _ in 0..STARTS {
-            if std::net::TcpStream::connect(&self.place).is_ok() {
+            if TcpStream::connect(&self.place).is_ok() {
                 return;
             }
             run("sleep", &["0.1"]);
@@ -235,4 +239,127 @@ fn with_a_password() {
     assert!(!format!("{wrong} {wrong:?}").contains("wrong-one"));
     let right = fetch(&registry.place, &store(), &settings(registry.login("pass")));
     assert_eq!(right.unwrap(), pushed);
+}
+
+fn send(
+    target: &str,
+    (store, manifest): (&Store, Digest),
+    settings: &Settings,
+    neighbours: &BTreeMap<Digest, String>,
+) -> Result<Pushed, RegistryError> {
+    let (target, blobs) = (&target.parse().unwrap(), &store.blobs);
+    let job = Push { settings, target, blobs, manifest, neighbours };
+    push(job, &silent, &CancellationToken::new())
+}
+
+#[test]
+fn what_is_pushed_is_what_others_pull() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::TlsAndPassword);
+    let pulled = registry.push(&layout, &[]);
+    let settings = |password| Settings {
+        roots: registry.authority(),
+        credentials: registry.login(password),
+        ..Settings::default()
+    };
+    let store = store();
+    fetch(&registry.place, &store, &settings("pass")).unwrap();
+    let kept = store.blobs.list().unwrap().into_iter().map(|kept| kept.digest);
+    let neighbours: BTreeMap<Digest, String> =
+        kept.map(|digest| (digest, "some/app".to_owned())).collect();
+    let target = |name: &str| format!("{}/{name}", registry.place);
+    let to = |name: &str, neighbours: &BTreeMap<_, _>| {
+        send(&target(name), (&store, pulled), &settings("pass"), neighbours)
+    };
+    let mounted = to("neighbour/app:2", &neighbours).unwrap();
+    assert_eq!(mounted, Pushed { mounted: 3, ..Pushed::default() });
+    let sent = to("other/app:2", &BTreeMap::new()).unwrap();
+    assert_eq!((sent.sent, sent.mounted, sent.present), (3, 0, 0));
+    let again = to("other/app:3", &BTreeMap::new()).unwrap();
+    assert_eq!(again, Pushed { present: 3, ..Pushed::default() });
+    let pinned = to(&format!("other/app@{pulled}"), &BTreeMap::new()).unwrap();
+    assert_eq!(pinned.present, 3);
+
+    for name in ["neighbour/app:2", "other/app:2", "other/app:3"] {
+        let out = format!("oci:{}:it", folder.path().join(name.replace(['/', ':'], "-")).display());
+        let from = format!("docker://{}", target(name));
+        let options = ["--src-tls-verify=false", "--src-creds=user:pass"];
+        run("skopeo", &[&["copy", "-q"], &options[..], &[&from, &out]].concat());
+        let raw = Command::new("skopeo").args(["inspect", "--raw", &out]).output().unwrap();
+        assert_eq!(Digest::of(&raw.stdout), pulled, "{name}");
+    }
+
+    let wrong = send(&target("x:1"), (&store, pulled), &settings("wrong-one"), &BTreeMap::new());
+    let Err(wrong @ RegistryError::PushForbidden { .. }) = wrong else { panic!("{wrong:?}") };
+    assert!(!format!("{wrong} {wrong:?}").contains("wrong-one"));
+    let nobody = Settings { roots: registry.authority(), ..Settings::default() };
+    let nobody = send(&target("x:1"), (&store, pulled), &nobody, &BTreeMap::new());
+    assert!(matches!(nobody, Err(RegistryError::PushLogIn { .. })), "{nobody:?}");
+}
+
+/// Lets connections through, of which each of the first `breaks` that carry much breaks off.
+fn breaking(to: &str, breaks: u32) -> String {
+    const CARRIED: u64 = 1 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (place, to) = (listener.local_addr().unwrap().to_string(), to.to_owned());
+    let left: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(breaks)));
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let ends = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || drop(std::io::copy(&mut &ends.1, &mut &ends.0)));
+            thread::spawn(move || carry(&client, &server, (CARRIED, left)));
+        }
+    });
+    place
+}
+
+fn carry(mut from: &TcpStream, mut to: &TcpStream, (most, breaks): (u64, &AtomicU32)) {
+    let mut carried = 0;
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut piece) {
+        carried += count as u64;
+        let ends = |left: u32| left.checked_sub(1);
+        if carried > most && breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, ends).is_ok() {
+            break;
+        }
+        if to.write_all(&piece[..count]).is_err() {
+            break;
+        }
+    }
+    drop((from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both)));
+}
+
+#[test]
+fn a_push_goes_on_where_connections_break() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(Door::Open);
+    // Layers that do not compress.
+    let layout = folder.path().join("layout");
+    let image = format!("{}:it", layout.display());
+    run("umoci", &["init", "--layout", &layout.display().to_string()]);
+    run("umoci", &["new", "--image", &image]);
+    let content = folder.path().join("content");
+    let noise = fs::File::open("/dev/urandom").unwrap();
+    let mut bytes = Vec::new();
+    noise.take(4 << 20).read_to_end(&mut bytes).unwrap();
+    fs::write(&content, bytes).unwrap();
+    let from = content.display().to_string();
+    run("umoci", &["insert", "--rootless", "--image", &image, &from, "/it"]);
+    let pulled = registry.push(&layout, &[]);
+    let store = store();
+    fetch(&registry.place, &store, &Settings::default()).unwrap();
+
+    let place = breaking(&registry.place, 2);
+    let mut settings = Settings::default();
+    settings.patience.pause = std::time::Duration::from_millis(10);
+    let target = format!("{place}/broken/app:1");
+    let sent = send(&target, (&store, pulled), &settings, &BTreeMap::new()).unwrap();
+    assert_eq!(sent.sent, 2);
+    let out = format!("oci:{}:it", folder.path().join("out").display());
+    let from = format!("docker://{}/broken/app:1", registry.place);
+    run("skopeo", &["copy", "-q", "--src-tls-verify=false", &from, &out]);
+    let raw = Command::new("skopeo").args(["inspect", "--raw", &out]).output().unwrap();
+    assert_eq!(Digest::of(&raw.stdout), pulled);
 }

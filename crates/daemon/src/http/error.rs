@@ -157,14 +157,19 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         return Code::DiskFull;
     }
     match error {
-        ImageError::Reference(_) | ImageError::Elsewhere => Code::BadRequest,
+        ImageError::Reference(_) | ImageError::Elsewhere | ImageError::NoTarget(_) => {
+            Code::BadRequest
+        }
+        ImageError::NoLayers(_) => Code::ImageUnusable,
         ImageError::Vercel(_) | ImageError::NotHere(_) | ImageError::Unknown(_) => {
             Code::ImageNotFound
         }
         ImageError::NotSetUp => Code::SetupNeeded,
         ImageError::Open(OpenError::Missing { .. }) => Code::ImageNotFound,
         ImageError::Gone(_) | ImageError::InUse(_) => Code::Conflict,
-        ImageError::Registry { source, .. } => registry_code(source),
+        ImageError::Registry { source, .. } | ImageError::Push { source, .. } => {
+            registry_code(source)
+        }
         ImageError::Convert { source, .. } => convert_code(source),
         ImageError::Import { source, .. } => import_code(source),
         ImageError::Save(SaveError::NoManifest { .. } | SaveError::NotKept { .. }) => {
@@ -187,7 +192,11 @@ fn registry_code(error: &RegistryError) -> Code {
     match error {
         RegistryError::NoRepository { .. } | RegistryError::NoTag { .. } => Code::ImageNotFound,
         RegistryError::LogIn { .. } | RegistryError::Forbidden { .. } => Code::ImageForbidden,
+        RegistryError::PushLogIn { .. } | RegistryError::PushForbidden { .. } => {
+            Code::ImageForbidden
+        }
         RegistryError::Credentials(_) => Code::ImageForbidden,
+        RegistryError::NotKept { .. } => Code::ImageUnusable,
         RegistryError::RateLimited { .. } => Code::RegistryLimited,
         RegistryError::Platform { .. }
         | RegistryError::Manifest { .. }
@@ -202,6 +211,7 @@ fn registry_code(error: &RegistryError) -> Code {
         | RegistryError::Status { .. }
         | RegistryError::Nonsense { .. }
         | RegistryError::Redirect { .. }
+        | RegistryError::OtherManifest { .. }
         | RegistryError::Url(_) => Code::RegistryFailed,
         RegistryError::Cancelled => Code::Unavailable,
         RegistryError::Blob(_) | RegistryError::Threads(_) => Code::Internal,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
-use api::{ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress};
+use api::{
+    ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent, PushImage,
+    PushedImage,
+};
 use axum::{
     Json,
     body::Body,
@@ -10,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
-use image::reference::Reference;
+use image::{reference::Reference, registry::Pushed};
 use tokio::sync::mpsc;
 
 use super::{
@@ -23,7 +26,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    images::{Described, Found, ImageError, Prune, Removed, Stood, Upkeep, parse},
+    images::{Described, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
     store::Phase,
 };
@@ -142,11 +145,55 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
         // Nobody may be there to read it.
         drop(out.send(last).await);
     });
+    Ok(in_lines(lines))
+}
+
+fn in_lines<T: serde::Serialize + Send + 'static>(lines: mpsc::Receiver<T>) -> Response {
     let lines = stream::unfold(lines, |mut lines| async {
-        let next: PullEvent = lines.recv().await?;
+        let next = lines.recv().await?;
         Some((line(&next), lines))
     });
-    Ok(([(header::CONTENT_TYPE, NDJSON)], body(lines)).into_response())
+    ([(header::CONTENT_TYPE, NDJSON)], body(lines)).into_response()
+}
+
+/// As [`pull`], the other way.
+pub(crate) async fn push(server: Server, Body400(asked): Body400<PushImage>) -> Reply<Response> {
+    let image = upkeep(&server).inspect(&asked.image).await?.image;
+    // What it is called with may be its digest.
+    let own = || parse(&asked.image).ok().map(|name| name.to_string());
+    let own = || own().filter(|name| image.names().contains(name));
+    let text = asked.target.or_else(own).unwrap_or_else(|| image.name().to_owned());
+    let Reference::Registry(target) = parse(&text)? else {
+        return Err(ImageError::NoTarget(text).into());
+    };
+    let (out, lines) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let told = out.clone();
+        let report = move |progress: Progress| {
+            // A word that finds no room is not missed.
+            drop(told.try_send(PushEvent::Progress(wire_progress(progress))));
+        };
+        let images = &server.context().images;
+        let shown = target.to_string();
+        let last = tokio::select! {
+            pushed = images.push(image, target, report) => match pushed {
+                Ok((digest, Pushed { sent_bytes, sent, mounted, present })) => {
+                    let (target, digest) = (shown, digest.to_string());
+                    PushEvent::Done(PushedImage { target, digest, sent_bytes, sent, mounted, present })
+                }
+                Err(error) => PushEvent::Error(Failure::from(error).0),
+            },
+            () = out.closed() => return,
+        };
+        // Nobody may be there to read it.
+        drop(out.send(last).await);
+    });
+    Ok(in_lines(lines))
+}
+
+fn wire_progress(progress: Progress) -> PullProgress {
+    let (bytes, total) = progress.bytes.unzip();
+    PullProgress { step: progress.step, bytes, total: total.flatten() }
 }
 
 type Lines = mpsc::Sender<PullEvent>;
@@ -182,10 +229,8 @@ async fn bring(
             ControlFlow::Break(image) => return Ok(image),
             ControlFlow::Continue(progress) if progress.step.is_empty() => {}
             ControlFlow::Continue(progress) => {
-                let (bytes, total) = progress.bytes.unzip();
-                let progress = PullProgress { step: progress.step, bytes, total: total.flatten() };
                 // One who has gone away is found at the select.
-                drop(out.send(PullEvent::Progress(progress)).await);
+                drop(out.send(PullEvent::Progress(wire_progress(progress))).await);
             }
         }
     }

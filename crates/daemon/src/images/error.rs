@@ -33,6 +33,12 @@ pub(crate) enum ImageError {
     Settings(#[from] SettingsError),
     #[error("the image {image} could not be fetched")]
     Registry { image: String, source: Box<RegistryError> },
+    #[error("the image could not be pushed to {target}")]
+    Push { target: String, source: Box<RegistryError> },
+    #[error("{0} was not made from layers, so that there are none to push")]
+    NoLayers(String),
+    #[error("say where to push it: {0:?} is not the name of a registry's image")]
+    NoTarget(String),
     #[error("the image {image} could not be made into a disk")]
     Convert { image: String, source: Box<ConvertError> },
     #[error("the image {image} could not be taken in")]

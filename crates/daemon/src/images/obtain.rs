@@ -38,16 +38,7 @@ pub(super) struct Job {
 pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Image, ImageError> {
     let Job { paths, settings, reference, name, stop } = job;
     let cache = platform::cache(&paths)?;
-    let now = Mutex::new(Progress::default());
-    let progress = |event: Event<'_>| {
-        let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Began(step) => *now = Progress { step: step.to_string(), bytes: None },
-            Event::Advanced { bytes, total } => now.bytes = Some((bytes, total)),
-            Event::Percent(_) | Event::Said(_) => return,
-        }
-        report(now.clone());
-    };
+    let progress = telling(report);
     let work = Work { cache: &cache, blobs: &Blobs::of(&cache), progress: &progress, stop: &stop };
     match &reference {
         Reference::Default => Ok(catalog::open(&cache, &reference.to_string())?),
@@ -58,6 +49,20 @@ pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Ima
         }
         Reference::Registry(remote) => work.pull(&settings?, remote),
         Reference::Local(local) => work.import(local, name.as_deref()),
+    }
+}
+
+/// What the library says of a long call, as it stands.
+pub(super) fn telling(report: &(dyn Fn(Progress) + Sync)) -> impl Fn(Event<'_>) + Sync {
+    let now = Mutex::new(Progress::default());
+    move |event: Event<'_>| {
+        let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Began(step) => *now = Progress { step: step.to_string(), bytes: None },
+            Event::Advanced { bytes, total } => now.bytes = Some((bytes, total)),
+            Event::Percent(_) | Event::Said(_) => return,
+        }
+        report(now.clone());
     }
 }
 

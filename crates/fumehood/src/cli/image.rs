@@ -37,8 +37,33 @@ pub(crate) enum Image {
     },
     Rm(ImageRm),
     Prune(ImagePrune),
+    Push(ImagePush),
     Import(ImageImport),
     Save(ImageSave),
+}
+
+/// Send an image to a registry
+///
+/// What the registry has is not sent again. Interrupted, it leaves what has been sent, and the next
+/// push sends the rest. Prints the digest of the manifest.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood image push ghcr.io/me/app:1
+  fumehood image push me/app registry.example.com/team/app:2
+
+Credentials are those of `docker login`. Mirrors are not asked.")]
+pub(crate) struct ImagePush {
+    /// Print what was pushed as JSON: target, digest, and how many bytes were sent
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The image, by name or by the first digits of its digest
+    pub(crate) name: String,
+
+    /// What to call it, and where [default: its name]
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: Option<String>,
 }
 
 /// Take in an image of a file or folder, under a name

@@ -3,14 +3,15 @@
 use std::env;
 
 use api::client::Download;
-use api::{Image as Here, PruneImages, PullImage, PullPolicy, RemovedImages, Resources};
+use api::{Image as Here, PruneImages, PullImage, PullPolicy, PushImage, RemovedImages, Resources};
 
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Context, ls, worst};
 use crate::cli::{
-    Image, ImageImport, ImagePrune, ImagePull, ImageRm, ImageSave, ImageWarm, SandboxOptions,
+    Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
+    SandboxOptions,
 };
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -47,6 +48,7 @@ pub(crate) async fn run(args: Image, context: &Context) -> Result<Exit, Failure>
         }
         Image::Rm(args) => remove(&server, &args).await,
         Image::Prune(args) => prune(&server, &args).await,
+        Image::Push(args) => push(&server, args).await,
         Image::Import(args) => import(&server, args).await,
         Image::Save(args) => save(&server, &args).await,
     }
@@ -69,6 +71,14 @@ async fn pull(server: &Server, args: ImagePull) -> Result<Exit, Failure> {
     let (image, pull) = (named(&args.name)?, PullPolicy::Always);
     let asked = PullImage { image, pull, ..PullImage::default() };
     tell(&arrival::bring(server, &asked).await?, Form::of(args.json))
+}
+
+async fn push(server: &Server, args: ImagePush) -> Result<Exit, Failure> {
+    let asked = PushImage { image: named(&args.name)?, target: args.target };
+    let pushed = arrival::push(server, &asked).await?;
+    let text = if args.json { ls::json(&pushed)? } else { pushed.digest };
+    say::out(&format!("{text}\n"))?;
+    Ok(Exit::Command(0))
 }
 
 fn tell(image: &Here, form: Form) -> Result<Exit, Failure> {

@@ -1,7 +1,6 @@
 //! One blob from a registry into the store: from where an earlier try stopped, and checked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::CONTENT_RANGE;
 use tokio::time::sleep;
@@ -10,26 +9,9 @@ use super::error::RegistryError;
 use super::manifest::Blob;
 use super::session::{Ask, Session};
 use super::transport::Reply;
+use super::turns::Counter;
 use crate::oci::blob::{BlobError, BlobWriter, Blobs, Wanted};
 use crate::progress::silent;
-
-/// How many bytes of an image are here, counted by all of its downloads.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn take_back(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// See the module.
 #[derive(Clone)]

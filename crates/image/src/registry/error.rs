@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::credentials::CredentialsError;
 use super::url::UrlError;
 use crate::oci::blob::BlobError;
+use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::oci::platform::PlatformError;
 
@@ -26,6 +27,17 @@ pub enum RegistryError {
         "{registry} does not give {image} to {who} (credentials from {origin}), or has no such image"
     )]
     Forbidden { image: String, registry: String, who: String, origin: String },
+    #[error(
+        "{registry} takes {image} from nobody who is not logged in; log in with `docker login \
+         {registry}`, or put the credentials into {config}"
+    )]
+    PushLogIn { image: String, registry: String, config: String },
+    #[error("{registry} does not take {image} from {who} (credentials from {origin})")]
+    PushForbidden { image: String, registry: String, who: String, origin: String },
+    #[error("not all blobs of {image} are kept here; pull or import it again")]
+    NotKept { image: String, source: BlobError },
+    #[error("{host} calls the manifest {found}, and its digest is {expected}")]
+    OtherManifest { host: String, expected: Digest, found: Digest },
     #[error("{registry} gives out no more for now (429){}{}", after(*.wait), advice(*.anonymous))]
     RateLimited { registry: String, wait: Option<Duration>, anonymous: Anonymous },
     #[error("{host} cannot be reached")]
@@ -89,6 +101,10 @@ impl RegistryError {
             | Self::NoTag { .. }
             | Self::LogIn { .. }
             | Self::Forbidden { .. }
+            | Self::PushLogIn { .. }
+            | Self::PushForbidden { .. }
+            | Self::NotKept { .. }
+            | Self::OtherManifest { .. }
             | Self::Untrusted { .. }
             | Self::NoTls { .. }
             | Self::Nonsense { .. }

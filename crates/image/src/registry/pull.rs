@@ -1,31 +1,22 @@
 //! All of an image, from the first place that has it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::runtime::Builder;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::download::{Counter, Download};
+use super::download::Download;
 use super::error::RegistryError;
 use super::manifest::{self, Blob, Found};
-use super::session::{Client, Session};
+use super::session::{Client, Purpose, Session};
 use super::settings::{Endpoint, Settings};
 use super::transport::Transport;
+use super::turns::{self, Counter};
 use crate::architecture::Architecture;
 use crate::oci::blob::Blobs;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::CONFIG_BYTES_MAX;
 use crate::progress::{Event, Progress, Step};
 use crate::reference::Remote;
-
-/// As many layers come at a time, as with Docker.
-const DOWNLOADS: usize = 3;
-/// They check what comes, each on a thread of its own.
-const THREADS: usize = DOWNLOADS;
-const REPORT: Duration = Duration::from_millis(100);
 
 /// What is to be pulled, and where to.
 #[derive(Debug, Clone, Copy)]
@@ -44,18 +35,7 @@ pub fn pull(
     progress: Progress<'_>,
     stop: &CancellationToken,
 ) -> Result<Digest, RegistryError> {
-    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let runtime = runtime.map_err(RegistryError::Threads)?;
-    let result = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(RegistryError::Cancelled),
-            pulled = from_any(pull, progress) => pulled,
-        }
-    });
-    // Who waits for a blob of another process is not waited for.
-    runtime.shutdown_background();
-    result
+    turns::block_on(from_any(pull, progress), stop)
 }
 
 async fn from_any(pull: Pull<'_>, progress: Progress<'_>) -> Result<Digest, RegistryError> {
@@ -86,7 +66,8 @@ async fn from_one(
     progress: Progress<'_>,
     (client, endpoint): (&Arc<Client>, Endpoint),
 ) -> Result<Digest, RegistryError> {
-    let session = Session::begin(Arc::clone(client), pull.image.clone(), endpoint).await?;
+    let session =
+        Session::begin(Arc::clone(client), (pull.image.clone(), Purpose::Pull), endpoint).await?;
     let session = Arc::new(session);
     let found = manifest::find(&session, pull.image, pull.architecture).await?;
     let Found { bytes, digest, config, layers } = found;
@@ -109,29 +90,9 @@ async fn fetch_layers(
 ) -> Result<(), RegistryError> {
     progress(Event::Began(Step::FetchLayers));
     let counter = Arc::new(Counter::default());
-    let total = Some(layers.iter().map(|layer| layer.size).sum());
-    let mut waiting = layers.iter().copied();
-    let mut running = JoinSet::new();
-    let mut begin = |running: &mut JoinSet<_>| {
-        if let Some(layer) = waiting.next() {
-            let download = Download { counter: Arc::clone(&counter), ..download.clone() };
-            running.spawn(download.fetch(layer));
-        }
-    };
-    (0..DOWNLOADS).for_each(|_| begin(&mut running));
-    let mut ticks = interval(REPORT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            ended = running.join_next() => {
-                let Some(ended) = ended else { break };
-                ended.unwrap_or(Err(RegistryError::Cancelled))?;
-                begin(&mut running);
-            }
-            _ = ticks.tick() => progress(Event::Advanced { bytes: counter.get(), total }),
-        }
-    }
-    progress(Event::Advanced { bytes: counter.get(), total });
-    Ok(())
+    let total = layers.iter().map(|layer| layer.size).sum();
+    let jobs = layers
+        .iter()
+        .map(|layer| Download { counter: Arc::clone(&counter), ..download.clone() }.fetch(*layer));
+    turns::work_off(jobs, (&counter, total), progress).await.map(drop)
 }

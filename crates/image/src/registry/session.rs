@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Request};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::sleep;
 
 use super::challenge::{self, Challenge};
 use super::credentials::{Credentials, Login, Repository};
 use super::error::{Anonymous, RegistryError};
+use super::payload::Payload;
 use super::settings::{Endpoint, Patience, Security, Settings};
 use super::transport::{Reply, Transport};
 use super::url::{Scheme, Url};
 use crate::reference::Remote;
 
+mod order;
 mod said;
 mod token;
+
+pub(super) use order::{Order, nothing};
 
 /// Blob stores are one step away, seldom two.
 const REDIRECTS_MAX: u32 = 5;
@@ -38,6 +40,16 @@ pub(super) struct Ask {
     pub(super) what: String,
 }
 
+/// What a session is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Pull,
+    Push {
+        /// Repositories of the same registry that blobs may be taken from.
+        from: Vec<String>,
+    },
+}
+
 /// What sessions with all registries share.
 pub(super) struct Client {
     pub(super) transport: Transport,
@@ -48,6 +60,7 @@ pub(super) struct Client {
 pub(super) struct Session {
     client: Arc<Client>,
     image: Remote,
+    purpose: Purpose,
     endpoint: Endpoint,
     /// The registry as credentials know it.
     name: String,
@@ -58,7 +71,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn begin(
         client: Arc<Client>,
-        image: Remote,
+        (image, purpose): (Remote, Purpose),
         endpoint: Endpoint,
     ) -> Result<Self, RegistryError> {
         let name = match endpoint.role {
@@ -68,7 +81,7 @@ impl Session {
         let wanted = Repository { registry: &name, repository: image.repository() };
         let credentials = client.settings.credentials.find(wanted).await?;
         let authorization = Mutex::default();
-        Ok(Self { client, image, endpoint, name, authorization, credentials })
+        Ok(Self { client, image, purpose, endpoint, name, authorization, credentials })
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -95,8 +108,15 @@ impl Session {
     async fn authorized(&self, ask: &Ask) -> Result<Reply, RegistryError> {
         let reply = self.follow(ask).await?;
         if reply.status() != 401 {
-            return self.judge(reply, ask).await;
+            return self.judge(reply, &ask.what).await;
         }
+        self.log_in(reply).await?;
+        let reply = self.follow(ask).await?;
+        self.judge(reply, &ask.what).await
+    }
+
+    /// Finds out what is asked of who comes, and keeps what answers that.
+    async fn log_in(&self, reply: Reply) -> Result<(), RegistryError> {
         let challenges = reply.response.headers().get_all(WWW_AUTHENTICATE);
         let challenges = challenges.iter().filter_map(|value| value.to_str().ok());
         let Some(challenge) = challenge::choose(challenges) else { return Err(self.refused()) };
@@ -104,8 +124,21 @@ impl Session {
         drop(reply);
         let value = self.answer(&challenge, &url).await?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        let reply = self.follow(ask).await?;
-        self.judge(reply, ask).await
+        Ok(())
+    }
+
+    /// What a token is to be good for: what the registry says, or else what we want.
+    fn scopes(&self, said: Option<&str>) -> Vec<String> {
+        let of = |repository: &str, actions| format!("repository:{repository}:{actions}");
+        let own = self.image.repository();
+        match &self.purpose {
+            Purpose::Pull => vec![said.map_or_else(|| of(own, "pull"), str::to_owned)],
+            // For a question it says less than is needed next.
+            Purpose::Push { from } => {
+                let others = from.iter().map(|other| of(other, "pull"));
+                std::iter::once(of(own, "pull,push")).chain(others).collect()
+            }
+        }
     }
 
     async fn answer(
@@ -152,8 +185,8 @@ impl Session {
         Err(self.astray(&url, &ask.what, "it leads on and on"))
     }
 
-    fn request(&self, ask: &Ask, url: &Url, origin: &Url) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::default());
+    fn request(&self, ask: &Ask, url: &Url, origin: &Url) -> Request<Payload> {
+        let mut request = Request::new(Payload::empty());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = url.path().parse().unwrap_or_default();
         let headers = request.headers_mut();
@@ -165,11 +198,16 @@ impl Session {
         {
             headers.insert(RANGE, range);
         }
+        self.authorize(headers, url, origin);
+        request
+    }
+
+    /// Only the registry itself sees who we are.
+    fn authorize(&self, headers: &mut HeaderMap, url: &Url, origin: &Url) {
         let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = authorization.as_ref().filter(|_| url.is_same_origin(origin)) {
             headers.insert(AUTHORIZATION, value.clone());
         }
-        request
     }
 
     /// Where a redirect leads, if we go there.
@@ -208,29 +246,36 @@ impl Session {
     }
 
     /// Success, or what the status means.
-    async fn judge(&self, reply: Reply, ask: &Ask) -> Result<Reply, RegistryError> {
+    async fn judge(&self, reply: Reply, what: &str) -> Result<Reply, RegistryError> {
+        match reply.status() {
+            200 | 206 => Ok(reply),
+            _ => Err(self.fault(reply, what).await),
+        }
+    }
+
+    /// What a status means that is none of success.
+    async fn fault(&self, reply: Reply, what: &str) -> RegistryError {
         let status = reply.status();
         match status {
-            200 | 206 => Ok(reply),
-            401 | 403 => Err(self.refused()),
-            404 => {
+            401 | 403 => self.refused(),
+            404 if self.purpose == Purpose::Pull => {
                 let said = said::codes(reply, self.patience()).await;
-                Err(self.missing(&said))
+                self.missing(&said)
             }
-            429 => Err(RegistryError::RateLimited {
+            429 => RegistryError::RateLimited {
                 registry: reply.url.authority(),
                 wait: retry_after(&reply),
                 anonymous: match self.credentials {
                     Some(_) => Anonymous::No,
                     None => Anonymous::Yes,
                 },
-            }),
-            _ => Err(RegistryError::Status {
+            },
+            _ => RegistryError::Status {
                 host: reply.url.authority(),
-                what: ask.what.clone(),
+                what: what.to_owned(),
                 status,
                 said: said::codes(reply, self.patience()).await,
-            }),
+            },
         }
     }
 
@@ -247,13 +292,20 @@ impl Session {
         let (image, registry) = (self.image.familiar(), self.name.clone());
         let Some(Credentials { login, origin }) = &self.credentials else {
             let config = self.client.settings.credentials.main();
-            return RegistryError::LogIn { image, registry, config };
+            return match self.purpose {
+                Purpose::Pull => RegistryError::LogIn { image, registry, config },
+                Purpose::Push { .. } => RegistryError::PushLogIn { image, registry, config },
+            };
         };
         let who = match login {
             Login::Password { user, .. } => user.clone(),
             Login::Identity(_) => "the token that we have".to_owned(),
         };
-        RegistryError::Forbidden { image, registry, who, origin: origin.clone() }
+        let origin = origin.clone();
+        match self.purpose {
+            Purpose::Pull => RegistryError::Forbidden { image, registry, who, origin },
+            Purpose::Push { .. } => RegistryError::PushForbidden { image, registry, who, origin },
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::RegistryError;
+use super::payload::Payload;
 use super::settings::{Patience, Proxy, Security, Settings};
 use super::url::{Scheme, Url};
 
@@ -133,11 +134,11 @@ impl Transport {
 pub(super) struct Connection(Box<dyn Stream>);
 
 impl Connection {
-    /// Sends it and gives the head of the reply.
+    /// Sends it and gives the head of the reply. What is sent may take as long as it goes on.
     pub(super) async fn send(
         self,
         (url, what): (&Url, &str),
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<Payload>,
         patience: Patience,
     ) -> Result<Response<Incoming>, RegistryError> {
         let host = url.authority();
@@ -146,6 +147,7 @@ impl Connection {
             what: what.to_owned(),
             source: source.into(),
         };
+        let gone = request.body().counter();
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_TEXT));
         if let Ok(name) = HeaderValue::from_str(&host) {
@@ -165,7 +167,15 @@ impl Connection {
             what: what.to_owned(),
             waited: patience.reply,
         };
-        timeout(patience.reply, exchange).await.map_err(|_elapsed| stalled())?
+        let mut exchange = std::pin::pin!(exchange);
+        loop {
+            let before = gone.get();
+            match timeout(patience.reply, &mut exchange).await {
+                Ok(done) => return done,
+                Err(_elapsed) if gone.get() > before => {}
+                Err(_elapsed) => return Err(stalled()),
+            }
+        }
     }
 }
 

@@ -102,6 +102,12 @@ impl Url {
         Self::parse(&format!("{}{}{path}", self.origin(), self.path.trim_end_matches('/')))
     }
 
+    /// The same place with one more field in its query.
+    pub(super) fn with_field(&self, name: &str, value: &str) -> Result<Self, UrlError> {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        Self::parse(&format!("{}{}{mark}{name}={}", self.origin(), self.path, encoded(value)))
+    }
+
     pub(super) fn with_scheme(&self, scheme: Scheme) -> Self {
         // A port that was written stays.
         let is_default = self.port == self.scheme.default_port();

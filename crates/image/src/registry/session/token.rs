@@ -2,16 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
-use http_body_util::Full;
 use serde::Deserialize;
 
 use super::{Session, retry_after};
 use crate::registry::challenge::Challenge;
 use crate::registry::credentials::Login;
 use crate::registry::error::{Anonymous, RegistryError};
+use crate::registry::payload::Payload;
 use crate::registry::secret::Secret;
 use crate::registry::settings::Security;
 use crate::registry::transport::Reply;
@@ -50,14 +49,18 @@ pub(super) async fn fetch(
     {
         return Err(astray("credentials would not be encrypted"));
     }
-    let own = || format!("repository:{}:pull", session.image.repository());
-    let scope = scope.clone().unwrap_or_else(own);
-    let mut fields = vec![("scope", scope)];
-    fields.extend(service.clone().map(|service| ("service", service)));
+    let scopes = session.scopes(scope.as_deref());
+    let service = service.clone().map(|service| ("service", service));
+    let with = |scopes: Vec<String>| {
+        let scopes = scopes.into_iter().map(|scope| ("scope", scope));
+        scopes.chain(service.clone()).collect::<Fields>()
+    };
     let request = match session.credentials.as_ref().map(|all| &all.login) {
-        Some(Login::Identity(identity)) => exchange(&realm, fields, identity)?,
+        Some(Login::Identity(identity)) => {
+            exchange(&realm, with(vec![scopes.join(" ")]), identity)?
+        }
         Some(Login::Password { user, password }) => {
-            let mut request = ask(&realm, fields)?;
+            let mut request = ask(&realm, with(scopes))?;
             let both = STANDARD.encode(format!("{user}:{}", password.expose()));
             if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {both}")) {
                 value.set_sensitive(true);
@@ -65,7 +68,7 @@ pub(super) async fn fetch(
             }
             request
         }
-        None => ask(&realm, fields)?,
+        None => ask(&realm, with(scopes))?,
     };
     let (spoken, connection) = session.client.transport.connect(&realm, security).await?;
     let sent = connection.send((&spoken, WHAT), request, session.patience()).await;
@@ -109,10 +112,10 @@ fn form(fields: Fields) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-fn ask(realm: &Url, fields: Fields) -> Result<Request<Full<Bytes>>, RegistryError> {
+fn ask(realm: &Url, fields: Fields) -> Result<Request<Payload>, RegistryError> {
     let mark = if realm.path().contains('?') { '&' } else { '?' };
     let path = format!("{}{mark}{}", realm.path(), form(fields));
-    let mut request = Request::new(Full::default());
+    let mut request = Request::new(Payload::empty());
     *request.uri_mut() = path.parse().map_err(|_invalid| nowhere(realm))?;
     Ok(request)
 }
@@ -122,11 +125,11 @@ fn exchange(
     realm: &Url,
     mut fields: Fields,
     identity: &Secret,
-) -> Result<Request<Full<Bytes>>, RegistryError> {
+) -> Result<Request<Payload>, RegistryError> {
     fields.push(("grant_type", "refresh_token".to_owned()));
     fields.push(("client_id", CLIENT.to_owned()));
     fields.push(("refresh_token", identity.expose().to_owned()));
-    let mut request = Request::new(Full::from(form(fields)));
+    let mut request = Request::new(Payload::from(form(fields)));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = realm.path().parse().map_err(|_invalid| nowhere(realm))?;
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
