@@ -74,6 +74,8 @@ codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// The machine did not start, or broke.
     MachineFailed = "machine_failed", INTERNAL_SERVER_ERROR;
+    /// Nothing listens on that port of the guest.
+    SandboxNotListening = "sandbox_not_listening", BAD_GATEWAY;
     /// The registry cannot be reached or trusted, or broke off.
     RegistryFailed = "registry_failed", FAILED_DEPENDENCY;
     /// The server is closing or handing over to a newer one; ask again.

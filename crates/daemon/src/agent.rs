@@ -18,6 +18,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod tunnel;
 mod wake;
 
 use std::{
@@ -53,6 +54,7 @@ use self::{
 pub use self::{
     command::{Command, CommandLost, StdinClosed, StdinWriter},
     transfer::{Download, Written},
+    tunnel::Tunnel,
 };
 use crate::command_log::LogWriter;
 
@@ -120,7 +122,7 @@ impl Agent {
     }
 
     /// Asks, again after a lost connection. For what has no method of its own; not for `Start`,
-    /// `Read`, `ReadTar` and `WriteTar`.
+    /// `Read`, `ReadTar`, `WriteTar` and `Connect`.
     pub async fn request(
         &self,
         request: Request,
@@ -244,6 +246,26 @@ impl Agent {
             return Err(AgentError::Confused);
         };
         Ok(Written { entries, bytes })
+    }
+
+    /// Connects to a TCP port of the guest.
+    pub async fn connect(&self, port: u16, within: Duration) -> Result<Tunnel, AgentError> {
+        let stream = self.next_transfer();
+        let incoming = Incoming::of_transfer(self.wake(), stream.back());
+        let outgoing = Outgoing::new(self.wake(), stream);
+        let tunnel = Tunnel::new(Arc::clone(&incoming), Arc::clone(&outgoing));
+        let asked =
+            self.ask(Request::Connect { stream, port }, Opens::Tunnel(stream, incoming, outgoing));
+        match in_time(within, asked).await? {
+            Response::Connected => Ok(tunnel),
+            Response::Done
+            | Response::Started { .. }
+            | Response::Commands(_)
+            | Response::Reading(_)
+            | Response::Written { .. }
+            | Response::Stat(_)
+            | Response::Entries(_) => Err(AgentError::Confused),
+        }
     }
 
     /// The machine is gone, or let go of: everything under way ends as [`AgentError::Gone`], and

@@ -151,6 +151,7 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         | Code::ImageUnusable
         | Code::RegistryLimited
         | Code::RegistryFailed
+        | Code::SandboxNotListening
         | Code::TooLarge => Exit::Refused,
         Code::MachineFailed | Code::Internal => Exit::Internal,
     }

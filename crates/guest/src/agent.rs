@@ -20,6 +20,7 @@ use crate::{
     refusal::refuse,
     root::Mounted,
     sys,
+    tunnels::Tunnels,
 };
 
 /// Reads of the channel before anything else has its turn.
@@ -35,6 +36,7 @@ pub(crate) struct Agent {
     outgoing: Outgoing,
     commands: Commands,
     files: Files,
+    tunnels: Tunnels,
     answers: Answers,
     place: Place,
     phase: Phase,
@@ -52,6 +54,7 @@ impl Agent {
         Ok(Self {
             commands: Commands::new(Rc::clone(&poll)),
             files: Files::new(&poll)?,
+            tunnels: Tunnels::new(Rc::clone(&poll)),
             answers: Answers::default(),
             poll,
             children,
@@ -95,6 +98,10 @@ impl Agent {
                     self.reply(id, answer);
                 }
                 self.files.pump(&mut self.outgoing);
+            }
+            Source::Stream(stream) if stream.is_transfer() => {
+                let answered = self.tunnels.on_ready(stream, ready, &mut self.outgoing);
+                self.reply_if(answered);
             }
             Source::Stream(stream) => self.commands.on_ready(stream, ready, &mut self.outgoing),
         }
@@ -148,9 +155,12 @@ impl Agent {
         if self.instance.replace(hello.instance) != Some(hello.instance) {
             self.answers.clear();
             self.files.drop_all(&mut self.outgoing);
+            self.tunnels.drop_all(&mut self.outgoing);
+            self.outgoing.close_transfers();
         }
         self.commands.tell_inputs(&mut self.outgoing);
         self.files.tell_states(&mut self.outgoing);
+        self.tunnels.tell_states(&mut self.outgoing);
     }
 
     fn on_request(&mut self, id: u64, request: Request) {
@@ -159,7 +169,13 @@ impl Agent {
             Known::Begun => return,
             Known::Answered(reply) => return self.outgoing.say(Body::Reply { id, reply }),
         }
-        if is_about_files(&request) {
+        if let Request::Connect { stream, port } = request {
+            let answered = match self.phase {
+                Phase::Live => self.tunnels.connect(id, stream, port, &mut self.outgoing),
+                Phase::Bare | Phase::Warm => Some((id, Err(self.wrong_phase()))),
+            };
+            self.reply_if(answered);
+        } else if is_about_files(&request) {
             if let Err(refusal) = self.begin_files(id, request) {
                 self.reply(id, Err(refusal));
             }
@@ -172,6 +188,12 @@ impl Agent {
     fn begin_files(&mut self, id: u64, request: Request) -> Result<(), Refusal> {
         let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
         self.files.begin(id, request, (identity, &self.place), &mut self.outgoing)
+    }
+
+    fn reply_if(&mut self, answered: Option<(u64, Result<Response, Refusal>)>) {
+        if let Some((id, reply)) = answered {
+            self.reply(id, reply);
+        }
     }
 
     fn reply(&mut self, id: u64, reply: Result<Response, Refusal>) {
@@ -207,7 +229,10 @@ impl Agent {
             | Request::Stat { .. }
             | Request::List { .. }
             | Request::Remove { .. }
-            | Request::Sync => Err(refuse(RefusalCode::Invalid, "files are begun, not answered")),
+            | Request::Sync
+            | Request::Connect { .. } => {
+                Err(refuse(RefusalCode::Invalid, "it is begun, not answered"))
+            }
         }
     }
 
@@ -247,7 +272,9 @@ impl Agent {
     }
 
     fn on_data(&mut self, data: &Data) {
-        if data.stream.is_transfer() {
+        if self.tunnels.knows(data.stream) {
+            self.tunnels.on_data(data, &mut self.outgoing);
+        } else if data.stream.is_transfer() {
             self.files.on_data(data, &mut self.outgoing);
         } else {
             self.commands.on_data(data, &mut self.outgoing);
@@ -257,6 +284,9 @@ impl Agent {
     fn on_ack(&mut self, ack: &Ack) {
         match self.outgoing.on_ack(ack) {
             Ok(true) => self.outgoing.close(ack.stream),
+            Ok(false) if self.tunnels.knows(ack.stream) => {
+                self.tunnels.on_room(ack.stream, &mut self.outgoing);
+            }
             Ok(false) if ack.stream.is_transfer() => {
                 self.files.on_room(ack.stream, &mut self.outgoing);
             }
@@ -271,8 +301,11 @@ impl Agent {
     }
 
     fn on_reset(&mut self, reset: Reset) {
-        if reset.stream.is_transfer() {
+        if self.tunnels.knows(reset.stream) {
+            self.tunnels.on_reset(reset.stream, &mut self.outgoing);
+        } else if reset.stream.is_transfer() {
             self.files.on_reset(reset.stream, &mut self.outgoing);
+            self.outgoing.close(reset.stream);
         } else {
             self.commands.on_reset(reset.stream, &mut self.outgoing);
         }
@@ -297,6 +330,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Signal { .. }
         | Request::Resize { .. }
         | Request::Commands
-        | Request::Forget { .. } => false,
+        | Request::Forget { .. }
+        | Request::Connect { .. } => false,
     }
 }

@@ -1,9 +1,7 @@
 //! The commands of the machine: started, fed, read, timed, reaped, remembered until forgotten.
 
 mod command;
-mod input;
 mod launch;
-mod output;
 mod spawn;
 pub(crate) mod warm;
 

@@ -10,9 +10,11 @@ mod commands;
 mod files;
 mod guest_file;
 mod identity;
+mod input;
 mod link;
 mod network;
 mod outgoing;
+mod output;
 mod place;
 mod poll;
 mod refusal;
@@ -20,6 +22,7 @@ mod root;
 mod sys;
 mod tree;
 mod trust;
+mod tunnels;
 
 use std::{
     convert::Infallible,

@@ -66,8 +66,13 @@ impl Outgoing {
 
     pub(crate) fn close(&mut self, stream: StreamId) {
         if let Some(lane) = self.lanes.remove(&stream) {
-            self.kept -= kept(&lane.outbox);
+            self.kept -= kept(stream, &lane.outbox);
         }
+    }
+
+    /// Files and connections are over: another host process has come.
+    pub(crate) fn close_transfers(&mut self) {
+        self.lanes.retain(|stream, _| !stream.is_transfer());
     }
 
     /// How many bytes the stream may be given.
@@ -75,7 +80,8 @@ impl Outgoing {
         self.lanes.get(&stream).map_or(0, |lane| lane.outbox.room())
     }
 
-    /// Bytes that all streams keep until the host has them.
+    /// Bytes that commands' streams keep until the host has them. Files and connections are few, and
+    /// bounded by that.
     pub(crate) fn kept(&self) -> u64 {
         self.kept
     }
@@ -120,9 +126,9 @@ impl Outgoing {
 
     fn with(&mut self, stream: StreamId, change: impl FnOnce(&mut Outbox)) {
         let Some(lane) = self.lanes.get_mut(&stream) else { return };
-        self.kept -= kept(&lane.outbox);
+        self.kept -= kept(stream, &lane.outbox);
         change(&mut lane.outbox);
-        self.kept += kept(&lane.outbox);
+        self.kept += kept(stream, &lane.outbox);
         if !lane.queued && lane.outbox.is_ready() {
             lane.queued = true;
             self.turns.push_back(stream);
@@ -130,8 +136,8 @@ impl Outgoing {
     }
 }
 
-fn kept(outbox: &Outbox) -> u64 {
-    outbox.written() - outbox.acked()
+fn kept(stream: StreamId, outbox: &Outbox) -> u64 {
+    if stream.is_transfer() { 0 } else { outbox.written() - outbox.acked() }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub const PAYLOAD_MAX: usize = 1 << 20;
 
 const CRC_AT: usize = 28;
 const FLAG_LAST: u8 = 1;
+const BACK: u32 = 1 << 31;
 /// So many false frames in a row are looked into before all that was received is dropped.
 const STRIKES_MAX: u8 = 16;
 
@@ -50,12 +51,23 @@ impl StreamId {
         Self(command.0 << 2 | 2)
     }
 
-    /// A file on its way in or out; numbered by the host.
+    /// A file on its way in or out, or a connection to a port; numbered by the host.
     pub fn transfer(number: u32) -> Self {
         Self(number << 2 | 3)
     }
 
-    /// Whether this stream is a file's and not a command's.
+    /// The other direction of a connection to a port, guest to host. Numbers of transfers stay
+    /// below 2^29.
+    pub fn back(self) -> Self {
+        Self(self.0 | BACK)
+    }
+
+    /// The direction to the guest of what this is the one or the other of.
+    pub fn forth(self) -> Self {
+        Self(self.0 & !BACK)
+    }
+
+    /// Whether this stream is a file's or a connection's and not a command's.
     pub fn is_transfer(self) -> bool {
         self.0 & 3 == 3
     }

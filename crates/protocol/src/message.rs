@@ -107,6 +107,13 @@ pub enum Request {
     },
     /// Writes everything to the disk.
     Sync,
+    /// Connects to a TCP port of the guest itself: on the loopback addresses first, so that a
+    /// server which listens on nothing else is reached as well. Bytes to it go on `stream`, bytes
+    /// from it come on [`StreamId::back`] of it, which is opened with the answer.
+    Connect {
+        stream: StreamId,
+        port: u16,
+    },
 }
 
 impl Request {
@@ -253,6 +260,8 @@ pub enum Response {
     },
     Stat(Stat),
     Entries(Vec<Entry>),
+    /// What the server sends follows on the stream.
+    Connected,
 }
 
 /// Why the agent did not do what was asked.
@@ -287,6 +296,9 @@ pub enum RefusalCode {
     Invalid,
     /// Anything else that the guest's kernel said.
     Io,
+    /// Nothing listens on the port.
+    NotListening,
+    TooManyConnections,
 }
 
 /// What the agent says unasked.

@@ -181,6 +181,16 @@ impl Incoming {
         }
     }
 
+    /// As many of a transfer's bytes were used up: the agent may send as many more.
+    pub(super) fn used(&self, count: usize) {
+        let mut state = self.state();
+        for lane in &mut state.lanes {
+            lane.inbox.handle(count);
+            lane.inbox.handle_end();
+            self.wake.touch(lane.stream);
+        }
+    }
+
     /// How it ended, after everything was taken.
     pub(super) fn poll_exit(&self, context: &Context<'_>) -> Poll<Result<Exit, Over>> {
         self.reader.register(context.waker());

@@ -1,8 +1,12 @@
 //! A stream on its way out, shared by the one who writes and the task that owns the connection.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use protocol::{Ack, Data, Outbox, StreamId, Violation, WINDOW};
 use tokio::sync::Notify;
 
@@ -19,6 +23,8 @@ pub(super) struct Outgoing {
     state: Mutex<State>,
     /// There is room, or the stream is closed.
     changed: Notify,
+    /// The same for the one who polls.
+    poller: AtomicWaker,
 }
 
 #[derive(Debug)]
@@ -53,7 +59,13 @@ impl Outgoing {
     }
 
     fn with(wake: Arc<Wake>, stream: StreamId, state: State) -> Arc<Self> {
-        Arc::new(Self { wake, stream, state: Mutex::new(state), changed: Notify::new() })
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        Arc::new(Self { wake, stream, state, changed, poller: AtomicWaker::new() })
+    }
+
+    fn wake_writers(&self) {
+        self.changed.notify_waiters();
+        self.poller.wake();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,7 +101,7 @@ impl Outgoing {
             }
             State::Closed | State::Left => {}
         }
-        self.changed.notify_waiters();
+        self.wake_writers();
         Ok(())
     }
 
@@ -115,13 +127,13 @@ impl Outgoing {
             }
             State::Closed | State::Left => {}
         }
-        self.changed.notify_waiters();
+        self.wake_writers();
     }
 
     /// The agent takes no more.
     pub(super) fn close(&self) {
         *self.state() = State::Closed;
-        self.changed.notify_waiters();
+        self.wake_writers();
     }
 
     pub(super) fn was_left(&self) -> bool {
@@ -147,6 +159,39 @@ impl Outgoing {
             self.wake.touch(self.stream);
         }
         Ok(())
+    }
+
+    /// Takes what there is room for. For one writer, who is woken once there is some.
+    pub(super) fn poll_write(
+        &self,
+        context: &Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Closed>> {
+        self.poller.register(context.waker());
+        let written = match &mut *self.state() {
+            State::Open(outbox) if outbox.room() == 0 => return Poll::Pending,
+            State::Open(outbox) => {
+                let count = bytes.len().min(outbox.room());
+                outbox.push(&bytes[..count]);
+                count
+            }
+            State::Unknown { .. } => return Poll::Pending,
+            State::Ended(_) | State::Closed | State::Left => return Poll::Ready(Err(Closed)),
+        };
+        self.wake.touch(self.stream);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ends it, and waits until all of it has arrived or nothing more will.
+    pub(super) fn poll_end(&self, context: &Context<'_>) -> Poll<()> {
+        self.poller.register(context.waker());
+        match &*self.state() {
+            State::Closed | State::Left => return Poll::Ready(()),
+            State::Ended(_) => return Poll::Pending,
+            State::Open(_) | State::Unknown { .. } => {}
+        }
+        self.end();
+        Poll::Pending
     }
 
     /// No more follows.

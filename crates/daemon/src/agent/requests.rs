@@ -98,7 +98,7 @@ impl Requests {
     /// Whether a request that opens this stream has no answer yet.
     pub(super) fn opens(&self, stream: StreamId) -> bool {
         self.open.values().any(|open| {
-            open.transfer() == Some(stream)
+            open.transfer() == Some(stream.forth())
                 || stream.command().is_some_and(|command| open.starts() == Some(command))
         })
     }
@@ -119,11 +119,12 @@ impl Open {
         Some(start.command)
     }
 
-    /// The stream that this opens, if it is a file's.
+    /// The stream that this opens, if it is a file's or the one to a port.
     pub(super) fn transfer(&self) -> Option<StreamId> {
         let (Request::Read { stream, .. }
         | Request::ReadTar { stream, .. }
-        | Request::WriteTar { stream, .. }) = &self.request
+        | Request::WriteTar { stream, .. }
+        | Request::Connect { stream, .. }) = &self.request
         else {
             return None;
         };

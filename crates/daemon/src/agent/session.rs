@@ -55,6 +55,8 @@ pub(super) enum Opens {
     Command(Opening),
     Download(StreamId, Arc<Incoming>),
     Upload(StreamId, Arc<Outgoing>),
+    /// Both directions; the stream is the one to the port.
+    Tunnel(StreamId, Arc<Incoming>, Arc<Outgoing>),
 }
 
 #[derive(Debug)]
@@ -354,12 +356,15 @@ impl Session {
             return self.streams.on_all_told();
         }
         let (starts, transfer) = (open.starts(), open.transfer());
-        let is_reading = matches!(reply, Ok(Response::Reading(_)));
+        let is_open = matches!(reply, Ok(Response::Reading(_) | Response::Connected));
         let is_started = matches!(reply, Ok(Response::Started { .. }));
-        if let Some(stream) = transfer.filter(|_| !is_reading) {
+        if let Some(stream) = transfer.filter(|_| !is_open) {
             self.streams.close_transfer(stream);
         }
         let heard = open.answer(reply.map_err(AgentError::Refused));
+        if let Some(stream) = transfer.filter(|_| is_open && heard == Heard::ByNobody) {
+            self.streams.refuse(stream);
+        }
         match starts {
             Some(command) if is_started => self.on_started(command, heard),
             Some(command) => self.on_not_started(command),
@@ -424,6 +429,10 @@ impl Session {
             }
             Opens::Download(stream, incoming) => self.streams.open_download(stream, incoming),
             Opens::Upload(stream, outgoing) => self.streams.open_upload(stream, outgoing),
+            Opens::Tunnel(stream, incoming, outgoing) => {
+                self.streams.open_download(stream.back(), incoming);
+                self.streams.open_upload(stream, outgoing);
+            }
         }
     }
 

@@ -15,8 +15,8 @@ use super::{
 
 /// Answers to what an agent says of streams that are not there. A flood of it is not answered.
 const PARTING_MAX: usize = 256;
-/// Transfers whose end the agent may not have heard; it has few at a time.
-const FINISHED_MAX: usize = 64;
+/// Transfers whose end the agent may not have heard, as what was under way on a lost connection.
+const FINISHED_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -82,8 +82,10 @@ impl Streams {
 
     /// The agent has answered that there will be no transfer, or that it is over.
     pub(super) fn close_transfer(&mut self, stream: StreamId) {
-        if let Some(incoming) = self.incoming.remove(&stream) {
-            incoming.finish(Over::Reset);
+        for stream in [stream, stream.back()] {
+            if let Some(incoming) = self.incoming.remove(&stream) {
+                incoming.finish(Over::Reset);
+            }
         }
         self.close_outgoing(stream);
     }
@@ -203,6 +205,11 @@ impl Streams {
         if self.finished.len() > FINISHED_MAX {
             self.finished.pop_front();
         }
+    }
+
+    /// Nobody wants what the agent has opened.
+    pub(super) fn refuse(&mut self, stream: StreamId) {
+        self.part(reset(stream));
     }
 
     fn part(&mut self, body: Body) {

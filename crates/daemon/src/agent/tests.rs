@@ -8,6 +8,7 @@ mod fuzz;
 mod guest;
 mod hostile;
 mod losses;
+mod tunnels;
 
 use std::time::Duration;
 

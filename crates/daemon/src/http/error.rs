@@ -367,7 +367,8 @@ fn refused(refusal: &protocol::Refusal) -> Failure {
         | RefusalCode::Io => Code::FileError,
         RefusalCode::UnknownUser | RefusalCode::Invalid => Code::BadRequest,
         RefusalCode::UnknownCommand => Code::NotFound,
-        RefusalCode::TooManyCommands => Code::LimitReached,
+        RefusalCode::TooManyCommands | RefusalCode::TooManyConnections => Code::LimitReached,
+        RefusalCode::NotListening => Code::SandboxNotListening,
         RefusalCode::WrongPhase => Code::MachineFailed,
     };
     Failure::new(code, refusal.message.clone())

@@ -8,13 +8,13 @@ use rustix::{fd::OwnedFd, process::Pid};
 
 use super::{
     SIGKILL,
-    input::{Answer, Input},
-    output::{self, Output},
     spawn::{self, Spawned},
 };
 use crate::{
     clock::now_ms,
+    input::{Answer, Input},
     outgoing::Outgoing,
+    output::{self, Output},
     poll::{Poll, Ready, Source},
     refusal::{refuse, refuse_io},
     sys,
@@ -184,7 +184,7 @@ impl Command {
         for mut output in std::mem::take(&mut self.outputs) {
             match output.pump(outgoing, scratch) {
                 output::Progress::Open => self.outputs.push(output),
-                output::Progress::Ended => outgoing.end(output.stream),
+                output::Progress::Ended | output::Progress::Failed => outgoing.end(output.stream),
                 output::Progress::LeftOver => {
                     outgoing.end(output.stream);
                     left_over.push((output.stream, output.into_fd()));

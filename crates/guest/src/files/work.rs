@@ -47,7 +47,8 @@ impl Work {
             | Request::Signal { .. }
             | Request::Resize { .. }
             | Request::Commands
-            | Request::Forget { .. } => {
+            | Request::Forget { .. }
+            | Request::Connect { .. } => {
                 return Err(refuse(RefusalCode::Invalid, "this is about no file"));
             }
         })

@@ -12,3 +12,5 @@ mod files;
 mod guest;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod tunnels;

@@ -29,13 +29,16 @@ fn frames_have_these_bytes() {
     assert_eq!(hex(Body::Ack(ack)), GOLDEN[2]);
     let request = Request::Signal { command: CommandId(3), signal: 15 };
     assert_eq!(hex(Body::Request { id: 9, request }), GOLDEN[3]);
+    let request = Request::Connect { stream: StreamId::transfer(1), port: 8080 };
+    assert_eq!(hex(Body::Request { id: 9, request }), GOLDEN[4]);
 }
 
-const GOLDEN: [&str; 4] = [
+const GOLDEN: [&str; 5] = [
     "46484d3104030201010000000000000000000000000000000200000072fc444e0205",
     "46484d3104030201060100000d000000020100000000000002000000b67dda156869",
     "46484d31040302010700000007000000010000000000000008000000fe4fb32c0200000000000000",
     "46484d310403020103000000000000000900000000000000030000008a78d55705030f",
+    "46484d31040302010300000000000000090000000000000004000000a9c070001107903f",
 ];
 
 #[test]
@@ -81,6 +84,10 @@ fn stream_ids_do_not_meet() {
     ];
     assert_eq!(ids.map(|id| id.0), [48, 49, 50, 51]);
     assert_eq!(ids.map(StreamId::command), [Some(command), Some(command), Some(command), None]);
+    let connection = StreamId::transfer(12);
+    assert_eq!(connection.back().0, 1 << 31 | 51);
+    assert_eq!([connection.forth(), connection.back().forth()], [connection; 2]);
+    assert!(connection.back().is_transfer());
 }
 
 #[test]

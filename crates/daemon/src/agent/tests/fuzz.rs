@@ -18,7 +18,7 @@ enum Said {
 
 fn any_stream() -> impl Strategy<Value = StreamId> {
     // Those of commands one and two, the first transfers, and others.
-    prop_oneof![8 => (0u32..12).prop_map(StreamId), 1 => any::<u32>().prop_map(StreamId)]
+    prop_oneof![8 => (0u32..28).prop_map(StreamId), 2 => (0u32..28).prop_map(|id| StreamId(id).back()), 1 => any::<u32>().prop_map(StreamId)]
 }
 
 fn any_offset() -> impl Strategy<Value = u64> {
@@ -35,6 +35,7 @@ fn any_response() -> impl Strategy<Value = Response> {
         Just(Response::Commands(Vec::new())),
         Just(Response::Commands(vec![exited.clone(), exited])),
         Just(Response::Reading(stat)),
+        Just(Response::Connected),
         Just(Response::Written { entries: 1, bytes: u64::MAX }),
     ]
 }
@@ -116,6 +117,16 @@ async fn hear_out(said: Vec<Said>) {
         let body = futures_util::stream::repeat_with(|| Ok(Bytes::from_static(&[0; 50_000])));
         drop(uploads.write_tar("/".into(), Owner::Keep, body).await);
     });
+    for _ in 0..2 {
+        let agent = agent.clone();
+        asked.spawn(async move {
+            let Ok(mut tunnel) = agent.connect(80, LONG).await else { return };
+            let mut to_port: &[u8] = &[0; 300_000];
+            drop(tokio::io::copy(&mut to_port, &mut tunnel).await);
+            drop(tunnel.read_to_end(&mut Vec::new()).await);
+            drop(tunnel.shutdown().await);
+        });
+    }
     for word in said {
         if let Some(bytes) = encode(&fake, word)
             && fake.stream.write_all(&bytes).await.is_ok()

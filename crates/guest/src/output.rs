@@ -1,4 +1,5 @@
-//! One output of a command: a pipe or a terminal, read only while its stream has room.
+//! Bytes of a descriptor on their way to a stream: a command's output, or a socket. It is read only
+//! while its stream has room.
 
 use protocol::StreamId;
 use rustix::{
@@ -27,6 +28,8 @@ pub(crate) enum Progress {
     Open,
     /// The command has closed it.
     Ended,
+    /// A connection was broken off.
+    Failed,
     /// Its command has ended and all its output is taken; others still hold it open.
     LeftOver,
 }
@@ -76,8 +79,9 @@ impl Output {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if self.rest.is_some() => return Progress::LeftOver,
                 Err(Errno::AGAIN) => self.ready.no_read(),
-                // The other end of a terminal is closed: EIO.
-                Err(_) => return Progress::Ended,
+                // The other end of a terminal is closed.
+                Err(Errno::IO) => return Progress::Ended,
+                Err(_) => return Progress::Failed,
             }
         }
     }

@@ -1,10 +1,11 @@
-//! Standard input of a command.
+//! Bytes of a stream on their way to a descriptor: a command's standard input, or a socket.
 
 use bytes::{Buf, BytesMut};
 use protocol::{Ack, Data, Inbox, StreamId, Violation};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
+    net::{Shutdown, shutdown},
     termios::{SpecialCodeIndex, tcgetattr},
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Input {
 enum End {
     Pipe(OwnedFd),
     Terminal(OwnedFd),
+    /// Shut down at the end: another descriptor of it is still read.
+    Socket(OwnedFd),
     /// All was handed over.
     Closed,
     /// The command takes no more; the host was told.
@@ -46,6 +49,14 @@ pub(crate) enum Answer {
 impl Input {
     pub(crate) fn new(stream: StreamId, fd: OwnedFd) -> Self {
         let end = if rustix::termios::isatty(&fd) { End::Terminal(fd) } else { End::Pipe(fd) };
+        Self::with(stream, end)
+    }
+
+    pub(crate) fn socket(stream: StreamId, fd: OwnedFd) -> Self {
+        Self::with(stream, End::Socket(fd))
+    }
+
+    fn with(stream: StreamId, end: End) -> Self {
         Self {
             inbox: Inbox::new(stream),
             pending: BytesMut::new(),
@@ -57,7 +68,7 @@ impl Input {
 
     pub(crate) fn fd(&self) -> Option<&OwnedFd> {
         match &self.end {
-            End::Pipe(fd) | End::Terminal(fd) => Some(fd),
+            End::Pipe(fd) | End::Terminal(fd) | End::Socket(fd) => Some(fd),
             End::Closed | End::Broken => None,
         }
     }
@@ -66,7 +77,9 @@ impl Input {
     pub(crate) fn state(&mut self) -> Answer {
         match self.end {
             End::Broken => Answer::Reset,
-            End::Pipe(_) | End::Terminal(_) | End::Closed => Answer::Ack(self.inbox.ack()),
+            End::Pipe(_) | End::Terminal(_) | End::Socket(_) | End::Closed => {
+                Answer::Ack(self.inbox.ack())
+            }
         }
     }
 
@@ -88,7 +101,7 @@ impl Input {
     pub(crate) fn give_up(&mut self) -> Answer {
         self.pending = BytesMut::new();
         match self.end {
-            End::Pipe(_) | End::Terminal(_) => {
+            End::Pipe(_) | End::Terminal(_) | End::Socket(_) => {
                 self.end = End::Broken;
                 Answer::Reset
             }
@@ -123,6 +136,8 @@ impl Input {
     fn close(&mut self) {
         match &self.end {
             End::Pipe(_) => {}
+            // It fails only where the connection is over anyway.
+            End::Socket(fd) => drop(shutdown(fd, Shutdown::Write)),
             End::Terminal(fd) => {
                 let code = tcgetattr(fd)
                     .map_or(END_OF_FILE, |state| state.special_codes[SpecialCodeIndex::VEOF]);
