@@ -16,6 +16,7 @@ mod sandbox;
 mod secrets;
 mod server;
 mod session;
+mod tokens;
 
 pub use command::{
     Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand, Stream,
@@ -37,6 +38,7 @@ pub use sandbox::{
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Version};
 pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
+pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -53,6 +53,11 @@ impl Paths {
         self.state.join("seal.key")
     }
 
+    /// What tokens of projects are signed with; mode 0600.
+    pub fn token_key(&self) -> PathBuf {
+        self.state.join("token.key")
+    }
+
     /// Held by the one server that owns this state.
     pub fn lock(&self) -> PathBuf {
         self.state.join("server.lock")

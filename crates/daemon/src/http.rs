@@ -15,6 +15,7 @@ mod sandboxes;
 mod secrets;
 mod server_routes;
 mod sessions;
+mod tokens;
 mod visit;
 mod wire;
 
@@ -26,20 +27,21 @@ use axum::{
     http::{HeaderValue, header::HeaderName},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use tracing::Instrument;
 
 pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
-pub(crate) use visit::Server;
+use visit::{Administrator, Reader, Server};
 
-use crate::{clock, ids, limits, registry::Registry};
+use crate::{clock, ids, limits, registry::Registry, tokens::Tokens};
 
 /// What all routes share; each is given a [`Server`], which is this as the request sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) version: api::Version,
     /// Told once a newer server wants to take over.
     pub(crate) handover: tokio_util::sync::CancellationToken,
@@ -99,6 +101,9 @@ fn server_routes() -> Router<Shared> {
         .route("/images/push", post(images::push))
         .route("/images/save", get(images::save))
         .route("/images/prune", post(images::prune))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/rotate-key", post(tokens::rotate_key))
+        .route("/tokens/{id}", delete(tokens::revoke))
         .route("/secrets", get(secrets::list))
         .route("/secrets/{name}", put(secrets::put).delete(secrets::remove))
 }

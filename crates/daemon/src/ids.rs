@@ -1,6 +1,6 @@
 //! Ids and names as they are on the wire: opaque to clients, of Vercel's form.
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,32 @@ impl Lineage {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A token: `tok_` and 28 letters and digits. It says nothing of the token's text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct TokenId(String);
+
+impl TokenId {
+    pub(crate) fn random() -> Self {
+        Self(format!("tok_{}", random_text(BASE62)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for TokenId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -52,6 +52,11 @@ pub(crate) const SANDBOXES_MAX: usize = 10_000;
 /// Tags of one sandbox.
 pub(crate) const TAGS_MAX: usize = 5;
 
+/// Tokens that are not revoked, of all projects.
+pub(crate) const TOKENS_MAX: usize = 10_000;
+/// Shortest life of one that ends, in milliseconds.
+pub(crate) const TOKEN_MS_MIN: u64 = 1000;
+
 /// Secrets that are stored, of all projects.
 pub(crate) const SECRETS_MAX: usize = 1000;
 /// The value of one secret.

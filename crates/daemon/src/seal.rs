@@ -8,9 +8,7 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -19,9 +17,11 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::ids;
+use crate::{
+    ids,
+    key_file::{self, KEY_BYTES, KeyFileError},
+};
 
-const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 /// The first byte of what is sealed, so that another way can follow.
 const VERSION: u8 = 1;
@@ -47,17 +47,6 @@ impl KeySource {
             None => Self::File(file),
         }
     }
-}
-
-/// Why there is no key.
-#[derive(Debug, thiserror::Error)]
-pub enum SealKeyError {
-    #[error("the seal key {path} cannot be used")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("the seal key {0} can be read by others: make it this user's alone (chmod 600)")]
-    Open(PathBuf),
-    #[error("the seal key {0} does not have {KEY_BYTES} bytes")]
-    Length(PathBuf),
 }
 
 /// What is sealed does not open: it was changed, it is another thing than the one asked for, or it
@@ -112,14 +101,10 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    pub(crate) fn load(source: &KeySource) -> Result<Self, SealKeyError> {
+    pub(crate) fn load(source: &KeySource) -> Result<Self, KeyFileError> {
         let key = match source {
-            KeySource::Credential(path) => read(path, |_| true)?,
-            KeySource::File(path) => {
-                make_if_missing(path)
-                    .map_err(|source| SealKeyError::Io { path: path.clone(), source })?;
-                read(path, is_private)?
-            }
+            KeySource::Credential(path) => key_file::read(path, |_| true)?,
+            KeySource::File(path) => key_file::load_or_make(path)?,
         };
         Ok(Self::with_key(&key))
     }
@@ -200,52 +185,6 @@ impl Write for Counter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn read(
-    path: &Path,
-    may_be_used: impl Fn(&std::fs::Metadata) -> bool,
-) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealKeyError> {
-    let failed = |source| SealKeyError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    // Of the file that is open, so that it is the one that is read.
-    if !may_be_used(&file.metadata().map_err(failed)?) {
-        return Err(SealKeyError::Open(path.to_owned()));
-    }
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    let mut more = [0];
-    match (&file).read_exact(&mut *key) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(SealKeyError::Length(path.to_owned()));
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    match (&file).read(&mut more).map_err(failed)? {
-        0 => Ok(key),
-        _ => Err(SealKeyError::Length(path.to_owned())),
-    }
-}
-
-fn is_private(file: &std::fs::Metadata) -> bool {
-    file.mode() & 0o077 == 0 && file.uid() == rustix::process::geteuid().as_raw()
-}
-
-/// The key is under its name whole or not at all.
-fn make_if_missing(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let draft = path.with_extension("draft");
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(ids::random());
-    file.write_all(&*key)?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)
 }
 
 #[cfg(test)]

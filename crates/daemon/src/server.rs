@@ -18,16 +18,19 @@ use crate::{
     config::{AgentProgram, Paths},
     context::Context,
     http::{self, Access, Door, Token},
-    ids, limits,
+    ids,
+    key_file::KeyFileError,
+    limits,
     network::Egress,
     platform::hex,
     reconcile::reconcile,
     registry::Registry,
-    seal::{KeySource, Seal, SealKeyError},
+    seal::{KeySource, Seal},
     secrets::Secrets,
     store::{SecretRecord, Store, StoreError},
     templates::Templates,
     tls::{TlsError, TlsFiles},
+    tokens::Tokens,
     uplink::Uplink,
 };
 
@@ -69,7 +72,7 @@ pub enum ServeError {
     #[error("the store {path} cannot be opened")]
     Store { path: PathBuf, source: StoreError },
     #[error(transparent)]
-    SealKey(#[from] SealKeyError),
+    Key(#[from] KeyFileError),
     #[error("the templates cannot be opened")]
     Templates(#[from] machine::TemplateError),
     #[error("what an earlier server left cannot be read")]
@@ -92,7 +95,7 @@ impl ServeError {
             Self::Running(_)
             | Self::Path { .. }
             | Self::Store { .. }
-            | Self::SealKey(_)
+            | Self::Key(_)
             | Self::Templates(_)
             | Self::Reconcile(_)
             | Self::Listen { .. } => false,
@@ -127,13 +130,19 @@ pub async fn serve(
     let (store, mut stored) =
         opened.map_err(|source| ServeError::Store { path: store_path, source })?;
     let templates = Templates::open(paths)?;
+    let tokens = std::mem::take(&mut stored.tokens);
+    let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
     let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
     let context = Arc::new(Context::new(paths.clone(), store, templates, egress, config.agent));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let handover = stop.child_token();
-    let server =
-        http::Shared { registry, version: config.version.clone(), handover: handover.clone() };
+    let server = http::Shared {
+        registry,
+        tokens: Arc::clone(&tokens),
+        version: config.version.clone(),
+        handover: handover.clone(),
+    };
     warm_up_in_background(&context);
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
@@ -142,11 +151,11 @@ pub async fn serve(
     if let Some(listen) = config.listen {
         let (door, address) = open_tcp(&listen).await?;
         let token_path = paths.token();
-        let token = token(&token_path).map_err(io(&token_path))?;
+        let administrator = token(&token_path).map_err(io(&token_path))?;
         let scheme = if matches!(door, Door::Tls(..)) { "https" } else { "http" };
         told.url = Some(format!("{scheme}://{address}"));
         told.token = Some(token_path);
-        let access = Access::Bearer { token, address, names: listen.names };
+        let access = Access::Bearer { administrator, tokens, address, names: listen.names };
         doors.push((door, http::router(server.clone(), access)));
     }
     doors.push((unix, http::router(server, Access::Owner)));
@@ -162,7 +171,7 @@ fn egress(
     paths: &Paths,
     store: &Store,
     secrets: Vec<SecretRecord>,
-) -> Result<Egress, SealKeyError> {
+) -> Result<Egress, KeyFileError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let source = KeySource::find(credentials.as_deref(), paths.seal_key());
     let seal = Arc::new(Seal::load(&source)?);
@@ -252,7 +261,7 @@ async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
     Ok((door, address))
 }
 
-/// The bearer token, made at the first start.
+/// The administrator's bearer token, made at the first start.
 fn token(path: &Path) -> io::Result<Token> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {

@@ -13,11 +13,11 @@ use egress::secret::SecretName;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::ids::{Project, SandboxKey};
+use crate::ids::{Project, SandboxKey, TokenId};
 
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
-    SessionRecord, Stored, Traffic,
+    SessionRecord, Stored, TokenRecord, Traffic,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ pub(crate) enum Change {
     /// lineage.
     RemoveSandbox(SandboxKey),
     Egress(EgressChange),
+    Token(TokenRecord),
+    RemoveToken(TokenId),
 }
 
 /// One change to what gateways are made with.

@@ -6,6 +6,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use api::TokenScope;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, header},
@@ -15,9 +16,9 @@ use axum::{
 use subtle::ConstantTimeEq;
 
 use super::error::Failure;
-use crate::ids::Project;
+use crate::{ids::Project, tokens::Tokens};
 
-/// A bearer token; it cannot be printed.
+/// The administrator's bearer token; it cannot be printed.
 #[derive(Clone)]
 pub(crate) struct Token(String);
 
@@ -42,8 +43,8 @@ impl fmt::Debug for Token {
 pub(crate) enum Access {
     /// Whoever can open the socket.
     Owner,
-    /// Who has the token, under one of this listener's names.
-    Bearer { token: Token, address: SocketAddr, names: Vec<String> },
+    /// Who has the administrator's token or one of a project, under one of this listener's names.
+    Bearer { administrator: Token, tokens: Arc<Tokens>, address: SocketAddr, names: Vec<String> },
 }
 
 /// Who sent a request, as the door it came in by knows it.
@@ -51,6 +52,7 @@ pub(crate) enum Access {
 pub(crate) struct Visitor {
     pub(crate) caller: Caller,
     pub(crate) reach: Reach,
+    pub(crate) scope: TokenScope,
 }
 
 /// What somebody may see.
@@ -58,7 +60,6 @@ pub(crate) struct Visitor {
 pub(crate) enum Reach {
     /// Every project; the default one when none is named.
     All,
-    #[expect(dead_code, reason = "nobody is let in for one project only yet")]
     Project(Project),
 }
 
@@ -76,20 +77,23 @@ pub(crate) async fn check(
     next: Next,
 ) -> Response {
     match allowed(&access, request.headers(), request.uri().host()) {
-        Ok(()) => {
-            let caller = match *access {
-                Access::Owner => Caller::Local,
-                Access::Bearer { .. } => Caller::Remote,
-            };
-            request.extensions_mut().insert(Visitor { caller, reach: Reach::All });
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
             next.run(request).await
         }
         Err(failure) => failure.into_response(),
     }
 }
 
-fn allowed(access: &Access, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Failure> {
-    let Access::Bearer { token, address, names } = access else { return Ok(()) };
+fn allowed(
+    access: &Access,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+) -> Result<Visitor, Failure> {
+    let everything = |caller| Visitor { caller, reach: Reach::All, scope: TokenScope::Full };
+    let Access::Bearer { administrator, tokens, address, names } = access else {
+        return Ok(everything(Caller::Local));
+    };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).or(authority).unwrap_or_default();
     if !is_ours(host, *address, names) {
@@ -109,13 +113,15 @@ fn allowed(access: &Access, headers: &HeaderMap, authority: Option<&str>) -> Res
     }
     let given = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
     let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if given.is_some_and(|(_, given)| token.is(given.trim())) {
-        return Ok(());
+    let refused = |text: String| Failure::new(api::Code::Unauthorized, text);
+    let Some((_, given)) = given else {
+        return Err(refused("A bearer token is needed, and there is none.".to_owned()));
+    };
+    if administrator.is(given.trim()) {
+        return Ok(everything(Caller::Remote));
     }
-    Err(Failure::new(
-        api::Code::Unauthorized,
-        "A bearer token is needed; this one is missing or wrong.",
-    ))
+    let (project, scope) = tokens.check(given.trim()).map_err(|why| refused(why.to_string()))?;
+    Ok(Visitor { caller: Caller::Remote, reach: Reach::Project(project), scope })
 }
 
 /// A name that can only mean this listener: its address, a loopback name if it is on loopback, or
@@ -147,14 +153,16 @@ mod tests {
     use axum::http::HeaderName;
 
     use super::*;
+    use crate::store::Store;
 
     const TOKEN: &str = "0123456789abcdef";
 
     type Headers = [(&'static str, &'static str)];
 
-    fn ask(headers: &Headers) -> Result<(), api::Code> {
+    fn ask(tokens: &Arc<Tokens>, headers: &Headers) -> Result<(), api::Code> {
         let access = Access::Bearer {
-            token: Token::new(TOKEN.into()),
+            administrator: Token::new(TOKEN.into()),
+            tokens: Arc::clone(tokens),
             address: "127.0.0.1:7070".parse().unwrap(),
             names: vec!["hood.example.com".into()],
         };
@@ -163,11 +171,15 @@ mod tests {
             let name: HeaderName = name.parse().unwrap();
             map.insert(name, value.parse().unwrap());
         }
-        allowed(&access, &map, None).map_err(|Failure(refusal)| refusal.code)
+        allowed(&access, &map, None).map(drop).map_err(|Failure(refusal)| refusal.code)
     }
 
     #[test]
     fn tcp_is_never_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&folder.path().join("store.db")).unwrap();
+        let tokens = Tokens::load(folder.path().join("token.key"), store, vec![]).unwrap();
+        let tokens = Arc::new(tokens);
         let bearer = ("authorization", "Bearer 0123456789abcdef");
         let lower = ("authorization", "bearer 0123456789abcdef");
         let host = ("host", "127.0.0.1:7070");
@@ -190,7 +202,7 @@ mod tests {
             (&[host, bearer, ("origin", "http://evil.example")], forbidden),
         ];
         for (headers, expected) in table {
-            assert_eq!(ask(headers), expected, "{headers:?}");
+            assert_eq!(ask(&tokens, headers), expected, "{headers:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use protocol::{Io, Stdin, User};
 use serde::Deserialize;
 
 use super::{
-    Server,
+    Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
     output::{LogLines, body, line},
@@ -161,7 +161,7 @@ fn find(sandbox: &Session, id: &str) -> Reply<Arc<Command>> {
 }
 
 pub(crate) async fn list(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
 ) -> Reply<Json<api::CommandList>> {
     let sandbox = sessions::find(&server, &session)?;
@@ -179,7 +179,7 @@ pub(crate) struct GetQuery {
 /// With `wait` the head of the reply is sent at once, since clients give up on a head that does not
 /// come for minutes, and the body when the command has ended.
 pub(crate) async fn get(
-    server: Server,
+    Reader(server): Reader,
     Path((session, command)): Path<(String, String)>,
     Query400(query): Query400<GetQuery>,
 ) -> Reply<Response> {
@@ -212,7 +212,7 @@ impl Default for LogsQuery {
 
 /// From the start, as often and by as many as like.
 pub(crate) async fn logs(
-    server: Server,
+    Reader(server): Reader,
     Path((session, command)): Path<(String, String)>,
     Query400(query): Query400<LogsQuery>,
 ) -> Reply<Response> {

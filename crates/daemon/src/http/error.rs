@@ -31,6 +31,7 @@ use crate::{
     sandbox::{CommandError, NotRunning, PolicyError, PrepareError},
     secrets::PutError,
     store::StoreError,
+    tokens::TokenError,
 };
 
 /// A reply that is not 2xx.
@@ -298,6 +299,17 @@ impl From<PutError> for Failure {
             }
             PutError::TooMany => Code::LimitReached,
             PutError::Store(error) => return error.into(),
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::TooMany => Code::LimitReached,
+            TokenError::Store(error) => return error.into(),
+            TokenError::Sign(_) | TokenError::Key(_) => Code::Internal,
         };
         Self::new(code, causes(&error))
     }

@@ -21,7 +21,7 @@ use serde_json::json;
 use std::time::Duration;
 
 use super::{
-    Server,
+    Reader, Server,
     commands::resolve,
     error::{Failure, Reply},
     json::{Body400, Query400},
@@ -102,7 +102,7 @@ fn cut(mut part: Bytes) -> Vec<Bytes> {
 
 /// A file's content.
 pub(crate) async fn read(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
     Body400(asked): Body400<FsPath>,
 ) -> Reply<Response> {
@@ -119,7 +119,7 @@ pub(crate) struct TarQuery {
 
 /// A file or folder as a tar stream.
 pub(crate) async fn tar(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
     Query400(query): Query400<TarQuery>,
 ) -> Reply<Response> {
@@ -155,7 +155,7 @@ pub(crate) async fn mkdir(
 }
 
 pub(crate) async fn stat(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
     Body400(asked): Body400<FsPath>,
 ) -> Reply<Json<FileStat>> {

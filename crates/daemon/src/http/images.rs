@@ -17,7 +17,7 @@ use image::{reference::Reference, registry::Pushed};
 use tokio::sync::mpsc;
 
 use super::{
-    Server,
+    Administrator, Reader, Server,
     access::Caller,
     error::{Failure, Reply},
     json::{Body400, Query400},
@@ -87,28 +87,28 @@ fn described(it: Described) -> api::Image {
     }
 }
 
-pub(crate) async fn list(server: Server) -> Reply<Json<api::ImageList>> {
+pub(crate) async fn list(Reader(server): Reader) -> Reply<Json<api::ImageList>> {
     let listing = upkeep(&server).list().await?;
     let images = listing.images.into_iter().map(described).collect();
     Ok(Json(api::ImageList { images, blobs_bytes: listing.blobs_bytes }))
 }
 
 pub(crate) async fn inspect(
-    server: Server,
+    Reader(server): Reader,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Json<api::Image>> {
     Ok(Json(described(upkeep(&server).inspect(&query.name).await?)))
 }
 
 pub(crate) async fn remove(
-    server: Server,
+    Administrator(server): Administrator,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Json<api::RemovedImages>> {
     Ok(Json(removed(upkeep(&server).remove(&query.name).await?)))
 }
 
 pub(crate) async fn prune(
-    server: Server,
+    Administrator(server): Administrator,
     Body400(asked): Body400<PruneImages>,
 ) -> Reply<Json<api::RemovedImages>> {
     let older_than = asked.older_than.map(Duration::from_millis);
@@ -157,7 +157,7 @@ fn in_lines<T: serde::Serialize + Send + 'static>(lines: mpsc::Receiver<T>) -> R
 }
 
 /// As [`pull`], the other way.
-pub(crate) async fn push(server: Server, Body400(asked): Body400<PushImage>) -> Reply<Response> {
+pub(crate) async fn push(Administrator(server): Administrator, Body400(asked): Body400<PushImage>) -> Reply<Response> {
     let image = upkeep(&server).inspect(&asked.image).await?.image;
     // What it is called with may be its digest.
     let own = || parse(&asked.image).ok().map(|name| name.to_string());

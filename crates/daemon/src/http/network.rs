@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{
-    Server,
+    Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
     network_policy, sessions, wire,
@@ -83,7 +83,7 @@ fn parse(
 
 /// What the gateway would do with a request, by the policy that holds now. Nothing is sent.
 pub(crate) async fn explain(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
     Body400(asked): Body400<Explain>,
 ) -> Reply<Json<Explanation>> {
@@ -105,7 +105,7 @@ pub(crate) struct AuditQuery {
 /// What the gateway has decided, a line each, from the oldest that is kept; with `follow` what comes,
 /// until the session ends.
 pub(crate) async fn audit(
-    server: Server,
+    Reader(server): Reader,
     Path(session): Path<String>,
     Query400(query): Query400<AuditQuery>,
 ) -> Reply<Response> {

@@ -7,7 +7,7 @@ use axum::{Json, extract::Path};
 use machine::Shape;
 
 use super::{
-    Server,
+    Reader, Server,
     access::Caller,
     error::{Failure, Reply},
     images,
@@ -127,7 +127,7 @@ pub(crate) fn find(server: &Server, name: &str) -> Reply<Arc<Sandbox>> {
 }
 
 pub(crate) async fn get(
-    server: Server,
+    Reader(server): Reader,
     Path(name): Path<String>,
 ) -> Reply<Json<api::SandboxReply>> {
     Ok(Json(wire::reply(&*find(&server, &name)?)))
@@ -143,7 +143,7 @@ pub(crate) async fn remove(
 }
 
 pub(crate) async fn list(
-    server: Server,
+    Reader(server): Reader,
     Query400(query): Query400<SandboxQuery>,
 ) -> Reply<Json<api::SandboxList>> {
     let limit = query.limit.unwrap_or(LIST_LIMIT);

@@ -5,13 +5,13 @@ use egress::secret::{SecretName, SecretText};
 use serde_json::json;
 
 use super::{
-    Server,
+    Reader, Server,
     error::{Failure, Reply},
     json::Body400,
 };
 use crate::store::SecretRecord;
 
-pub(crate) async fn list(server: Server) -> Reply<Json<api::SecretList>> {
+pub(crate) async fn list(Reader(server): Reader) -> Reply<Json<api::SecretList>> {
     let secrets = server.context().egress.secrets.list(&server.project(None)?);
     Ok(Json(api::SecretList { secrets: secrets.into_iter().map(told).collect() }))
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Server,
+    Reader, Server,
     error::{Failure, Reply},
     json::Query400,
     wire,
@@ -27,7 +27,10 @@ pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Session>> {
     server.session(id)
 }
 
-pub(crate) async fn get(server: Server, Path(id): Path<String>) -> Reply<Json<api::SessionReply>> {
+pub(crate) async fn get(
+    Reader(server): Reader,
+    Path(id): Path<String>,
+) -> Reply<Json<api::SessionReply>> {
     let sandbox = find(&server, &id)?;
     let session = wire::session(&sandbox, &sandbox.view());
     Ok(Json(api::SessionReply { session, routes: Vec::new() }))
@@ -53,7 +56,7 @@ pub(crate) struct ConsoleQuery {
 /// What the guest's kernel and agent wrote to the console: what is kept of it, and with `follow`
 /// what comes.
 pub(crate) async fn console(
-    server: Server,
+    Reader(server): Reader,
     Path(id): Path<String>,
     Query400(query): Query400<ConsoleQuery>,
 ) -> Reply<Response> {

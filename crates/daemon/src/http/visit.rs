@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::Code;
+use api::{Code, TokenScope};
 use axum::{
     extract::{FromRequestParts, Query, rejection::QueryRejection},
     http::request::Parts,
@@ -39,10 +39,51 @@ struct ProjectQuery {
     project: Option<String>,
 }
 
+/// The [`Server`], for routes that change nothing: a token that may only read is let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader(pub(crate) Server);
+
+/// The [`Server`], for routes about all projects or the server itself: no token of a project is let
+/// in.
+#[derive(Clone, Debug)]
+pub(crate) struct Administrator(pub(crate) Server);
+
+impl FromRequestParts<Shared> for Reader {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Reply<Self> {
+        Server::of(parts, shared).map(Self)
+    }
+}
+
 impl FromRequestParts<Shared> for Server {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Reply<Self> {
+        let server = Self::of(parts, shared)?;
+        server.may_change()?;
+        Ok(server)
+    }
+}
+
+impl FromRequestParts<Shared> for Administrator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Reply<Self> {
+        let server = Server::of(parts, shared)?;
+        match server.visitor.reach {
+            Reach::All => Ok(Self(server)),
+            Reach::Project(_) => {
+                let text = "This is for the server's administrator: a token of a project is for \
+                            the things of the project.";
+                Err(Failure::new(Code::Forbidden, text))
+            }
+        }
+    }
+}
+
+impl Server {
+    fn of(parts: &Parts, shared: &Shared) -> Reply<Self> {
         let visitor = parts.extensions.get::<Visitor>().cloned();
         let visitor = visitor.ok_or_else(|| {
             Failure::new(Code::Internal, "A request came in past the check of who sent it.")
@@ -57,9 +98,17 @@ impl FromRequestParts<Shared> for Server {
         }
         Ok(server)
     }
-}
 
-impl Server {
+    /// Whether the request may change something: for a route that does so at times only.
+    pub(crate) fn may_change(&self) -> Reply<()> {
+        match self.visitor.scope {
+            TokenScope::Full => Ok(()),
+            TokenScope::Read => {
+                Err(Failure::new(Code::Forbidden, "This token may read and change nothing."))
+            }
+        }
+    }
+
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.shared.registry
     }
@@ -98,8 +147,9 @@ impl Server {
         }
     }
 
-    fn sees(&self, session: &Session) -> bool {
-        self.scope().is_none_or(|project| session.record.project == *project)
+    /// Whether the request may see the things of a project.
+    pub(crate) fn covers(&self, project: &Project) -> bool {
+        self.scope().is_none_or(|own| own == project)
     }
 
     /// A sandbox of the request's project.
@@ -116,7 +166,8 @@ impl Server {
 
     /// A session that the request may see.
     pub(crate) fn session(&self, id: &str) -> Reply<Arc<Session>> {
-        let found = self.registry().find_session(id).filter(|session| self.sees(session));
+        let found =
+            self.registry().find_session(id).filter(|session| self.covers(&session.record.project));
         found.ok_or_else(|| {
             Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
         })

@@ -54,11 +54,11 @@ fn a_key_is_made_once_and_for_this_user_alone() {
     assert_eq!(&**Seal::load(&source).unwrap().open(LABEL, &sealed).unwrap(), b"value");
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(Seal::load(&source), Err(SealKeyError::Open(_))));
+    assert!(matches!(Seal::load(&source), Err(KeyFileError::Open(_))));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     for wrong in [31, 33] {
         std::fs::write(&path, vec![1; wrong]).unwrap();
-        assert!(matches!(Seal::load(&source), Err(SealKeyError::Length(_))), "{wrong}");
+        assert!(matches!(Seal::load(&source), Err(KeyFileError::Length(_))), "{wrong}");
     }
 }
 

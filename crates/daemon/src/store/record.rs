@@ -9,7 +9,7 @@ use machine::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId},
+    ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId, TokenId},
     sandbox::EndReason,
     seal::Sealed,
 };
@@ -182,6 +182,16 @@ pub(crate) struct SecretRecord {
     pub(crate) updated_at: u64,
 }
 
+/// A token of a project's. Its text is stored nowhere. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenRecord {
+    pub(crate) id: TokenId,
+    pub(crate) project: Project,
+    pub(crate) scope: api::TokenScope,
+    pub(crate) created_at: u64,
+    pub(crate) expires_at: Option<u64>,
+}
+
 mod base64_text {
     use base64::{Engine, prelude::BASE64_STANDARD};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -198,6 +208,7 @@ mod base64_text {
 /// All that is in a store.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
+    pub(crate) tokens: Vec<TokenRecord>,
     pub(crate) secrets: Vec<SecretRecord>,
     pub(crate) authorities: Vec<AuthorityRecord>,
     pub(crate) networks: Vec<NetworkRecord>,

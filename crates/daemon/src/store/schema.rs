@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Change, EgressChange, StoreError, Stored};
 
 /// Each step brings the schema from its index to the next version.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
     CREATE TABLE sandboxes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (
@@ -54,6 +54,7 @@ pub(super) const STEPS: [&str; 3] = [
     );
     UPDATE networks SET record = json_set(record, '$.sandbox', sandbox);
 ",
+    "CREATE TABLE tokens (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -79,6 +80,7 @@ pub(super) fn read(connection: &Connection) -> Result<Stored, StoreError> {
         sandboxes: records(connection, "SELECT record FROM sandboxes")?,
         sessions: records(connection, "SELECT record FROM sessions")?,
         commands: records(connection, "SELECT record FROM commands")?,
+        tokens: records(connection, "SELECT record FROM tokens")?,
         secrets: records(connection, "SELECT record FROM secrets")?,
         authorities: records(connection, "SELECT record FROM authorities")?,
         networks: records(connection, "SELECT record FROM networks")?,
@@ -125,6 +127,12 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
                  ON CONFLICT (id) DO UPDATE SET record = excluded.record",
             )?
             .execute(params![record.id.as_str(), record.session.as_str(), json(record)?])?,
+        Change::Token(record) => transaction
+            .prepare_cached("INSERT INTO tokens (id, record) VALUES (?1, ?2)")?
+            .execute(params![record.id.as_str(), json(record)?])?,
+        Change::RemoveToken(id) => transaction
+            .prepare_cached("DELETE FROM tokens WHERE id = ?1")?
+            .execute(params![id.as_str()])?,
         Change::RemoveCommand(id) => transaction
             .prepare_cached("DELETE FROM commands WHERE id = ?1")?
             .execute(params![id.as_str()])?,
