@@ -55,6 +55,7 @@ impl Hood {
             .args(args)
             .env("FUMEHOOD_STATE_DIR", self.state())
             .env("FUMEHOOD_CACHE_DIR", cache())
+            .env("FUMEHOOD_CONFIG_DIR", self.state().join("config"))
             .env_remove("FUMEHOOD_SERVER")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

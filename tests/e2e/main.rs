@@ -19,6 +19,7 @@ mod gateway;
 mod identity;
 mod images;
 mod lifecycle;
+mod projects;
 mod recovery;
 mod registries;
 mod remote;

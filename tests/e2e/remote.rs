@@ -32,7 +32,7 @@ fn listen(hood: &Hood, scheme: &str, options: &[&str]) -> (Child, String, String
     (server, address, fs::read_to_string(token).unwrap().trim().to_owned())
 }
 
-fn curl(args: &[&str]) -> String {
+pub(crate) fn curl(args: &[&str]) -> String {
     let seconds = PATIENCE.as_secs().to_string();
     let output = Command::new("curl").args(["-sS", "-m", &seconds]).args(args).output().unwrap();
     String::from_utf8(output.stdout).unwrap()

@@ -27,12 +27,14 @@ use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, Sand
 use crate::secrets::{PutSecret, SecretList};
 use crate::server::Version;
 use crate::session::{SessionReply, StopReply};
+use crate::tokens::{CreateToken, NewToken, RevokedTokens, TokenList};
 use exchange::{Exchange, stream_body};
 
 /// Speaks to one server.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Arc<Endpoint>,
+    project: Option<Arc<str>>,
 }
 
 /// Why a call failed.
@@ -113,7 +115,20 @@ pub enum Owner {
 
 impl Client {
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint: Arc::new(endpoint) }
+        Self { endpoint: Arc::new(endpoint), project: None }
+    }
+
+    /// One whose every request is about this project, in place of the one that the token is for or
+    /// the server's default.
+    #[must_use]
+    pub fn in_project(self, project: Option<&str>) -> Self {
+        Self { project: project.map(Arc::from), ..self }
+    }
+
+    fn in_its_project(&self, path: &str) -> String {
+        let Some(project) = &self.project else { return path.to_owned() };
+        let mark = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{mark}projectId={}", segment(project))
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -183,6 +198,26 @@ impl Client {
     pub async fn delete_secret(&self, name: &str) -> Result<(), ClientError> {
         let exchange = Exchange::new(self, Method::DELETE, &secret_path(name));
         exchange.accepted().await.map(|_| ())
+    }
+
+    /// Makes a token of the client's project.
+    pub async fn create_token(&self, asked: &CreateToken) -> Result<NewToken, ClientError> {
+        self.post("/v1/fumehood/tokens").json(asked).reply().await
+    }
+
+    /// The tokens that are not revoked; of all projects if the client is for none.
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("/v1/fumehood/tokens").reply().await
+    }
+
+    pub async fn revoke_token(&self, id: &str) -> Result<RevokedTokens, ClientError> {
+        let path = format!("/v1/fumehood/tokens/{}", segment(id));
+        Exchange::new(self, Method::DELETE, &path).reply().await
+    }
+
+    /// Has tokens signed with another key from now on; all there are end.
+    pub async fn rotate_token_key(&self) -> Result<RevokedTokens, ClientError> {
+        self.post("/v1/fumehood/tokens/rotate-key").reply().await
     }
 
     /// Makes a sandbox; it runs when this returns.

@@ -2,10 +2,12 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
 mod audit;
+mod context;
 mod image;
 mod network;
 mod policy;
 mod secret;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,12 +21,14 @@ use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
+pub(crate) use context::Contexts;
 pub(crate) use image::{
     Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm, Pull,
 };
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
+pub(crate) use token::{Scope, Token, TokenCreate};
 
 /// Run code nobody has read in a microVM of its own.
 ///
@@ -52,12 +56,20 @@ pub(crate) struct ServerOptions {
     #[arg(long, global = true, value_name = "URL", env = "FUMEHOOD_SERVER")]
     pub(crate) server: Option<String>,
 
+    /// Use the server of this context; see `fumehood context --help`
+    #[arg(long, global = true, value_name = "NAME", env = "FUMEHOOD_CONTEXT")]
+    pub(crate) context: Option<String>,
+
+    /// Work in this project [default: the context's or the token's, or `local`]
+    #[arg(long, global = true, value_name = "PROJECT", env = "FUMEHOOD_PROJECT")]
+    pub(crate) project: Option<String>,
+
     /// Read the token for --server from this file [default: the variable FUMEHOOD_TOKEN]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Trust the certificates in this PEM file, and no others, to vouch for an https server
-    #[arg(long, global = true, value_name = "FILE", env = "FUMEHOOD_CA_FILE")]
+    #[arg(long, alias = "tls-ca", global = true, value_name = "FILE", env = "FUMEHOOD_CA_FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 
     // A variable and not an option, since everybody sees the arguments of a process.
@@ -94,6 +106,10 @@ pub(crate) enum Command {
     Audit(Audit),
     #[command(subcommand)]
     Secret(Secret),
+    #[command(subcommand)]
+    Token(Token),
+    #[command(subcommand, name = "context")]
+    Contexts(Contexts),
     #[command(subcommand)]
     Image(Image),
     Serve(Serve),

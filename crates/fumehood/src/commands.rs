@@ -3,6 +3,7 @@
 mod audit;
 mod completions;
 mod connect;
+mod context;
 mod cp;
 mod create;
 mod doctor;
@@ -18,6 +19,7 @@ mod secret;
 mod serve;
 mod setup;
 mod stop;
+mod token;
 mod version;
 
 pub(crate) use create::is_giving_way;
@@ -51,6 +53,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Policy(args) => policy::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Secret(args) => secret::run(args, context).await,
+        Command::Token(args) => token::run(args, context).await,
+        Command::Contexts(args) => context::run(args, context),
         Command::Image(args) => image::run(args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,

@@ -15,6 +15,11 @@ pub(crate) fn cache() -> Result<PathBuf, Failure> {
     find("FUMEHOOD_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
 }
 
+/// What the user has told us to remember. `FUMEHOOD_CONFIG_DIR`.
+pub(crate) fn config() -> Result<PathBuf, Failure> {
+    find("FUMEHOOD_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
+}
+
 /// The local server's socket.
 pub(crate) fn socket(state: &Path) -> PathBuf {
     state.join("api.sock")

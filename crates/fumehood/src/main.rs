@@ -6,6 +6,7 @@ mod arrival;
 mod attached;
 mod cli;
 mod commands;
+mod contexts;
 mod decision;
 mod duration;
 mod failure;

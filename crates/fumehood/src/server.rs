@@ -10,6 +10,7 @@ use api::client::{Client, ClientError, Endpoint, EndpointError, Token, Trust};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ServerOptions;
+use crate::contexts::{Contexts, Remembered};
 use crate::failure::{Exit, Failure};
 use crate::folders;
 
@@ -35,15 +36,31 @@ impl Server {
     /// Finds the server that was asked for; the user's own is started when none answers, and
     /// replaced when it is older than we are.
     pub(crate) async fn reach(options: &ServerOptions) -> Result<Self, Failure> {
-        if let Some(url) = options.server.as_ref().filter(|url| !url.is_empty()) {
-            let trust = options.ca_file.clone().map_or(Trust::System, Trust::File);
-            let endpoint = Endpoint::from_url(url, token(options)?, &trust).map_err(misnamed)?;
-            return Ok(Self::elsewhere(Client::new(endpoint)));
+        if let Some(remembered) = asked_for(options)? {
+            return Self::of(&remembered, options);
         }
         let state = folders::state()?;
         let client = Client::new(Endpoint::Unix(folders::socket(&state)));
+        let client = client.in_project(options.project.as_deref());
         launch::ensure(&client, &state).await?;
         Ok(Self { client, place: Place::Own { state } })
+    }
+
+    /// A server elsewhere. What the options say goes before what is remembered.
+    pub(crate) fn of(remembered: &Remembered, options: &ServerOptions) -> Result<Self, Failure> {
+        let Remembered { server, project, ca_file, token } = remembered;
+        let text = match (&options.token_file, token) {
+            // The variable may be for another server than the context's.
+            (None, Some(token)) => Some(token.expose().to_owned()),
+            (Some(_), _) | (None, None) => token_text(options)?,
+        };
+        let token = text.map(|text| Token::new(&text)).transpose();
+        let token = token.map_err(|fault| Failure::new(Exit::Usage, fault))?;
+        let trust = options.ca_file.as_ref().or(ca_file.as_ref());
+        let trust = trust.cloned().map_or(Trust::System, Trust::File);
+        let endpoint = Endpoint::from_url(server, token, &trust).map_err(misnamed)?;
+        let project = options.project.as_deref().or(project.as_deref());
+        Ok(Self::elsewhere(Client::new(endpoint).in_project(project)))
     }
 
     /// One that is not ours to start.
@@ -90,13 +107,30 @@ fn misnamed(fault: EndpointError) -> Failure {
     Failure::new(Exit::Usage, format_args!("{:#}", anyhow::Error::from(fault))).about("--server")
 }
 
-fn token(options: &ServerOptions) -> Result<Option<Token>, Failure> {
-    let text = match (&options.token_file, &options.token) {
+/// The server that options, variables or the context in use name; none for the user's own.
+fn asked_for(options: &ServerOptions) -> Result<Option<Remembered>, Failure> {
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (filled(&options.server), filled(&options.context)) {
+        (Some(_), Some(_)) => Err(Failure::new(
+            Exit::Usage,
+            "--server (or FUMEHOOD_SERVER) and --context (or FUMEHOOD_CONTEXT) each name a server: \
+             use one of them",
+        )),
+        (Some(server), None) => {
+            Ok(Some(Remembered { server, project: None, ca_file: None, token: None }))
+        }
+        (None, Some(name)) => Ok(Contexts::load()?.named(&name)?.cloned()),
+        (None, None) => Ok(Contexts::load()?.in_use()?.cloned()),
+    }
+}
+
+/// The token that the options or the variable give.
+pub(crate) fn token_text(options: &ServerOptions) -> Result<Option<String>, Failure> {
+    match (&options.token_file, &options.token) {
         (Some(file), _) => std::fs::read_to_string(file)
-            .map_err(|fault| Failure::host(format!("reading {}", file.display()), fault))?,
-        (None, Some(token)) => token.expose().to_owned(),
-        (None, None) => return Ok(None),
-    };
-    let token = Token::new(&text);
-    Ok(Some(token.map_err(|fault| Failure::new(Exit::Usage, fault))?))
+            .map(Some)
+            .map_err(|fault| Failure::host(format!("reading {}", file.display()), fault)),
+        (None, Some(token)) => Ok(Some(token.expose().to_owned())),
+        (None, None) => Ok(None),
+    }
 }

@@ -54,7 +54,7 @@ impl<'a> Exchange<'a> {
         let what = format!("{method} {path}");
         let mut builder = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", endpoint.prefix()))
+            .uri(format!("{}{}", endpoint.prefix(), client.in_its_project(path)))
             .header(HOST, endpoint.host())
             .header(USER_AGENT, USER_AGENT_TEXT);
         if let Some(authorization) = endpoint.authorization() {

@@ -157,7 +157,10 @@ fn in_lines<T: serde::Serialize + Send + 'static>(lines: mpsc::Receiver<T>) -> R
 }
 
 /// As [`pull`], the other way.
-pub(crate) async fn push(Administrator(server): Administrator, Body400(asked): Body400<PushImage>) -> Reply<Response> {
+pub(crate) async fn push(
+    Administrator(server): Administrator,
+    Body400(asked): Body400<PushImage>,
+) -> Reply<Response> {
     let image = upkeep(&server).inspect(&asked.image).await?.image;
     // What it is called with may be its digest.
     let own = || parse(&asked.image).ok().map(|name| name.to_string());

@@ -93,7 +93,11 @@ async fn an_end_a_revocation_and_another_key_are_each_the_end() {
     let (_, ended) = create(Some(0)).await;
     assert_eq!(tokens.check(&ended), Err(Refused::Expired));
     let (lasting, text) = create(Some(60_000)).await;
-    assert_eq!(tokens.list(), [lasting.clone()], "what has ended goes when the next one comes");
+    assert_eq!(
+        tokens.list(),
+        std::slice::from_ref(&lasting),
+        "what has ended goes when the next one comes"
+    );
 
     let (revoked, gone) = create(None).await;
     assert_eq!(tokens.revoke(revoked.id.as_str()).await.unwrap(), Some(revoked.clone()));
