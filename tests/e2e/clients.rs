@@ -37,7 +37,8 @@ fn said(hood: &Hood, mut program: Command, patience: Duration) -> String {
         .env("FUMEHOOD_SERVER", format!("http://{address}"))
         .env("SANDBOX_TOKEN", token)
         .env("SANDBOX_TEAM", "team_test")
-        .env("SANDBOX_PROJECT", "prj_test")
+        // That of the command line, which cleans up.
+        .env("SANDBOX_PROJECT", "local")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -72,6 +73,13 @@ fn node(args: &[&str]) -> Command {
 fn goes_through(client: &str, program: Command) {
     let hood = Hood::new();
     table::hold(client, &said(&hood, program, 3 * PATIENCE));
+    // Some clients can stop sandboxes and not remove them.
+    let stopped: serde_json::Value =
+        serde_json::from_str(&hood.ok(&["ls", "--all", "--json"])).unwrap();
+    for sandbox in stopped.as_array().unwrap() {
+        assert_ne!(sandbox["status"], "running", "{client} left it: {sandbox}");
+        hood.ok(&["rm", sandbox["name"].as_str().unwrap()]);
+    }
     hood.assert_nothing_left();
 }
 
@@ -92,4 +100,10 @@ fn vercels_sdk_3() {
 fn vercels_sdk_2() {
     full_only!();
     goes_through("@vercel/sandbox 2.9.2", node(&["methods.mjs", "vercel-sandbox-2"]));
+}
+
+#[test]
+fn vercels_sdk_1() {
+    full_only!();
+    goes_through("@vercel/sandbox 1.10.2", node(&["methods-1.mjs", "vercel-sandbox-1"]));
 }

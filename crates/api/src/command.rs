@@ -15,6 +15,9 @@ pub struct Command {
     pub args: Vec<String>,
     pub cwd: String,
     pub session_id: String,
+    /// The same, as version 1 calls it.
+    #[serde(default)]
+    pub sandbox_id: String,
     /// Null until it has ended; 128+n when signal n ended it. The clients demand the member.
     pub exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +89,38 @@ pub struct CommandList {
 pub struct Kill {
     /// 1 to 64; sent to the whole process group.
     pub signal: i32,
+}
+
+/// `POST …/cmd/{cid}/stdin`: a piece of a command's input, which may be sent again.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WriteStdin {
+    /// Base64; at most 1 MiB with the rest of the body.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub data: String,
+    /// Where the piece stands; after all that came before when absent. What the command has of it
+    /// already is passed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// No more follows.
+    #[serde(skip_serializing_if = "is_false")]
+    pub close: bool,
+}
+
+impl std::fmt::Debug for WriteStdin {
+    /// Without the data: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteStdin").field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+/// The reply to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StdinReply {
+    pub command: Command,
+    /// How much the command has been given in all.
+    pub bytes_written: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -50,6 +50,8 @@ codes! {
     ImageUnusable = "image_unusable", BAD_REQUEST;
     /// The command has no stdin, or its stdin is closed.
     CommandStdinUnavailable = "command_stdin_unavailable", BAD_REQUEST;
+    /// The session would last longer than one may.
+    SandboxTimeoutInvalid = "sandbox_timeout_invalid", BAD_REQUEST;
     /// The bearer token is missing or wrong.
     Unauthorized = "unauthorized", UNAUTHORIZED;
     /// The request comes from a place it may not come from (Host, Origin).
@@ -80,6 +82,8 @@ codes! {
     RegistryFailed = "registry_failed", FAILED_DEPENDENCY;
     /// The server is closing or handing over to a newer one; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
+    /// The command does not read its stdin; send the piece again.
+    CommandStdinStalled = "command_stdin_stalled", GATEWAY_TIMEOUT;
     /// The host's disk is full.
     DiskFull = "disk_full", INSUFFICIENT_STORAGE;
 }

@@ -19,7 +19,8 @@ mod session;
 mod tokens;
 
 pub use command::{
-    Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand, Stream,
+    Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand,
+    StdinReply, Stream, WriteStdin,
 };
 pub use env::Env;
 pub use error::{Code, ErrorBody, Refusal};
@@ -37,7 +38,9 @@ pub use sandbox::{
 };
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Version};
-pub use session::{EndCode, NetworkTransfer, Route, Session, SessionReply, Status, StopReply};
+pub use session::{
+    EndCode, ExtendTimeout, NetworkTransfer, Route, Session, SessionReply, Status, StopReply,
+};
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.

@@ -142,6 +142,13 @@ pub struct SessionReply {
     pub routes: Vec<Route>,
 }
 
+/// `POST …/{sid}/extend-timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtendTimeout {
+    /// Milliseconds, added to the session's timeout; the sandbox's own stays as it is.
+    pub duration: u64,
+}
+
 /// `POST …/{sid}/stop`, once it has stopped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopReply {

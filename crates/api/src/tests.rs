@@ -16,6 +16,7 @@ fn command() -> Command {
         args: vec!["-c".into(), "true".into()],
         cwd: "/home/fumehood".into(),
         session_id: "sbx_1".into(),
+        sandbox_id: "sbx_1".into(),
         exit_code: None,
         duration_ms: None,
         started_at: 5,
@@ -34,7 +35,7 @@ where
 #[test]
 fn a_command_says_null_until_it_has_ended_and_leaves_out_the_rest() {
     let running = json!({"id":"cmd_1","name":"sh","args":["-c","true"],"cwd":"/home/fumehood",
-        "sessionId":"sbx_1","exitCode":null,"startedAt":5});
+        "sessionId":"sbx_1","sandboxId":"sbx_1","exitCode":null,"startedAt":5});
     check(&command(), &running);
     let mut ended = running;
     ended["exitCode"] = json!(3);

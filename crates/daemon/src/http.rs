@@ -15,7 +15,9 @@ mod sandboxes;
 mod secrets;
 mod server_routes;
 mod sessions;
+mod stdin;
 mod tokens;
+mod v1;
 mod visit;
 mod wire;
 
@@ -53,6 +55,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) fn router(shared: Shared, access: Access) -> Router {
     let sandboxes = sandbox_routes();
     let api = Router::new()
+        .nest("/v1/sandboxes", v1::routes())
         .nest("/v2/sandboxes", sandboxes.clone())
         .nest("/v3/sandboxes", sandboxes.clone())
         .nest("/v4/sandboxes", sandboxes)
@@ -75,6 +78,7 @@ fn sandbox_routes() -> Router<Shared> {
         .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
         .route("/sessions/{sid}", get(sessions::get))
         .route("/sessions/{sid}/stop", post(sessions::stop))
+        .route("/sessions/{sid}/extend-timeout", post(sessions::extend_timeout))
         .route("/sessions/{sid}/console", get(sessions::console))
         .route("/sessions/{sid}/audit", get(network::audit))
         .route("/sessions/{sid}/network-policy", post(network::set_policy))
@@ -84,7 +88,8 @@ fn sandbox_routes() -> Router<Shared> {
         .route("/sessions/{sid}/cmd/{cid}", get(commands::get))
         .route("/sessions/{sid}/cmd/{cid}/logs", get(commands::logs))
         .route("/sessions/{sid}/cmd/{cid}/kill", post(commands::kill))
-        .route("/sessions/{sid}/fs/write", post(files::write).layer(DefaultBodyLimit::disable()))
+        .route("/sessions/{sid}/cmd/{cid}/stdin", post(stdin::write))
+        .route("/sessions/{sid}/fs/write", files::write_route())
         .route("/sessions/{sid}/fs/read", post(files::read))
         .route("/sessions/{sid}/fs/mkdir", post(files::mkdir))
         .route("/sessions/{sid}/fs/stat", post(files::stat))

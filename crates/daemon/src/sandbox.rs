@@ -12,13 +12,13 @@ mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use commands::{Command, CommandError, Commands, Launch, Lost};
+pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lost, Piece};
 pub(crate) use durable::Durable;
 pub(crate) use ending::end_of_state;
 pub(crate) use owner::{Adopted, Owner, Remembered};
 pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{PrepareError, machine_folder, remove_if_there};
-pub(crate) use session::{NotRunning, Session, View};
+pub(crate) use session::{ExtendError, NotRunning, Session, View};
 pub(crate) use state::EndReason;
 
 use crate::ids::SandboxKey;

@@ -144,6 +144,8 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         Code::BadRequest
         | Code::FileError
         | Code::CommandStdinUnavailable
+        | Code::CommandStdinStalled
+        | Code::SandboxTimeoutInvalid
         | Code::Unauthorized
         | Code::Forbidden
         | Code::Conflict

@@ -154,7 +154,7 @@ async fn log_stream(
     }))
 }
 
-fn find(sandbox: &Session, id: &str) -> Reply<Arc<Command>> {
+pub(crate) fn find(sandbox: &Session, id: &str) -> Reply<Arc<Command>> {
     sandbox.commands.find(id).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("There is no command '{id}' in this session."))
     })

@@ -28,7 +28,7 @@ use crate::{
     images::ImageError,
     platform::PlatformError,
     registry::CreateError,
-    sandbox::{CommandError, NotRunning, PolicyError, PrepareError},
+    sandbox::{CommandError, ExtendError, NotRunning, PolicyError, PrepareError},
     secrets::PutError,
     store::StoreError,
     tokens::TokenError,
@@ -97,6 +97,15 @@ impl From<NotRunning> for Failure {
             NotRunning::Stopped(_) => Code::SandboxStopped,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<ExtendError> for Failure {
+    fn from(error: ExtendError) -> Self {
+        match error {
+            ExtendError::NotRunning(error) => error.into(),
+            ExtendError::TooLong(_) => Self::new(Code::SandboxTimeoutInvalid, error.to_string()),
+        }
     }
 }
 

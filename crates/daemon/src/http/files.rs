@@ -6,9 +6,10 @@ use api::{Code, FileKind, FileStat, FsMkdir, FsPath};
 use axum::{
     Json,
     body::{Body, BodyDataStream},
-    extract::Path,
+    extract::{DefaultBodyLimit, Path},
     http::{HeaderMap, header},
     response::Response,
+    routing::{MethodRouter, post},
 };
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -21,7 +22,7 @@ use serde_json::json;
 use std::time::Duration;
 
 use super::{
-    Reader, Server,
+    Reader, Server, Shared,
     commands::resolve,
     error::{Failure, Reply},
     json::{Body400, Query400},
@@ -33,8 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A compressed piece this long unpacks to at most some four megabytes.
 const GZIP_PIECE: usize = 4096;
 
+/// A tar stream may be of any length.
+pub(crate) fn write_route() -> MethodRouter<Shared> {
+    post(write).layer(DefaultBodyLimit::disable())
+}
+
 /// Unpacks a tar stream, gzipped or not, below the folder that a header names.
-pub(crate) async fn write(
+async fn write(
     server: Server,
     Path(session): Path<String>,
     headers: HeaderMap,

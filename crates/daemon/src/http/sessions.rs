@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use api::Code;
+use api::{Code, ExtendTimeout};
 use axum::{Json, body::Body, extract::Path, response::Response};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     Reader, Server,
     error::{Failure, Reply},
-    json::Query400,
+    json::{Body400, Query400},
     wire,
 };
 use crate::{sandbox::Session, store::Phase};
@@ -45,6 +45,18 @@ pub(crate) async fn stop(server: Server, Path(id): Path<String>) -> Reply<Json<a
         session: wire::session(&session, &view),
         sandbox: sandbox.map(|sandbox| wire::sandbox(&sandbox)),
     }))
+}
+
+/// Moves the end of a session that runs.
+pub(crate) async fn extend_timeout(
+    server: Server,
+    Path(id): Path<String>,
+    Body400(asked): Body400<ExtendTimeout>,
+) -> Reply<Json<api::SessionReply>> {
+    let session = find(&server, &id)?;
+    let view = session.extend(asked.duration).await?;
+    let session = wire::session(&session, &view);
+    Ok(Json(api::SessionReply { session, routes: Vec::new() }))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -132,6 +132,7 @@ pub(crate) fn command(record: CommandRecord) -> api::Command {
         args: record.args,
         cwd: record.cwd,
         session_id: record.session.to_string(),
+        sandbox_id: record.session.to_string(),
         exit_code: record.exit.map(|exit| exit.code),
         duration_ms: record.exit.map(|exit| exit.duration_ms),
         started_at: record.started_at,

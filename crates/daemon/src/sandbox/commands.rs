@@ -1,6 +1,7 @@
 //! The commands of one session: started once, kept with their logs until the sandbox is removed.
 
 mod command;
+mod stdin;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use std::{
 use protocol::{CommandId, Io, Refusal, StartCommand, Stdin, User};
 
 pub(crate) use command::{Command, Lost};
+pub(crate) use stdin::{FeedError, Piece};
 
 use crate::{
     agent::{Agent, AgentError},

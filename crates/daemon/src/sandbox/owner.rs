@@ -12,7 +12,7 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Durable, EndReason, PrepareError, Sandbox, Session, ending,
+    Commands, Durable, EndReason, ExtendError, PrepareError, Sandbox, Session, ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
     session::{Ask, View},
     state::{Effect, Event, State},
@@ -23,6 +23,7 @@ use crate::{
     context::Context,
     failpoint,
     gateway::{Gateway, News, Place},
+    limits,
     network::Network,
     store::{Change, CommandRecord, Phase, SandboxRecord, SessionRecord, StoreError},
 };
@@ -198,6 +199,10 @@ impl Owner {
                         let _gone = reply.send(self.set_policy(*policy).await).is_err();
                         continue;
                     }
+                    Ask::Extend { duration_ms, reply } => {
+                        let _gone = reply.send(self.extend(duration_ms).await).is_err();
+                        continue;
+                    }
                     Ask::SecretChanged(reply) => {
                         let _gone = reply.send(self.renew_secrets().await).is_err();
                         continue;
@@ -338,6 +343,16 @@ impl Owner {
         }
         let session = self.session.clone();
         self.view.send_modify(|view| view.session = session);
+    }
+
+    async fn extend(&mut self, duration_ms: u64) -> Result<(), ExtendError> {
+        let timeout_ms = self.session.timeout_ms.saturating_add(duration_ms);
+        if limits::TIMEOUT_MS_MAX < timeout_ms {
+            return Err(ExtendError::TooLong(timeout_ms));
+        }
+        self.session.timeout_ms = timeout_ms;
+        self.record().await;
+        Ok(())
     }
 
     /// When the session ends by itself; far away while it has not started.

@@ -11,6 +11,7 @@ use crate::{
     audit::AuditReader,
     gateway::{News, Place},
     ids::SessionId,
+    limits,
     network::Network,
     store::{Phase, SandboxRecord, SessionRecord, Traffic},
 };
@@ -34,6 +35,11 @@ pub(crate) enum Ask {
     SetPolicy {
         policy: Box<Policy>,
         reply: oneshot::Sender<Result<(), PolicyError>>,
+    },
+    /// End this many milliseconds later.
+    Extend {
+        duration_ms: u64,
+        reply: oneshot::Sender<Result<(), ExtendError>>,
     },
     /// A secret that its policy names has changed.
     SecretChanged(oneshot::Sender<Result<(), PolicyError>>),
@@ -63,6 +69,15 @@ pub(crate) enum NotRunning {
     Stopping(EndReason),
     #[error("Sandbox has stopped execution and is no longer available: {}", EndReason::sentence(*.0))]
     Stopped(EndReason),
+}
+
+/// Why a session does not end later.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ExtendError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error("the session would last {0} ms, and {max} are the most", max = limits::TIMEOUT_MS_MAX)]
+    TooLong(u64),
 }
 
 impl Session {
@@ -133,6 +148,18 @@ impl Session {
         match done.await {
             Ok(result) => result.map(|()| self.view()),
             Err(_gone) => Err(self.agent().err().map_or(PolicyError::NoNetwork, Into::into)),
+        }
+    }
+
+    /// Makes a session that runs end later.
+    pub(crate) async fn extend(&self, duration_ms: u64) -> Result<View, ExtendError> {
+        self.agent()?;
+        let (reply, done) = oneshot::channel();
+        // An owner that is gone has ended the session.
+        drop(self.mailbox.send(Ask::Extend { duration_ms, reply }).await);
+        match done.await {
+            Ok(extended) => extended.map(|()| self.view()),
+            Err(_gone) => Err(self.agent().err().unwrap_or(NotRunning::Starting).into()),
         }
     }
 

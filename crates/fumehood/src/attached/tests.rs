@@ -119,6 +119,7 @@ fn started() -> Step {
             args: Vec::new(),
             cwd: "/".to_owned(),
             session_id: "s".to_owned(),
+            sandbox_id: "s".to_owned(),
             exit_code: None,
             duration_ms: None,
             started_at: 0,

@@ -21,6 +21,8 @@ pub(crate) struct Command {
     progress: watch::Sender<Progress>,
     folder: PathBuf,
     log: OnceCell<CommandLog>,
+    /// Held by who gives it a piece of its input.
+    pub(super) feeding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ impl Command {
             progress: watch::Sender::new(Progress::Running(running)),
             folder,
             log: OnceCell::new_with(Some(log)),
+            feeding: tokio::sync::Mutex::default(),
         }
     }
 
@@ -67,6 +70,7 @@ impl Command {
             progress: watch::Sender::new(progress),
             folder,
             log: OnceCell::new(),
+            feeding: tokio::sync::Mutex::default(),
         }
     }
 
