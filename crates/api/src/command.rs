@@ -6,7 +6,7 @@ use crate::env::Env;
 use crate::error::Refusal;
 
 /// A command as it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Command {
     pub id: String,
@@ -26,7 +26,7 @@ pub struct Command {
 }
 
 /// `POST …/{sid}/cmd`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct StartCommand {
@@ -66,33 +66,33 @@ pub(crate) fn is_false(value: &bool) -> bool {
 }
 
 /// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PtySize {
     pub cols: u16,
     pub rows: u16,
 }
 
 /// `{command}`: the reply to a detached start, to get, to wait and to kill.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CommandReply {
     pub command: Command,
 }
 
 /// `GET …/{sid}/cmd`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CommandList {
     pub commands: Vec<Command>,
 }
 
 /// `POST …/cmd/{cid}/kill`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Kill {
     /// 1 to 64; sent to the whole process group.
     pub signal: i32,
 }
 
 /// `POST …/cmd/{cid}/stdin`: a piece of a command's input, which may be sent again.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WriteStdin {
     /// Base64; at most 1 MiB with the rest of the body.
@@ -115,7 +115,7 @@ impl std::fmt::Debug for WriteStdin {
 }
 
 /// The reply to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StdinReply {
     pub command: Command,
@@ -123,7 +123,7 @@ pub struct StdinReply {
     pub bytes_written: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     Stdout,
@@ -131,7 +131,7 @@ pub enum Stream {
 }
 
 /// One line of `…/cmd/{cid}/logs`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "stream", content = "data", rename_all = "lowercase")]
 pub enum LogLine {
     Stdout(String),
@@ -140,7 +140,7 @@ pub enum LogLine {
 }
 
 /// One line of the reply to an attached start: the command first and last, its output between.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum CommandLine {
     Command(CommandReply),

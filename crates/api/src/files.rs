@@ -16,7 +16,7 @@ pub const GZIP: &str = "application/gzip";
 pub const TAR: &str = "application/x-tar";
 
 /// `POST …/fs/read` and `POST …/fs/stat`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FsPath {
     pub path: String,
     /// What a relative `path` starts from; the session's when absent.
@@ -25,7 +25,7 @@ pub struct FsPath {
 }
 
 /// `POST …/fs/mkdir`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FsMkdir {
     pub path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ pub struct FsMkdir {
 }
 
 /// `POST …/fs/stat`, its reply (ours). Symbolic links are followed; 404 when nothing is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FileStat {
     pub kind: FileKind,
     pub size: u64,
@@ -46,7 +46,7 @@ pub struct FileStat {
     pub gid: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     File,

@@ -8,7 +8,7 @@ use crate::error::Refusal;
 use crate::sandbox::Resources;
 
 /// `GET /v1/fumehood/images`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageList {
     pub images: Vec<Image>,
@@ -18,7 +18,7 @@ pub struct ImageList {
 }
 
 /// An image that sandboxes of this server can be made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
     /// The first of its names, or else what always leads to it.
@@ -49,7 +49,7 @@ pub struct Image {
 }
 
 /// How commands run in an image unless they say otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageConfig {
     pub user: String,
@@ -62,7 +62,9 @@ pub struct ImageConfig {
 }
 
 /// When an image is fetched from its registry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PullPolicy {
     /// When it is not here.
@@ -75,7 +77,7 @@ pub enum PullPolicy {
 
 /// `POST /v1/fumehood/images/pull`: the image is here when the answer ends, in lines of
 /// [`PullEvent`]. Who goes away breaks it off; what has come is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PullImage {
     pub image: String,
@@ -90,7 +92,7 @@ pub struct PullImage {
 }
 
 /// A line of the answer to a pull. The last one is `Done` or `Error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum PullEvent {
     Progress(PullProgress),
@@ -99,7 +101,7 @@ pub enum PullEvent {
 }
 
 /// How far a pull is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PullProgress {
     /// What is being done, for people.
     pub step: String,
@@ -112,7 +114,7 @@ pub struct PullProgress {
 
 /// `POST /v1/fumehood/images/push`: the registry has the image when the answer ends, in lines of
 /// [`PushEvent`]. Who goes away breaks it off; what has been sent need not be sent again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PushImage {
     /// The name or digest of an image here.
@@ -123,7 +125,7 @@ pub struct PushImage {
 }
 
 /// A line of the answer to a push. The last one is `Done` or `Error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum PushEvent {
     Progress(PullProgress),
@@ -132,7 +134,7 @@ pub enum PushEvent {
 }
 
 /// What was pushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PushedImage {
     /// Its full name in the registry.
@@ -150,14 +152,14 @@ pub struct PushedImage {
 
 /// `DELETE /v1/fumehood/images?name=`, `GET /v1/fumehood/images/inspect?name=` and
 /// `GET /v1/fumehood/images/save?name=`: their query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImageQuery {
     pub name: String,
 }
 
 /// `POST /v1/fumehood/images/prune`: images that no sandbox stands on are removed with their
 /// templates and layers, the one that was used longest ago first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PruneImages {
     /// Those alone that were not used for so long, in milliseconds.
@@ -169,7 +171,7 @@ pub struct PruneImages {
 }
 
 /// What was removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemovedImages {
     pub images: Vec<Image>,

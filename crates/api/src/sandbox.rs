@@ -11,7 +11,7 @@ use crate::network_policy::NetworkPolicy;
 use crate::session::{EndCode, Route, Session, Status};
 
 /// `POST /v3/sandboxes` and `POST /v2/sandboxes`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateSandbox {
     /// `^[a-zA-Z0-9_-]+$`, at most 128; made up by the server when absent.
@@ -56,7 +56,9 @@ pub struct CreateSandbox {
 }
 
 /// What a machine is made of; the server's defaults fill in what is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +69,7 @@ pub struct Resources {
 }
 
 /// Where a sandbox's files come from, beyond its image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum Source {
     Git { url: String },
@@ -76,7 +78,7 @@ pub enum Source {
 }
 
 /// A sandbox as it stands. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sandbox {
     pub name: String,
@@ -120,7 +122,7 @@ pub struct Sandbox {
 }
 
 /// The reply to create and get.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SandboxReply {
     pub sandbox: Sandbox,
     pub session: Session,
@@ -131,13 +133,13 @@ pub struct SandboxReply {
 }
 
 /// The reply to `DELETE /v2/sandboxes/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeleteReply {
     pub sandbox: Sandbox,
 }
 
 /// `GET /v2/sandboxes`, its query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SandboxQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +163,7 @@ pub struct SandboxQuery {
     pub status: Option<Status>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SortBy {
     CreatedAt,
@@ -170,7 +172,7 @@ pub enum SortBy {
     CurrentSnapshotId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SortOrder {
     Asc,
@@ -178,14 +180,14 @@ pub enum SortOrder {
 }
 
 /// The reply to `GET /v2/sandboxes`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SandboxList {
     pub sandboxes: Vec<Sandbox>,
     pub pagination: Pagination,
 }
 
 /// Where a list goes on. `next` is null at the end, never absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pagination {
     pub count: usize,
     pub next: Option<String>,

@@ -12,7 +12,7 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 
 /// The value of a secret, on its way to the server. Nothing shows it, and it is overwritten when it
 /// is dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Serialize, Zeroize, ZeroizeOnDrop, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct SecretValue(String);
 
@@ -48,13 +48,13 @@ impl<'de> Deserialize<'de> for SecretValue {
 }
 
 /// `PUT /v1/fumehood/secrets/{name}`: stores it, in place of the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PutSecret {
     pub value: SecretValue,
 }
 
 /// What is told of a stored secret. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     pub name: String,
@@ -63,7 +63,7 @@ pub struct Secret {
 }
 
 /// `GET /v1/fumehood/secrets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SecretList {
     pub secrets: Vec<Secret>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const API: u32 = 1;
 
 /// `GET /v1/fumehood/version`. Ordered: a greater one is newer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Version {
     pub version: String,
     /// When the binary was written, in nanoseconds since 1970: tells builds of one version apart.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::sandbox::Sandbox;
 
 /// How a session or sandbox stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Pending,
@@ -38,7 +38,7 @@ impl Status {
 }
 
 /// Why a session ended (an addition of ours).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndCode {
     Stopped,
@@ -67,7 +67,7 @@ impl EndCode {
 }
 
 /// One run of a sandbox's machine. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     pub id: String,
@@ -118,7 +118,9 @@ pub struct Session {
 }
 
 /// Bytes that passed a session's gateway, without what Ethernet, TCP and TLS add.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct NetworkTransfer {
     /// To the guest.
     pub ingress: u64,
@@ -127,7 +129,7 @@ pub struct NetworkTransfer {
 }
 
 /// A port of the guest that can be reached from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Route {
     pub url: String,
     pub subdomain: String,
@@ -135,7 +137,7 @@ pub struct Route {
 }
 
 /// `GET /v2/sandboxes/sessions/{sid}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SessionReply {
     pub session: Session,
     #[serde(default)]
@@ -143,14 +145,14 @@ pub struct SessionReply {
 }
 
 /// `POST …/{sid}/extend-timeout`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExtendTimeout {
     /// Milliseconds, added to the session's timeout; the sandbox's own stays as it is.
     pub duration: u64,
 }
 
 /// `POST …/{sid}/stop`, once it has stopped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StopReply {
     pub session: Session,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::secrets::SecretValue;
 
 /// What a token lets its bearer do in its project.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenScope {
     /// Everything.
@@ -26,7 +28,7 @@ impl TokenScope {
 }
 
 /// `POST /v1/fumehood/tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateToken {
     /// Whose things it is for: 1 to 128 letters, digits, `_`, `-` or `.`; `local` when absent.
@@ -39,7 +41,7 @@ pub struct CreateToken {
 }
 
 /// What is told of a token. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
     pub id: String,
@@ -51,7 +53,7 @@ pub struct Token {
 }
 
 /// A token that was just made, with its text, which is told this once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NewToken {
     pub token: Token,
     /// A JWT.
@@ -59,14 +61,14 @@ pub struct NewToken {
 }
 
 /// `GET /v1/fumehood/tokens`: those that are not revoked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TokenList {
     pub tokens: Vec<Token>,
 }
 
 /// `DELETE /v1/fumehood/tokens/{id}` and `POST /v1/fumehood/tokens/rotate-key`: those that are
 /// revoked by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RevokedTokens {
     pub tokens: Vec<Token>,
 }

@@ -4,6 +4,7 @@ mod access;
 mod attach;
 mod commands;
 mod connections;
+mod description;
 mod error;
 mod files;
 mod images;
@@ -23,18 +24,19 @@ mod wire;
 
 use std::sync::Arc;
 
+use aide::axum::routing::{delete, get, post, put};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderValue, header::HeaderName},
     middleware::{self, Next},
     response::Response,
-    routing::{delete, get, post, put},
 };
 use tracing::Instrument;
 
 pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
+use description::Routes;
 use visit::{Administrator, Reader, Server};
 
 use crate::{clock, ids, limits, registry::Registry, tokens::Tokens};
@@ -53,16 +55,11 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// All routes, for callers that `access` lets in.
 pub(crate) fn router(shared: Shared, access: Access) -> Router {
-    let sandboxes = sandbox_routes();
-    let api = Router::new()
-        .nest("/v1/sandboxes", v1::routes())
-        .nest("/v2/sandboxes", sandboxes.clone())
-        .nest("/v3/sandboxes", sandboxes.clone())
-        .nest("/v4/sandboxes", sandboxes)
-        .nest("/v1/fumehood", server_routes());
+    let (api, description) = described();
     Router::new()
         .nest("/api", api.clone())
         .merge(api)
+        .merge(description::routes(&description))
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
@@ -72,8 +69,22 @@ pub(crate) fn router(shared: Shared, access: Access) -> Router {
         .with_state(shared)
 }
 
-fn sandbox_routes() -> Router<Shared> {
-    Router::new()
+/// The routes of the API, and what they say of themselves.
+fn described() -> (Router<Shared>, serde_json::Value) {
+    let sandboxes = sandbox_routes();
+    let once = Routes::new()
+        .nest("/v2/sandboxes", sandboxes.clone())
+        .nest("/v1/sandboxes", v1::routes())
+        .nest("/v1/fumehood", server_routes());
+    let (router, description) = once.described();
+    let router = router
+        .nest("/v3/sandboxes", sandboxes.clone().again())
+        .nest("/v4/sandboxes", sandboxes.again());
+    (router, description)
+}
+
+fn sandbox_routes() -> Routes {
+    Routes::new()
         .route("/", get(sandboxes::list).post(sandboxes::create))
         .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
         .route("/sessions/{sid}", get(sessions::get))
@@ -96,8 +107,8 @@ fn sandbox_routes() -> Router<Shared> {
         .route("/sessions/{sid}/fs/tar", get(files::tar))
 }
 
-fn server_routes() -> Router<Shared> {
-    Router::new()
+fn server_routes() -> Routes {
+    Routes::new()
         .route("/version", get(server_routes::version))
         .route("/handover", post(server_routes::handover))
         .route("/images", get(images::list).delete(images::remove))

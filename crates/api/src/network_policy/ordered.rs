@@ -1,5 +1,7 @@
 //! Objects whose members keep the order in which they were written.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -17,6 +19,20 @@ pub struct Ordered<V>(pub Vec<(String, V)>);
 impl<V: Serialize> Serialize for Ordered<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<V: schemars::JsonSchema> schemars::JsonSchema for Ordered<V> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        BTreeMap::<String, V>::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, V>::json_schema(generator)
     }
 }
 
@@ -53,6 +69,21 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for OrderedVisitor<V> {
 pub enum Allow {
     Names(Vec<String>),
     Rules(Ordered<Vec<Rule>>),
+}
+
+impl schemars::JsonSchema for Allow {
+    fn schema_name() -> Cow<'static, str> {
+        "Allow".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names = generator.subschema_for::<Vec<String>>();
+        let rules = generator.subschema_for::<BTreeMap<String, Vec<Rule>>>();
+        schemars::json_schema!({
+            "description": "The domains that are allowed: names, or names with their rules in order.",
+            "anyOf": [names, rules],
+        })
+    }
 }
 
 impl Serialize for Allow {

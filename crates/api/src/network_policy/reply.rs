@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{CannedResponse, CredentialUse, Match, Ordered, PinUse, RuleAction};
 
 /// The policy that holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicyReply {
     pub mode: ReplyMode,
@@ -39,7 +39,7 @@ pub struct NetworkPolicyReply {
     pub host_ports: Vec<u16>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyMode {
     AllowAll,
@@ -48,7 +48,7 @@ pub enum ReplyMode {
 }
 
 /// A rule that sets headers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectionRuleReply {
     pub domain: String,
@@ -58,7 +58,7 @@ pub struct InjectionRuleReply {
     pub when: Option<Match>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ForwardRuleReply {
     pub domain: String,
     #[serde(rename = "forwardURL")]
@@ -67,7 +67,7 @@ pub struct ForwardRuleReply {
     pub when: Option<Match>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResponseRuleReply {
     pub domain: String,
@@ -83,7 +83,7 @@ pub struct ResponseRuleReply {
 }
 
 /// One rule of a domain, whatever it does (ours).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleReply {
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use axum::{
 };
 use subtle::ConstantTimeEq;
 
-use super::error::Failure;
+use super::{description::OPEN, error::Failure};
 use crate::{ids::Project, tokens::Tokens};
 
 /// The administrator's bearer token; it cannot be printed.
@@ -76,9 +76,13 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match allowed(&access, request.headers(), request.uri().host()) {
+    let allowed = match OPEN.contains(&request.uri().path()) {
+        true => addressed(&access, request.headers(), request.uri().host()).map(|()| None),
+        false => allowed(&access, request.headers(), request.uri().host()).map(Some),
+    };
+    match allowed {
         Ok(visitor) => {
-            request.extensions_mut().insert(visitor);
+            visitor.map(|visitor| request.extensions_mut().insert(visitor));
             next.run(request).await
         }
         Err(failure) => failure.into_response(),
@@ -90,12 +94,30 @@ fn allowed(
     headers: &HeaderMap,
     authority: Option<&str>,
 ) -> Result<Visitor, Failure> {
+    addressed(access, headers, authority)?;
     let everything = |caller| Visitor { caller, reach: Reach::All, scope: TokenScope::Full };
-    let Access::Bearer { administrator, tokens, address, names } = access else {
+    let Access::Bearer { administrator, tokens, .. } = access else {
         return Ok(everything(Caller::Local));
     };
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or(authority).unwrap_or_default();
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let refused = |text: String| Failure::new(api::Code::Unauthorized, text);
+    let Some((_, given)) = given else {
+        return Err(refused("A bearer token is needed, and there is none.".to_owned()));
+    };
+    if administrator.is(given.trim()) {
+        return Ok(everything(Caller::Remote));
+    }
+    let (project, scope) = tokens.check(given.trim()).map_err(|why| refused(why.to_string()))?;
+    Ok(Visitor { caller: Caller::Remote, reach: Reach::Project(project), scope })
+}
+
+/// Whether a request is for us, and not sent by a page in somebody's browser.
+fn addressed(access: &Access, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Failure> {
+    let Access::Bearer { address, names, .. } = access else { return Ok(()) };
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.or(authority).unwrap_or_default();
     if !is_ours(host, *address, names) {
         return Err(Failure::new(
             api::Code::Forbidden,
@@ -111,17 +133,7 @@ fn allowed(
             ));
         }
     }
-    let given = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let refused = |text: String| Failure::new(api::Code::Unauthorized, text);
-    let Some((_, given)) = given else {
-        return Err(refused("A bearer token is needed, and there is none.".to_owned()));
-    };
-    if administrator.is(given.trim()) {
-        return Ok(everything(Caller::Remote));
-    }
-    let (project, scope) = tokens.check(given.trim()).map_err(|why| refused(why.to_string()))?;
-    Ok(Visitor { caller: Caller::Remote, reach: Reach::Project(project), scope })
+    Ok(())
 }
 
 /// A name that can only mean this listener: its address, a loopback name if it is on loopback, or

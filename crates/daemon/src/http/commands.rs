@@ -13,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use protocol::{Io, Stdin, User};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -31,7 +32,7 @@ use crate::{
 
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct StartQuery {
     cmd_id: Option<String>,
@@ -170,7 +171,7 @@ pub(crate) async fn list(
     Ok(Json(api::CommandList { commands }))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct GetQuery {
     wait: bool,
@@ -198,7 +199,7 @@ pub(crate) async fn get(
     Ok(([(header::CONTENT_TYPE, "application/json; charset=utf-8")], body).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct LogsQuery {
     follow: bool,

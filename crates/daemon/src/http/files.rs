@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use aide::axum::routing::{ApiMethodRouter, post};
 use api::{Code, FileKind, FileStat, FsMkdir, FsPath};
 use axum::{
     Json,
@@ -9,7 +10,6 @@ use axum::{
     extract::{DefaultBodyLimit, Path},
     http::{HeaderMap, header},
     response::Response,
-    routing::{MethodRouter, post},
 };
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -17,6 +17,7 @@ use futures_util::{Stream, StreamExt, stream};
 use protocol::{
     EntryKind, Owner, Parents, Refusal, RefusalCode, Request, Response as Answer, Stat,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
@@ -35,7 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const GZIP_PIECE: usize = 4096;
 
 /// A tar stream may be of any length.
-pub(crate) fn write_route() -> MethodRouter<Shared> {
+pub(crate) fn write_route() -> ApiMethodRouter<Shared> {
     post(write).layer(DefaultBodyLimit::disable())
 }
 
@@ -118,7 +119,7 @@ pub(crate) async fn read(
     stream_reply("application/octet-stream", Body::from_stream(content))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TarQuery {
     path: String,
 }

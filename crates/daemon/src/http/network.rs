@@ -16,6 +16,7 @@ use egress::{
     secret::SecretName,
 };
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -96,7 +97,7 @@ pub(crate) async fn explain(
     Ok(Json(network_policy::explanation(told)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct AuditQuery {
     follow: bool,

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use api::{Code, ExtendTimeout};
 use axum::{Json, body::Body, extract::Path, response::Response};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
     fs::File,
@@ -59,7 +60,7 @@ pub(crate) async fn extend_timeout(
     Ok(Json(api::SessionReply { session, routes: Vec::new() }))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct ConsoleQuery {
     follow: bool,

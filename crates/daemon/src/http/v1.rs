@@ -4,20 +4,21 @@
 
 use std::cmp::Reverse;
 
+use aide::axum::routing::{get, post};
 use api::{Code, CreateSandbox};
 use axum::{
-    Json, Router,
+    Json,
     body::{Body, to_bytes},
     http::header,
-    middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Reader, Server, Shared, commands,
+    Reader, Server, commands,
+    description::Routes,
     error::{Failure, Reply},
     files,
     json::{Body400, Query400},
@@ -30,15 +31,15 @@ const RUNTIME: &str = "node24";
 const LIST_LIMIT: usize = 20;
 const LIST_LIMIT_MAX: usize = 100;
 
-pub(crate) fn routes() -> Router<Shared> {
-    let translated = Router::new()
+pub(crate) fn routes() -> Routes {
+    let translated = Routes::new()
         .route("/", get(list).post(create))
         .route("/{sid}", get(sessions::get))
         .route("/{sid}/stop", post(sessions::stop))
         .route("/{sid}/extend-timeout", post(sessions::extend_timeout))
         .route("/{sid}/network-policy", post(network::set_policy))
-        .layer(middleware::map_response(in_old_words));
-    Router::new()
+        .map_replies(in_old_words);
+    Routes::new()
         .merge(translated)
         .route("/{sid}/cmd", get(commands::list).post(commands::start))
         .route("/{sid}/cmd/{cid}", get(commands::get))
@@ -60,7 +61,7 @@ async fn create(
     sandboxes::create(server, Body400(body)).await
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct ListQuery {
     limit: Option<usize>,
@@ -70,14 +71,14 @@ pub(crate) struct ListQuery {
     until: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct List {
     sandboxes: Vec<api::Session>,
     pagination: Pagination,
 }
 
 /// A page goes on, with `until`, from the time that `next` is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Pagination {
     count: usize,
     next: Option<u64>,

@@ -7,6 +7,7 @@ use axum::{
     extract::{FromRequestParts, Query, rejection::QueryRejection},
     http::request::Parts,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -32,10 +33,12 @@ pub(crate) struct Server {
 }
 
 /// How the clients name a project in a query: either way, and both is the same.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
-struct ProjectQuery {
+pub(super) struct ProjectQuery {
+    /// The project that the request is about: 1 to 128 letters, digits, `_`, `-` or `.`.
     project_id: Option<String>,
+    /// The same as `projectId`.
     project: Option<String>,
 }
 
