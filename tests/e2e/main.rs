@@ -13,6 +13,8 @@ mod hood;
 
 mod basics;
 mod clients;
+mod containers;
+mod drives;
 mod ends;
 mod files;
 mod gateway;

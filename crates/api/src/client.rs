@@ -19,6 +19,7 @@ pub use tls::{Trust, TrustError};
 
 use crate::attach::ClientMessage;
 use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
+use crate::drive::{CreateDrive, DriveList, DriveQuery, DriveReply, ForkDrive};
 use crate::error::Code;
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
 use crate::image::{Image, ImageList, PruneImages, PullImage, PushImage, RemovedImages};
@@ -220,6 +221,28 @@ impl Client {
         self.post("/v1/fumehood/tokens/rotate-key").reply().await
     }
 
+    pub async fn drives(&self, query: &DriveQuery) -> Result<DriveList, ClientError> {
+        self.get(&format!("/v2/sandboxes/drives{}", query_string(query))).reply().await
+    }
+
+    /// Makes a drive, if it is not there.
+    pub async fn create_drive(
+        &self,
+        name: &str,
+        spec: &CreateDrive,
+    ) -> Result<DriveReply, ClientError> {
+        self.post(&drive_path(name, "")).json(spec).reply().await
+    }
+
+    pub async fn delete_drive(&self, name: &str) -> Result<DriveReply, ClientError> {
+        Exchange::new(self, Method::DELETE, &drive_path(name, "")).reply().await
+    }
+
+    pub async fn fork_drive(&self, name: &str, fork: &str) -> Result<DriveReply, ClientError> {
+        let asked = ForkDrive { name: fork.to_owned(), project_id: None };
+        self.post(&drive_path(name, "/fork")).json(&asked).reply().await
+    }
+
     /// Makes a sandbox; it runs when this returns.
     pub async fn create(&self, spec: &CreateSandbox) -> Result<SandboxReply, ClientError> {
         self.post("/v3/sandboxes").json(spec).reply().await
@@ -380,6 +403,10 @@ fn image_path(rest: &str, name: &str) -> String {
     format!("/v1/fumehood/images{rest}?name={}", segment(name))
 }
 
+fn drive_path(name: &str, rest: &str) -> String {
+    format!("/v2/sandboxes/drives/{}{rest}", segment(name))
+}
+
 fn secret_path(name: &str) -> String {
     format!("/v1/fumehood/secrets/{}", segment(name))
 }
@@ -405,7 +432,7 @@ fn segment(text: &str) -> String {
     encoded
 }
 
-fn query_string(query: &SandboxQuery) -> String {
+fn query_string<T: serde::Serialize>(query: &T) -> String {
     let fields = serde_json::to_value(query).expect("our own types are always JSON");
     let mut text = String::new();
     for (name, value) in fields.as_object().into_iter().flatten() {

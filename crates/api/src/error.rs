@@ -62,6 +62,10 @@ codes! {
     NotFound = "not_found", NOT_FOUND;
     /// The name is taken, or another operation stands in the way.
     Conflict = "conflict", CONFLICT;
+    /// A session writes to the drive, or has it mounted where it was to be deleted.
+    DriveAttached = "drive_attached", CONFLICT;
+    /// Nobody has written to the drive yet, so there is nothing to take a snapshot or fork of.
+    DriveNotInitialized = "drive_not_initialized", CONFLICT;
     /// The session has ended.
     SandboxStopped = "sandbox_stopped", GONE;
     /// `fumehood setup` has to run first; the message says what is missing.

@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod client;
 mod command;
+mod drive;
 mod env;
 mod error;
 mod files;
@@ -21,6 +22,10 @@ mod tokens;
 pub use command::{
     Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand,
     StdinReply, Stream, WriteStdin,
+};
+pub use drive::{
+    CreateDrive, DRIVE_BYTES, DRIVE_BYTES_MAX, DRIVE_BYTES_MIN, Drive, DriveList, DriveQuery,
+    DriveReply, DriveSort, ForkDrive, MOUNT_PATH_BYTES_MAX, MOUNTS_MAX, Mount, MountMode,
 };
 pub use env::Env;
 pub use error::{Code, ErrorBody, Refusal};

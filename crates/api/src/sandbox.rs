@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::drive::Mount;
 use crate::env::Env;
 use crate::image::PullPolicy;
 use crate::network_policy::NetworkPolicy;
@@ -47,6 +48,9 @@ pub struct CreateSandbox {
     pub tags: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
+    /// Drives by the path that each is mounted at: absolute, at most 256 bytes; 4 at most.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Mount>,
     /// Whether the guest trusts the certificate authorities that this host was given beside the
     /// usual ones, such as a company's (ours); the server's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +115,9 @@ pub struct Sandbox {
     pub cwd: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
+    /// Drives by the path that each is mounted at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Mount>,
     pub created_at: u64,
     pub updated_at: u64,
     /// Why the last session ended, for programs (ours).

@@ -73,6 +73,11 @@ impl Paths {
         self.state.join("sessions")
     }
 
+    /// The files of drives.
+    pub fn drives(&self) -> PathBuf {
+        self.state.join("drives")
+    }
+
     /// All that is known of boots that failed.
     pub fn failures(&self) -> PathBuf {
         self.state.join("failures")
@@ -92,8 +97,14 @@ impl Paths {
         use std::os::unix::fs::DirBuilderExt;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        let all =
-            [self.machines(), self.sessions(), self.failures(), self.templates(), self.pieces()];
+        let all = [
+            self.machines(),
+            self.sessions(),
+            self.drives(),
+            self.failures(),
+            self.templates(),
+            self.pieces(),
+        ];
         all.iter().try_for_each(|folder| builder.create(folder))?;
         close(&self.state)
     }

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     config::{AgentProgram, Paths},
+    drives::Drives,
     images::Images,
     network::Egress,
     platform::{self, PlatformError},
@@ -22,26 +23,36 @@ pub(crate) struct Context {
     pub(crate) templates: Templates,
     pub(crate) egress: Arc<Egress>,
     pub(crate) images: Images,
+    pub(crate) drives: Arc<Drives>,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
     platform: OnceCell<(Platform, KvmState)>,
 }
 
+/// What earlier servers left on the disk.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) store: Store,
+    pub(crate) templates: Templates,
+    pub(crate) drives: Drives,
+}
+
 impl Context {
     pub(crate) fn new(
         paths: Paths,
-        store: Store,
-        templates: Templates,
+        kept: Kept,
         egress: Egress,
         agent_program: AgentProgram,
     ) -> Self {
+        let Kept { store, templates, drives } = kept;
         let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let images = Images::new(paths.clone(), egress.uplink.clone());
         Self {
             paths,
             store,
             images,
+            drives: Arc::new(drives),
             templates,
             egress: Arc::new(egress),
             host_boot: host_boot.unwrap_or_default().trim().to_owned(),

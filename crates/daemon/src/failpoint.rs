@@ -7,19 +7,22 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 13] = [
+pub(crate) const POINTS: [&str; 16] = [
     "create-recorded",
+    "drives-recorded",
     "disk-made",
     "machine-cloned",
     "gateway-started",
     "gateway-recorded",
     "gateway-configured",
+    "drives-mounted",
     "machine-claimed",
     "running-recorded",
     "command-recorded",
     "command-started",
     "stop-recorded",
     "machine-killed",
+    "drives-detached",
     "released",
 ];
 

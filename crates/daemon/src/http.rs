@@ -5,6 +5,7 @@ mod attach;
 mod commands;
 mod connections;
 mod description;
+mod drives;
 mod error;
 mod files;
 mod images;
@@ -86,6 +87,9 @@ fn described() -> (Router<Shared>, serde_json::Value) {
 fn sandbox_routes() -> Routes {
     Routes::new()
         .route("/", get(sandboxes::list).post(sandboxes::create))
+        .route("/drives", get(drives::list))
+        .route("/drives/{name}", get(drives::get).post(drives::create).delete(drives::remove))
+        .route("/drives/{name}/fork", post(drives::fork))
         .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
         .route("/sessions/{sid}", get(sessions::get))
         .route("/sessions/{sid}/stop", post(sessions::stop))

@@ -9,6 +9,8 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 const RANDOM_LEN: usize = 28;
 /// Longest name of a sandbox.
 pub(crate) const NAME_MAX: usize = 128;
+/// Longest name of a drive.
+const DRIVE_NAME_MAX: usize = 64;
 
 /// Random bytes from the kernel.
 ///
@@ -151,6 +153,66 @@ impl SandboxName {
 }
 
 impl fmt::Display for SandboxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A drive's id: `drv_` and 28 letters and digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct DriveId(String);
+
+impl DriveId {
+    pub(crate) fn random() -> Self {
+        Self(format!("drv_{}", random_text(BASE62)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file that holds a part of a drive: 28 hexadecimal digits. Never told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LayerId(String);
+
+impl LayerId {
+    pub(crate) fn random() -> Self {
+        Self(random_text(HEX))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name a user gives a drive: `^[a-zA-Z0-9_-]+$`, at most 64.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct DriveName(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a drive's name is 1 to 64 letters, digits, `_` or `-`")]
+pub(crate) struct BadDriveName;
+
+impl DriveName {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadDriveName> {
+        let fits = (1..=DRIVE_NAME_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadDriveName) }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -10,6 +10,7 @@ pub mod command_log;
 mod config;
 mod context;
 mod doctor;
+mod drives;
 mod failpoint;
 mod gateway;
 mod http;

@@ -57,6 +57,12 @@ pub(crate) const TOKENS_MAX: usize = 10_000;
 /// Shortest life of one that ends, in milliseconds.
 pub(crate) const TOKEN_MS_MIN: u64 = 1000;
 
+/// Drives that are kept, of all projects.
+pub(crate) const DRIVES_MAX: usize = 1000;
+/// Files that a drive is made of: each fork of a fork adds one, and a snapshot that is mounted while
+/// its drive is written.
+pub(crate) const DRIVE_LAYERS_MAX: usize = 64;
+
 /// Secrets that are stored, of all projects.
 pub(crate) const SECRETS_MAX: usize = 1000;
 /// The value of one secret.

@@ -62,6 +62,11 @@ pub(crate) async fn reconcile(
         sandboxes.push(Sandbox::new(durable, taken_up, current));
     }
     sweep(context, &sandboxes).await?;
+    let sessions: Vec<_> = sandboxes.iter().flat_map(|sandbox| sandbox.sessions()).collect();
+    let holds = |id: &SessionId| {
+        sessions.iter().any(|session| session.id() == id && session.phase() != Phase::Stopped)
+    };
+    context.drives.settle(|session| !holds(session)).await?;
     Ok(sandboxes)
 }
 

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{AgentProgram, Paths},
-    context::Context,
+    context::{Context, Kept},
+    drives::Drives,
     http::{self, Access, Door, Token},
     ids,
     key_file::KeyFileError,
@@ -133,7 +134,11 @@ pub async fn serve(
     let tokens = std::mem::take(&mut stored.tokens);
     let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
     let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
-    let context = Arc::new(Context::new(paths.clone(), store, templates, egress, config.agent));
+    let held = std::mem::take(&mut stored.attachments);
+    let drives = std::mem::take(&mut stored.drives);
+    let drives = Drives::new(paths.drives(), store.clone(), drives, held);
+    let kept = Kept { store, templates, drives };
+    let context = Arc::new(Context::new(paths.clone(), kept, egress, config.agent));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let handover = stop.child_token();

@@ -4,6 +4,7 @@
 //! All writes go through one thread, each [`Store::commit`] is one transaction, and with a write-ahead
 //! log a server that is killed loses nothing that was committed.
 
+mod drive;
 mod record;
 mod schema;
 
@@ -15,6 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::ids::{Project, SandboxKey, TokenId};
 
+pub(crate) use drive::{
+    AttachmentRecord, DriveChange, DriveRecord, Hold, LayerForm, LayerRecord, MountRecord,
+};
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
     SessionRecord, Stored, TokenRecord, Traffic,
@@ -54,6 +58,7 @@ pub(crate) enum Change {
     Egress(EgressChange),
     Token(TokenRecord),
     RemoveToken(TokenId),
+    Drive(DriveChange),
 }
 
 /// One change to what gateways are made with.

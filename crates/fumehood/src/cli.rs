@@ -3,6 +3,7 @@
 
 mod audit;
 mod context;
+mod drive;
 mod image;
 mod network;
 mod policy;
@@ -22,6 +23,7 @@ use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
 pub(crate) use context::Contexts;
+pub(crate) use drive::{Drive, DriveCreate, DriveRm, MountOptions};
 pub(crate) use image::{
     Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm, Pull,
 };
@@ -111,6 +113,8 @@ pub(crate) enum Command {
     #[command(subcommand, name = "context")]
     Contexts(Contexts),
     #[command(subcommand)]
+    Drive(Drive),
+    #[command(subcommand)]
     Image(Image),
     Serve(Serve),
     /// Make this computer ready for sandboxes
@@ -135,6 +139,9 @@ pub(crate) struct SandboxOptions {
     /// When to fetch the image from its registry
     #[arg(long, value_name = "WHEN", default_value = "missing", requires = "image")]
     pub(crate) pull: Pull,
+
+    #[command(flatten)]
+    pub(crate) mounts: MountOptions,
 
     /// How many virtual processors it has, 8 at most [default: 1]
     #[arg(long, value_name = "N")]

@@ -7,6 +7,7 @@ mod context;
 mod cp;
 mod create;
 mod doctor;
+mod drive;
 mod exec;
 mod image;
 mod logs;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Secret(args) => secret::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,
         Command::Contexts(args) => context::run(args, context),
+        Command::Drive(args) => drive::run(args, context).await,
         Command::Image(args) => image::run(args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,

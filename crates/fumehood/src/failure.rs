@@ -149,6 +149,8 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         | Code::Unauthorized
         | Code::Forbidden
         | Code::Conflict
+        | Code::DriveAttached
+        | Code::DriveNotInitialized
         | Code::ImageForbidden
         | Code::ImageUnusable
         | Code::RegistryLimited

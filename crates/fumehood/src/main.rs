@@ -13,6 +13,7 @@ mod failure;
 mod folders;
 mod gateway;
 mod ids;
+mod mount;
 mod network;
 mod own;
 mod place;

@@ -1,11 +1,12 @@
 //! From what was typed to what is asked of the server.
 
+use std::collections::BTreeMap;
 use std::env;
 
 use api::attach::Start;
-use api::{CreateSandbox, Env, Resources};
+use api::{CreateSandbox, Env, Mount, Resources};
 
-use crate::cli::{CommandOptions, EnvOptions, SandboxOptions};
+use crate::cli::{CommandOptions, EnvOptions, MountOptions, SandboxOptions};
 use crate::duration;
 use crate::failure::{Exit, Failure};
 use crate::{ids, terminal};
@@ -18,9 +19,18 @@ impl SandboxOptions {
             image: self.image.clone(),
             timeout: self.timeout.map(duration::millis),
             resources: (resources != Resources::default()).then_some(resources),
+            mounts: self.mounts.request(),
             persistent: Some(false),
             ..CreateSandbox::default()
         }
+    }
+}
+
+impl MountOptions {
+    /// By path; the last one that names a path counts.
+    pub(crate) fn request(&self) -> BTreeMap<String, Mount> {
+        let pairs = self.mount.iter().map(|option| (option.path.clone(), option.mount.clone()));
+        pairs.collect()
     }
 }
 

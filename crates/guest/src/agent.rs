@@ -218,6 +218,10 @@ impl Agent {
             Request::Resize { command, rows, cols } => {
                 self.commands.resize(command, rows, cols).map(done)
             }
+            Request::Mount(mount) => {
+                let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
+                self.place.mount(&mount, &identity.user).map(done)
+            }
             Request::Commands => Ok(Response::Commands(self.commands.states())),
             Request::Forget { command } => {
                 self.commands.forget(command, &mut self.outgoing).map(done)
@@ -331,6 +335,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Resize { .. }
         | Request::Commands
         | Request::Forget { .. }
-        | Request::Connect { .. } => false,
+        | Request::Connect { .. }
+        | Request::Mount(_) => false,
     }
 }

@@ -7,6 +7,7 @@ mod answers;
 mod boot;
 mod clock;
 mod commands;
+mod drive;
 mod files;
 mod guest_file;
 mod identity;

@@ -5,13 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::{Claim, Refusal, network::GATEWAY_V4};
+use protocol::{Claim, Mount, Refusal, RefusalCode, network::GATEWAY_V4};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::{
     accounts::Account,
     boot::say,
-    refusal::refuse_io,
+    drive,
+    refusal::{refuse, refuse_io},
     root::{Mounted, Root},
     sys,
     tree::Tree,
@@ -85,6 +86,14 @@ impl Place {
         let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
         faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
         Ok(())
+    }
+
+    /// Mounts a disk; in a machine only.
+    pub(crate) fn mount(&self, wanted: &Mount, user: &Account) -> Result<(), Refusal> {
+        match self {
+            Self::Machine(_) => drive::mount(wanted, user),
+            Self::Process { .. } => Err(refuse(RefusalCode::Invalid, "a process has no disks")),
+        }
     }
 
     pub(crate) fn set_clock(&self, unix_nanos: u64) -> Result<(), Refusal> {

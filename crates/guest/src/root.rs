@@ -196,7 +196,7 @@ fn prepare_modules() -> io::Result<Option<OwnedFd>> {
 }
 
 /// The device of the disk with this serial.
-fn disk(serial: &str) -> Option<PathBuf> {
+pub(crate) fn disk(serial: &str) -> Option<PathBuf> {
     let disks = fs::read_dir("/sys/block").ok()?;
     let is_it = |disk: &fs::DirEntry| {
         let found = fs::read_to_string(disk.path().join("serial")).unwrap_or_default();

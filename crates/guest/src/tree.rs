@@ -41,6 +41,11 @@ impl Tree {
         self.folder(path).is_ok()
     }
 
+    /// The folder itself, wherever links lead, on the root file system.
+    pub(crate) fn open_folder(&self, path: &str) -> io::Result<OwnedFd> {
+        Ok(self.folder(path)?)
+    }
+
     /// Makes the folder and those above it, where they are missing.
     pub(crate) fn make_folder(&self, path: &str) -> io::Result<()> {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);

@@ -21,7 +21,7 @@ pub struct Shape {
 pub(crate) const VCPUS_MAX: u32 = 8;
 
 /// Empty slots for drives that are plugged in later: `rp0` and on.
-pub(crate) const SLOTS: u32 = 4;
+pub const SLOTS: u32 = 4;
 
 /// What the guest writes to its console and nobody has read yet; a power of two.
 pub(crate) const CONSOLE_BYTES: u32 = 64 * 1024;

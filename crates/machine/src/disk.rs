@@ -39,8 +39,20 @@ pub enum Root {
 /// A disk to be plugged into a running machine; the guest knows it by `serial`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Drive {
-    ReadOnly { layer: Layer, serial: String },
-    Writable { layer: Layer, serial: String },
+    ReadOnly {
+        layer: Layer,
+        serial: String,
+    },
+    Writable {
+        layer: Layer,
+        serial: String,
+    },
+    /// A qcow2 file that takes the writes, on top of read-only layers, the uppermost first.
+    Overlay {
+        file: PathBuf,
+        layers: Vec<Layer>,
+        serial: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,21 +83,49 @@ pub(crate) fn root_nodes(root: &Root) -> Value {
             "driver": "null-co", "node-name": "root",
             "size": DISK_GIB << 30, "read-zeroes": true,
         }),
-        Root::Overlay { file, layers } => {
-            let mut below = Value::Null;
-            for layer in layers.iter().rev() {
-                let mut node = node(layer.format, &file_node(&layer.path, Mode::ReadOnly));
-                node["read-only"] = true.into();
-                if layer.format == Format::Qcow2 {
-                    node["backing"] = below;
-                }
-                below = node;
-            }
-            let mut top = node(Format::Qcow2, &file_node(file, Mode::Writable));
-            top["node-name"] = "root".into();
-            top["discard"] = "unmap".into();
-            top["backing"] = below;
-            top
+        Root::Overlay { file, layers } => overlay_nodes("root", file, layers),
+    }
+}
+
+/// The tree of nodes for an overlay, by the node name `name`.
+fn overlay_nodes(name: &str, file: &Path, layers: &[Layer]) -> Value {
+    let mut top = node(Format::Qcow2, &file_node(file, Mode::Writable));
+    top["node-name"] = name.into();
+    top["discard"] = "unmap".into();
+    top["backing"] = chain(layers, Mode::ReadOnly);
+    top
+}
+
+/// Layers on one another, the uppermost first; none of them named. `uppermost` is for that one; those
+/// below are read.
+fn chain(layers: &[Layer], uppermost: Mode) -> Value {
+    let mut below = Value::Null;
+    for (depth, layer) in layers.iter().enumerate().rev() {
+        let mode = if depth == 0 { uppermost } else { Mode::ReadOnly };
+        let mut node = node(layer.format, &file_node(&layer.path, mode));
+        node["read-only"] = mode.is_read_only().into();
+        if layer.format == Format::Qcow2 {
+            node["backing"] = below;
+        }
+        below = node;
+    }
+    below
+}
+
+/// The nodes for a drive, by the node name `name`; `path_of` says by which path each file is opened.
+pub(crate) fn drive_nodes(name: &str, drive: &Drive, path_of: impl Fn(usize) -> PathBuf) -> Value {
+    match drive {
+        Drive::ReadOnly { layer, .. } => {
+            single_node(name, layer.format, &path_of(0), Mode::ReadOnly)
+        }
+        Drive::Writable { layer, .. } => {
+            single_node(name, layer.format, &path_of(0), Mode::Writable)
+        }
+        Drive::Overlay { layers, .. } => {
+            let place =
+                |(at, layer): (usize, &Layer)| Layer { path: path_of(at + 1), ..layer.clone() };
+            let layers: Vec<Layer> = layers.iter().enumerate().map(place).collect();
+            overlay_nodes(name, &path_of(0), &layers)
         }
     }
 }
@@ -127,10 +167,23 @@ impl Root {
 }
 
 impl Drive {
-    pub(crate) fn parts(&self) -> (&Layer, &str, Mode) {
+    pub(crate) fn serial(&self) -> &str {
         match self {
-            Self::ReadOnly { layer, serial } => (layer, serial, Mode::ReadOnly),
-            Self::Writable { layer, serial } => (layer, serial, Mode::Writable),
+            Self::ReadOnly { serial, .. }
+            | Self::Writable { serial, .. }
+            | Self::Overlay { serial, .. } => serial,
+        }
+    }
+
+    /// The files it is made of, the uppermost first, and what is done with each.
+    pub(crate) fn files(&self) -> Vec<(&Path, Mode)> {
+        match self {
+            Self::ReadOnly { layer, .. } => vec![(layer.path.as_path(), Mode::ReadOnly)],
+            Self::Writable { layer, .. } => vec![(layer.path.as_path(), Mode::Writable)],
+            Self::Overlay { file, layers, .. } => {
+                let below = layers.iter().map(|layer| (layer.path.as_path(), Mode::ReadOnly));
+                std::iter::once((file.as_path(), Mode::Writable)).chain(below).collect()
+            }
         }
     }
 }
@@ -151,21 +204,72 @@ pub async fn make_blank_overlay(cache: &Path, file: &Path) -> io::Result<()> {
 async fn prepare_blank_overlay(cache: &Path, prepared: &Path) -> io::Result<()> {
     tokio::fs::create_dir_all(cache).await?;
     let draft = cache.join(format!(".blank-{}", crate::MachineId::random()));
-    let output = tokio::process::Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2"])
-        .arg(&draft)
-        .arg(format!("{DISK_GIB}G"))
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    if !output.status.success() {
+    if let Err(error) = make_overlay(&draft, DISK_GIB << 30).await {
         if let Err(error) = tokio::fs::remove_file(&draft).await {
             tracing::debug!(%error, "there was no half-made overlay to remove");
         }
-        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(io::Error::other(format!("qemu-img: {why}")));
+        return Err(error);
     }
     tokio::fs::rename(&draft, prepared).await
+}
+
+/// Makes an empty qcow2 overlay of so many bytes at `file` that names no backing file.
+pub async fn make_overlay(file: &Path, bytes: u64) -> io::Result<()> {
+    let size = bytes.to_string();
+    qemu_img(&[
+        "create".as_ref(),
+        "-q".as_ref(),
+        "-f".as_ref(),
+        "qcow2".as_ref(),
+        file.as_os_str(),
+        size.as_ref(),
+    ])
+    .await
+}
+
+/// Writes what the qcow2 file `overlay` holds into the uppermost of `layers`, on which it was made.
+/// Done half, it can be done again: what a reader sees through the overlay is the same all the time.
+///
+/// A machine wrote the files: what their headers name is not opened.
+pub async fn merge_overlay(overlay: &Path, layers: &[Layer]) -> io::Result<()> {
+    let files = layers.iter().filter(|layer| layer.format == Format::Qcow2);
+    for path in files.map(|layer| layer.path.as_path()).chain([overlay]) {
+        refuse_references(path)?;
+    }
+    let mut top = node(Format::Qcow2, &file_node(overlay, Mode::Writable));
+    top["backing"] = chain(layers, Mode::Writable);
+    let name = format!("json:{top}");
+    qemu_img(&["commit".as_ref(), "-q".as_ref(), "-d".as_ref(), name.as_ref()]).await
+}
+
+/// A qcow2 file that keeps its data in another file, or is encrypted, was not made by us.
+fn refuse_references(path: &Path) -> io::Result<()> {
+    const MAGIC: &[u8] = b"QFI\xfb";
+    const EXTERNAL_DATA: u64 = 1 << 2;
+    let mut head = [0; 80];
+    io::Read::read_exact(&mut std::fs::File::open(path)?, &mut head)?;
+    let incompatible = u64::from_be_bytes(head[72..80].try_into().expect("eight bytes"));
+    let names_backing = head[8..16] != [0; 8];
+    let is_encrypted = head[32..36] != [0; 4];
+    if &head[..4] != MAGIC || names_backing || is_encrypted || incompatible & EXTERNAL_DATA != 0 {
+        let text = format!("{} is not a disk of the form that we make", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(())
+}
+
+async fn qemu_img(arguments: &[&std::ffi::OsStr]) -> io::Result<()> {
+    let output = tokio::process::Command::new("qemu-img")
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(format!("qemu-img: {why}")))
 }
 
 #[cfg(test)]
@@ -191,6 +295,40 @@ mod tests {
         assert_eq!(last["file"]["read-only"], true);
         assert_eq!(root.files().0, Some(Path::new("/m/root.qcow2")));
         assert_eq!(root.files().1.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_overlay_is_merged_into_the_layer_below_and_names_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let (base, overlay) = (place("base"), place("overlay.qcow2"));
+        let mut file = std::fs::File::create(&base).unwrap();
+        file.set_len(1 << 20).unwrap();
+        io::Write::write_all(&mut file, b"below").unwrap();
+        make_overlay(&overlay, 1 << 20).await.unwrap();
+        let written = std::process::Command::new("qemu-io")
+            .args(["-f", "qcow2", "-c", "write -P 0x61 65536 512"])
+            .arg(&overlay)
+            .output()
+            .unwrap();
+        assert!(written.status.success(), "{written:?}");
+        let layers = [Layer { path: base.clone(), format: Format::Raw }];
+        for _ in 0..2 {
+            merge_overlay(&overlay, &layers).await.unwrap();
+        }
+        let merged = std::fs::read(&base).unwrap();
+        assert_eq!((&merged[..5], &merged[65536..66048]), (&b"below"[..], &[b'a'; 512][..]));
+
+        // A machine that was broken out of may have written it.
+        let hostile = place("hostile.qcow2");
+        let made = std::process::Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"])
+            .arg(&hostile)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let refused = merge_overlay(&hostile, &layers).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

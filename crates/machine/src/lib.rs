@@ -38,10 +38,12 @@ mod template;
 mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
-pub use arguments::{GUEST_MAC, MTU, Shape};
+pub use arguments::{GUEST_MAC, MTU, SLOTS, Shape};
 pub use confine::is_confining;
 pub use detached::{Detached, Sockets};
-pub use disk::{DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay};
+pub use disk::{
+    DISK_GIB, Drive, Format, Layer, Root, make_blank_overlay, make_overlay, merge_overlay,
+};
 pub use event::{Event, Exit, RunState};
 pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};
 pub use identity::{InvalidMachineId, MachineId, Stray, strays};

@@ -20,9 +20,9 @@ pub use frame::{
     StreamId,
 };
 pub use message::{
-    Claim, CommandId, CommandState, Entropy, Entry, EntryKind, Event, Exit, ExitCause, Hello, Io,
-    Owner, Parents, Phase, Progress, Refusal, RefusalCode, RemoveMode, Request, Response,
-    StartCommand, Stat, Stdin, User, VERSION, Warm, Welcome,
+    Access, Claim, CommandId, CommandState, Entropy, Entry, EntryKind, Event, Exit, ExitCause,
+    Hello, Io, Mount, Owner, Parents, Phase, Progress, Refusal, RefusalCode, RemoveMode, Request,
+    Response, StartCommand, Stat, Stdin, User, VERSION, Warm, Welcome,
 };
 pub use stream::{CHUNK_MAX, Inbox, Outbox, Violation, WINDOW};
 

@@ -105,7 +105,7 @@ pub enum Request {
         path: String,
         mode: RemoveMode,
     },
-    /// Writes everything to the disk.
+    /// Writes everything to the disks.
     Sync,
     /// Connects to a TCP port of the guest itself: on the loopback addresses first, so that a
     /// server which listens on nothing else is reached as well. Bytes to it go on `stream`, bytes
@@ -114,6 +114,9 @@ pub enum Request {
         stream: StreamId,
         port: u16,
     },
+    /// Mounts the disk of this serial number, an ext4 file system, at a folder that is made if it is
+    /// missing. Refused as not found while the guest's kernel has not seen the disk.
+    Mount(Mount),
 }
 
 impl Request {
@@ -242,6 +245,23 @@ pub enum RemoveMode {
     One,
     /// A whole tree; nothing there is no error.
     Tree,
+}
+
+/// A disk to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub serial: String,
+    /// Absolute, beneath the root file system.
+    pub path: String,
+    pub access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    ReadOnly,
+    Writable,
+    /// Writable, and its topmost folder is given to the claim's user: nobody had it before.
+    New,
 }
 
 /// What the agent answers.

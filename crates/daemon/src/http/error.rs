@@ -24,6 +24,7 @@ use crate::{
     agent::AgentError,
     causes,
     command_log::LogError,
+    drives::DriveError,
     gateway::ChangeError,
     images::ImageError,
     platform::PlatformError,
@@ -293,10 +294,39 @@ fn prepare_code(error: &PrepareError) -> Code {
         {
             Code::BadRequest
         }
-        PrepareError::Template(_)
+        PrepareError::Drive(error) => drive_code(error),
+        PrepareError::Mount(AgentError::Refused(refusal))
+            if matches!(refusal.code, RefusalCode::Invalid | RefusalCode::NotADirectory) =>
+        {
+            Code::BadRequest
+        }
+        PrepareError::Plug(_)
+        | PrepareError::Mount(_)
+        | PrepareError::Template(_)
         | PrepareError::Clone(_)
         | PrepareError::Claim(_)
         | PrepareError::Gateway(_) => Code::MachineFailed,
+    }
+}
+
+impl From<DriveError> for Failure {
+    fn from(error: DriveError) -> Self {
+        Self::new(drive_code(&error), causes(&error))
+    }
+}
+
+fn drive_code(error: &DriveError) -> Code {
+    match error {
+        DriveError::NotFound(_) => Code::NotFound,
+        DriveError::Attached { .. } => Code::DriveAttached,
+        DriveError::NotInitialized(_) => Code::DriveNotInitialized,
+        DriveError::Exists(_) | DriveError::Region { .. } => Code::Conflict,
+        DriveError::TooMany | DriveError::TooDeep(_) => Code::LimitReached,
+        DriveError::Store(error) if error.is_disk_full() => Code::DiskFull,
+        DriveError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Code::DiskFull
+        }
+        DriveError::Store(_) | DriveError::Format(_) | DriveError::Io { .. } => Code::Internal,
     }
 }
 

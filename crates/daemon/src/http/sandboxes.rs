@@ -9,6 +9,7 @@ use machine::Shape;
 use super::{
     Reader, Server,
     access::Caller,
+    drives,
     error::{Failure, Reply},
     images,
     json::{Body400, Query400},
@@ -77,6 +78,7 @@ fn check(body: &CreateSandbox) -> Reply<()> {
         let max = limits::TAG_BYTES_MAX;
         return fault(format!("`tags` have keys and values of {max} bytes at most"));
     }
+    drives::check(&body.mounts)?;
     body.env.check().or_else(fault)
 }
 
@@ -115,6 +117,7 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         cwd: image.cwd,
         ports: body.ports,
         tags: body.tags,
+        mounts: body.mounts.into_iter().filter_map(drives::recorded).collect(),
         trust_host_ca: body.trust_host_ca.unwrap_or(false),
         // It may hold secrets, and nothing holds to it here.
         created_at: clock::now_ms(),

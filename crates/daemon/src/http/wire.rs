@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::network_policy;
+use super::{drives, network_policy};
 use crate::{
     sandbox::{Sandbox, Session, View},
     store::{CommandRecord, Phase, SandboxRecord},
 };
 
 /// Where sandboxes are, for clients that ask.
-const REGION: &str = "local";
+pub(super) const REGION: &str = "local";
 /// The old clients demand a runtime's name.
 const RUNTIME: &str = "node24";
 /// The public command line refuses a session without one. Nothing listens there yet.
@@ -107,6 +107,7 @@ fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
         expires_at: session.deadline_ms().filter(|_| running),
         cwd: Some(record.cwd.clone()),
         tags: record.tags.clone(),
+        mounts: record.mounts.iter().map(drives::shown).collect(),
         created_at: record.created_at,
         updated_at: session.updated_at,
         end_code: session.reason.map(crate::sandbox::EndReason::code),

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Durable, EndReason, ExtendError, PrepareError, Sandbox, Session, ending,
+    Commands, Durable, EndReason, ExtendError, PrepareError, Sandbox, Session, drives, ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
     session::{Ask, View},
     state::{Effect, Event, State},
@@ -306,6 +306,11 @@ impl Owner {
         failpoint::pass("stop-recorded");
         self.fetch_console().await;
         let agent = self.agent.send_replace(None);
+        if let Some(agent) = &agent
+            && self.context.drives.has_writer(&self.session.id)
+        {
+            drives::flush(agent).await;
+        }
         let machine = self.machine.take();
         let killed = async {
             if let Some(machine) = machine {
@@ -318,6 +323,9 @@ impl Owner {
             agent.close().await;
         }
         failpoint::pass("machine-killed");
+        if let Err(error) = self.context.drives.detach(&self.session.id).await {
+            tracing::error!(error = crate::causes(&error), "drives are kept until the next start");
+        }
         let folder = machine_folder(&self.context, &self.session.id);
         self.commands.keep_console(&folder.join("console.log")).await;
         if let Err(error) = remove_if_there(&folder).await {

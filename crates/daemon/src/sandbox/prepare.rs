@@ -10,15 +10,18 @@ use std::{
     time::Duration,
 };
 
-use machine::{BootFailure, CloneSpec, Machine, MachineId, Root, Start, Step, Template};
+use machine::{
+    BootFailure, CloneSpec, ControlError, Machine, MachineId, Root, Start, Step, Template,
+};
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::trust;
+use super::{drives, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
     context::Context,
+    drives::{DriveError, Plug},
     failpoint,
     gateway::{self, Gateway, News, Place, Program, Spec},
     ids::{self, SessionId},
@@ -49,6 +52,12 @@ pub(crate) enum PrepareError {
     Clone(#[source] Box<BootFailure>),
     #[error("the guest agent did not take the sandbox's identity")]
     Claim(#[source] AgentError),
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    #[error("a drive could not be plugged into the machine")]
+    Plug(#[source] ControlError),
+    #[error("the guest did not mount a drive")]
+    Mount(#[source] AgentError),
     #[error("no gateway came up")]
     Gateway(#[source] gateway::StartError),
 }
@@ -57,9 +66,13 @@ impl PrepareError {
     /// Whether another clone may do better; a refusal will be given again.
     fn is_of_the_machine(&self) -> bool {
         match self {
-            Self::Clone(_) | Self::Gateway(_) => true,
-            Self::Claim(error) => !matches!(error, AgentError::Refused(_)),
-            Self::Platform(_) | Self::Image(_) | Self::Template(_) | Self::Disk { .. } => false,
+            Self::Clone(_) | Self::Gateway(_) | Self::Plug(_) => true,
+            Self::Claim(error) | Self::Mount(error) => !matches!(error, AgentError::Refused(_)),
+            Self::Platform(_)
+            | Self::Image(_)
+            | Self::Template(_)
+            | Self::Drive(_)
+            | Self::Disk { .. } => false,
         }
     }
 
@@ -95,32 +108,41 @@ pub(crate) fn machine_folder(context: &Context, session: &SessionId) -> PathBuf 
 /// to remove.
 pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, PrepareError> {
     let sandbox = &job.sandbox;
+    let whose = (&sandbox.project, &sandbox.name, &sandbox.session);
+    let plugs = context.drives.attach(whose, &sandbox.mounts).await?;
     let platform = context.platform().await?;
     let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.key(), "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
+    let made_of = MadeOf { template: &template, image: &image, plugs: &plugs };
     for _ in 1..ATTEMPTS {
-        match attempt(context, job, &template, &image).await {
+        match attempt(context, job, &made_of).await {
             Err(error) if error.is_of_the_machine() => {
                 tracing::warn!(error = causes(&error), "one more clone is tried");
             }
             outcome => return outcome,
         }
     }
-    attempt(context, job, &template, &image).await
+    attempt(context, job, &made_of).await
+}
+
+/// What a machine is made of.
+struct MadeOf<'a> {
+    template: &'a Template,
+    image: &'a BaseImage,
+    plugs: &'a [Plug],
 }
 
 async fn attempt(
     context: &Context,
     job: &Job,
-    template: &Template,
-    image: &BaseImage,
+    made_of: &MadeOf<'_>,
 ) -> Result<Prepared, PrepareError> {
     let folder = machine_folder(context, &job.sandbox.session);
-    let machine = make(context, template, image, &folder).await?;
-    let error = match settle(context, job, image, &machine).await {
+    let machine = make(context, made_of.template, made_of.image, &folder).await?;
+    let error = match settle(context, job, made_of, &machine).await {
         Ok((agent, gateway)) => {
             failpoint::pass("machine-claimed");
             return Ok(Prepared { machine, agent, gateway });
@@ -140,18 +162,30 @@ async fn attempt(
 async fn settle(
     context: &Context,
     job: &Job,
-    image: &BaseImage,
+    made_of: &MadeOf<'_>,
     machine: &Machine,
 ) -> Result<(Agent, Gateway), PrepareError> {
     let agent = agent_of(machine);
     let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
     let started = Gateway::start(spec, job.news.clone());
-    let (claimed, started) = tokio::join!(claim(context, &agent, job, image), started);
+    let claimed = async {
+        // The guest sees them come while it is claimed.
+        drives::plug(machine, made_of.plugs).await.map_err(PrepareError::Plug)?;
+        let claimed = claim(context, &agent, job, made_of.image).await;
+        claimed.map_err(PrepareError::Claim)?;
+        if !made_of.plugs.is_empty() {
+            context.drives.note_mounted(&job.sandbox.session).await?;
+            drives::mount(&agent, made_of.plugs).await.map_err(PrepareError::Mount)?;
+            failpoint::pass("drives-mounted");
+        }
+        Ok(())
+    };
+    let (claimed, started) = tokio::join!(claimed, started);
     match (claimed, started) {
         (Ok(()), Ok(gateway)) => Ok((agent, gateway)),
         (Err(error), Ok(gateway)) => {
             tokio::join!(agent.close(), gateway.end());
-            Err(PrepareError::Claim(error))
+            Err(error)
         }
         (_, Err(error)) => {
             agent.close().await;

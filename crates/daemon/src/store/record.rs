@@ -12,6 +12,7 @@ use crate::{
     ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId, TokenId},
     sandbox::EndReason,
     seal::Sealed,
+    store::{AttachmentRecord, DriveRecord, MountRecord},
 };
 
 /// A sandbox. Times are milliseconds since 1970.
@@ -32,6 +33,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) cwd: String,
     pub(crate) ports: Vec<u16>,
     pub(crate) tags: Option<BTreeMap<String, String>>,
+    /// By path.
+    #[serde(default)]
+    pub(crate) mounts: BTreeMap<String, MountRecord>,
     /// Whether the guest is given the certificate authorities that the host was given.
     #[serde(default)]
     pub(crate) trust_host_ca: bool,
@@ -215,4 +219,6 @@ pub(crate) struct Stored {
     pub(crate) sandboxes: Vec<SandboxRecord>,
     pub(crate) sessions: Vec<SessionRecord>,
     pub(crate) commands: Vec<CommandRecord>,
+    pub(crate) drives: Vec<DriveRecord>,
+    pub(crate) attachments: Vec<AttachmentRecord>,
 }

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, Transaction, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Change, EgressChange, StoreError, Stored};
+use super::{Change, DriveChange, EgressChange, StoreError, Stored};
 
 /// Each step brings the schema from its index to the next version.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
     CREATE TABLE sandboxes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (
@@ -55,6 +55,15 @@ pub(super) const STEPS: [&str; 4] = [
     UPDATE networks SET record = json_set(record, '$.sandbox', sandbox);
 ",
     "CREATE TABLE tokens (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "
+    CREATE TABLE drives (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE attachments (
+        session TEXT NOT NULL,
+        path TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (session, path)
+    ) WITHOUT ROWID;
+",
 ];
 
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -81,6 +90,8 @@ pub(super) fn read(connection: &Connection) -> Result<Stored, StoreError> {
         sessions: records(connection, "SELECT record FROM sessions")?,
         commands: records(connection, "SELECT record FROM commands")?,
         tokens: records(connection, "SELECT record FROM tokens")?,
+        drives: records(connection, "SELECT record FROM drives")?,
+        attachments: records(connection, "SELECT record FROM attachments")?,
         secrets: records(connection, "SELECT record FROM secrets")?,
         authorities: records(connection, "SELECT record FROM authorities")?,
         networks: records(connection, "SELECT record FROM networks")?,
@@ -109,6 +120,7 @@ pub(super) fn write(connection: &mut Connection, changes: &[Change]) -> Result<(
 fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
     match change {
         Change::Egress(change) => return apply_egress(transaction, change),
+        Change::Drive(change) => return apply_drive(transaction, change),
         Change::Sandbox(record) => transaction
             .prepare_cached(
                 "INSERT INTO sandboxes (key, record) VALUES (?1, ?2)
@@ -175,6 +187,30 @@ fn apply_egress(transaction: &Transaction<'_>, change: &EgressChange) -> Result<
         EgressChange::RemoveSecret { project, name } => transaction
             .prepare_cached("DELETE FROM secrets WHERE project = ?1 AND name = ?2")?
             .execute(params![project.as_str(), name.as_str()])?,
+    };
+    Ok(())
+}
+
+fn apply_drive(transaction: &Transaction<'_>, change: &DriveChange) -> Result<(), StoreError> {
+    match change {
+        DriveChange::Drive(record) => transaction
+            .prepare_cached(
+                "INSERT INTO drives (id, record) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+            )?
+            .execute(params![record.id.as_str(), json(record)?])?,
+        DriveChange::RemoveDrive(id) => transaction
+            .prepare_cached("DELETE FROM drives WHERE id = ?1")?
+            .execute(params![id.as_str()])?,
+        DriveChange::Attachment(record) => transaction
+            .prepare_cached(
+                "INSERT INTO attachments (session, path, record) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (session, path) DO UPDATE SET record = excluded.record",
+            )?
+            .execute(params![record.session.as_str(), record.path, json(record)?])?,
+        DriveChange::RemoveAttachment(record) => transaction
+            .prepare_cached("DELETE FROM attachments WHERE session = ?1 AND path = ?2")?
+            .execute(params![record.session.as_str(), record.path])?,
     };
     Ok(())
 }

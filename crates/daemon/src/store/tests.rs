@@ -23,6 +23,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         cwd: "/home/fumehood".into(),
         ports: vec![3000],
         tags: None,
+        mounts: BTreeMap::new(),
         trust_host_ca: true,
         created_at: 1,
         session: session.clone(),

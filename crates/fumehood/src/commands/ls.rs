@@ -99,6 +99,7 @@ mod tests {
             network_policy: None,
             expires_at: Some(400_000),
             cwd: None,
+            mounts: std::collections::BTreeMap::new(),
             tags: None,
             created_at: 100_000,
             updated_at: 100_000,

@@ -48,7 +48,8 @@ impl Work {
             | Request::Resize { .. }
             | Request::Commands
             | Request::Forget { .. }
-            | Request::Connect { .. } => {
+            | Request::Connect { .. }
+            | Request::Mount(_) => {
                 return Err(refuse(RefusalCode::Invalid, "this is about no file"));
             }
         })

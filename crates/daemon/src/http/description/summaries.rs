@@ -9,6 +9,15 @@ pub(super) fn of(method: &str, path: &str) -> Option<&'static str> {
 pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
     ("get", "/v2/sandboxes", "The sandboxes of a project, page by page."),
     ("post", "/v2/sandboxes", "Makes a sandbox; it runs when this answers."),
+    ("get", "/v2/sandboxes/drives", "The drives of a project, page by page."),
+    ("get", "/v2/sandboxes/drives/{name}", "A drive by its name or id."),
+    ("post", "/v2/sandboxes/drives/{name}", "Makes a drive, or gives the one that is there."),
+    ("delete", "/v2/sandboxes/drives/{name}", "Removes a drive that no session has."),
+    (
+        "post",
+        "/v2/sandboxes/drives/{name}/fork",
+        "Makes another drive with what the last writer of this one left.",
+    ),
     ("get", "/v2/sandboxes/{name}", "A sandbox by its name."),
     ("delete", "/v2/sandboxes/{name}", "Ends a sandbox's session, if one runs, and removes it."),
     ("get", "/v2/sandboxes/sessions/{sid}", "A session: one run of a sandbox's machine."),
