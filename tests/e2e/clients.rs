@@ -51,7 +51,7 @@ fn said(hood: &Hood, mut program: Command, patience: Duration) -> String {
     said
 }
 
-fn folder(of: &str) -> PathBuf {
+pub(crate) fn folder(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(of)
 }
 

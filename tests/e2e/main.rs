@@ -21,6 +21,7 @@ mod gateway;
 mod identity;
 mod images;
 mod lifecycle;
+mod ports;
 mod projects;
 mod recovery;
 mod registries;

@@ -79,7 +79,7 @@ fn an_address_that_others_reach_is_refused_without_a_word_for_it() {
 }
 
 /// A certificate for these names that is its own authority, and its key.
-fn certificate(folder: &Path, names: [&str; 2]) -> (String, String) {
+pub(crate) fn certificate(folder: &Path, names: [&str; 2]) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
     let place = |file: &str, label: &str, der: &[u8]| {
         let path = folder.join(file);
@@ -153,7 +153,8 @@ fn garbage_is_told_by_its_field() {
         (r#"{"name":"a b"}"#, "name"),
         (r#"{"env":{"A=B":"1"}}"#, "env"),
         (r#"{"runtime":"cobol"}"#, "runtime"),
-        (r#"{"ports":[3000]}"#, "ports"),
+        (r#"{"ports":[0]}"#, "ports"),
+        (r#"{"privatePorts":[70000]}"#, "privatePorts"),
         (&long_tag, "tags"),
     ] {
         let reply = curl(&["-H", &bearer, "-d", body, &url]);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderName, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use attachment::{AttachReceiver, AttachSender, Received};
 pub use endpoint::{Endpoint, EndpointError, Tcp, Token};
@@ -27,7 +28,7 @@ use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
 use crate::server::Version;
-use crate::session::{SessionReply, StopReply};
+use crate::session::{MakePass, Pass, SessionReply, StopReply, TUNNEL_PROTOCOL};
 use crate::tokens::{CreateToken, NewToken, RevokedTokens, TokenList};
 use exchange::{Exchange, stream_body};
 
@@ -307,6 +308,22 @@ impl Client {
         first: &ClientMessage,
     ) -> Result<(AttachSender, AttachReceiver), ClientError> {
         attachment::open(self, &session_path(session, "/attach"), first).await
+    }
+
+    /// A pass for a private port.
+    pub async fn make_pass(&self, name: &str, asked: &MakePass) -> Result<Pass, ClientError> {
+        let path = format!("/v2/sandboxes/{}/pass", segment(name));
+        self.post(&path).json(asked).reply().await
+    }
+
+    /// Connects to a port of the guest.
+    pub async fn connect_port(
+        &self,
+        session: &str,
+        port: u16,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, ClientError> {
+        let path = session_path(session, &format!("/tunnel?port={port}"));
+        attachment::upgrade(self.get(&path), TUNNEL_PROTOCOL).await
     }
 
     pub async fn commands(&self, session: &str) -> Result<Vec<Command>, ClientError> {

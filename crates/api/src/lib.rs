@@ -44,7 +44,8 @@ pub use sandbox::{
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Version};
 pub use session::{
-    EndCode, ExtendTimeout, NetworkTransfer, Route, Session, SessionReply, Status, StopReply,
+    EndCode, ExtendTimeout, MakePass, NetworkTransfer, Pass, Route, Session, SessionReply, Status,
+    StopReply, TUNNEL_PROTOCOL,
 };
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
 

@@ -22,6 +22,10 @@ pub struct CreateSandbox {
     pub project_id: Option<String>,
     /// Always sent by the clients, often empty.
     pub ports: Vec<u16>,
+    /// Ports that are reached from outside by who has a pass for them (ours); at most 15 with
+    /// `ports`. One that is in both is private.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub private_ports: Vec<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// Milliseconds from the start of a session; 300 000 when absent.

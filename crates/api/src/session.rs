@@ -131,9 +131,45 @@ pub struct NetworkTransfer {
 /// A port of the guest that can be reached from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Route {
+    /// Of the port, for whoever the ingress lets in.
     pub url: String,
+    /// What the clients make a URL of, by appending `.vercel.run`; a longer way to the same.
     pub subdomain: String,
     pub port: u16,
+    /// Whether a pass is needed (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
+}
+
+/// What a connection changes to that becomes one to a port of the guest:
+/// `GET …/sessions/{sid}/tunnel?port=` (ours).
+pub const TUNNEL_PROTOCOL: &str = "tcp";
+
+/// `POST /v2/sandboxes/{name}/pass` (ours).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MakePass {
+    /// One that is reached from outside and private.
+    pub port: u16,
+    /// How long the pass is to hold, in milliseconds: 1000 to a year; a day when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+}
+
+/// What lets a visitor in at a private port: in the header `x-fumehood-pass`, or by opening `url`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pass {
+    pub url: String,
+    pub pass: String,
+    /// Milliseconds since 1970.
+    pub expires_at: u64,
+}
+
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pass").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
 }
 
 /// `GET /v2/sandboxes/sessions/{sid}`.

@@ -58,6 +58,16 @@ impl Paths {
         self.state.join("token.key")
     }
 
+    /// What passes for private ports are signed with; mode 0600.
+    pub(crate) fn pass_key(&self) -> PathBuf {
+        self.state.join("pass.key")
+    }
+
+    /// The port that the ingress had, so that its URLs stay.
+    pub(crate) fn ingress_port(&self) -> PathBuf {
+        self.state.join("ingress.port")
+    }
+
     /// Held by the one server that owns this state.
     pub fn lock(&self) -> PathBuf {
         self.state.join("server.lock")

@@ -10,10 +10,19 @@ use crate::{
     drives::Drives,
     images::Images,
     network::Egress,
+    pass::Passes,
     platform::{self, PlatformError},
+    route::IngressUrl,
     store::Store,
     templates::Templates,
 };
+
+/// Where visitors of ports come in, and what lets them in at private ones.
+#[derive(Debug)]
+pub(crate) struct IngressPlace {
+    pub(crate) url: IngressUrl,
+    pub(crate) passes: Passes,
+}
 
 /// What all parts of one server share.
 #[derive(Debug)]
@@ -24,6 +33,7 @@ pub(crate) struct Context {
     pub(crate) egress: Arc<Egress>,
     pub(crate) images: Images,
     pub(crate) drives: Arc<Drives>,
+    pub(crate) ingress: IngressPlace,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -42,7 +52,7 @@ impl Context {
     pub(crate) fn new(
         paths: Paths,
         kept: Kept,
-        egress: Egress,
+        (egress, ingress): (Egress, IngressPlace),
         agent_program: AgentProgram,
     ) -> Self {
         let Kept { store, templates, drives } = kept;
@@ -54,6 +64,7 @@ impl Context {
             images,
             drives: Arc::new(drives),
             templates,
+            ingress,
             egress: Arc::new(egress),
             host_boot: host_boot.unwrap_or_default().trim().to_owned(),
             agent_program,

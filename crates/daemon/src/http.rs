@@ -9,16 +9,19 @@ mod drives;
 mod error;
 mod files;
 mod images;
+mod ingress;
 mod json;
 mod network;
 pub mod network_policy;
 mod output;
+mod ports;
 mod sandboxes;
 mod secrets;
 mod server_routes;
 mod sessions;
 mod stdin;
 mod tokens;
+mod tunnel;
 mod v1;
 mod visit;
 mod wire;
@@ -38,6 +41,7 @@ use tracing::Instrument;
 pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
 use description::Routes;
+pub(crate) use ingress::Ingress;
 use visit::{Administrator, Reader, Server};
 
 use crate::{clock, ids, limits, registry::Registry, tokens::Tokens};
@@ -91,6 +95,7 @@ fn sandbox_routes() -> Routes {
         .route("/drives/{name}", get(drives::get).post(drives::create).delete(drives::remove))
         .route("/drives/{name}/fork", post(drives::fork))
         .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
+        .route("/{name}/pass", post(ports::make_pass))
         .route("/sessions/{sid}", get(sessions::get))
         .route("/sessions/{sid}/stop", post(sessions::stop))
         .route("/sessions/{sid}/extend-timeout", post(sessions::extend_timeout))
@@ -99,6 +104,7 @@ fn sandbox_routes() -> Routes {
         .route("/sessions/{sid}/network-policy", post(network::set_policy))
         .route("/sessions/{sid}/network-policy/explain", post(network::explain))
         .route("/sessions/{sid}/attach", get(attach::attach))
+        .route("/sessions/{sid}/tunnel", get(tunnel::open))
         .route("/sessions/{sid}/cmd", get(commands::list).post(commands::start))
         .route("/sessions/{sid}/cmd/{cid}", get(commands::get))
         .route("/sessions/{sid}/cmd/{cid}/logs", get(commands::logs))

@@ -32,6 +32,11 @@ pub(crate) fn base62(bytes: &[u8]) -> String {
     text_of(bytes, BASE62)
 }
 
+/// The same in small letters, as a host name has them.
+pub(crate) fn base36(bytes: &[u8]) -> String {
+    text_of(bytes, b"0123456789abcdefghijklmnopqrstuvwxyz")
+}
+
 /// Of 256 values the last few are a little more likely than others: harmless in 28 of them.
 fn text_of(bytes: &[u8], alphabet: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect()

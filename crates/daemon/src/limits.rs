@@ -77,6 +77,26 @@ pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A request's head, and so what a stranger can make one connection hold.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
+/// Ports of one sandbox that are reached from outside, as Vercel allows.
+pub(crate) const PORTS_MAX: usize = 15;
+/// Connections to the ports of one sandbox; each may hold two windows of the channel in memory.
+pub(crate) const GUEST_CONNECTIONS_MAX: usize = 128;
+/// How long a request waits for one of them.
+pub(crate) const GUEST_SLOT_DEADLINE: Duration = Duration::from_secs(10);
+/// For a guest's kernel to take a connection, under emulation and load.
+pub(crate) const GUEST_CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a connection waits for the next request: less than programs keep theirs open.
+pub(crate) const GUEST_IDLE: Duration = Duration::from_millis(1500);
+/// Connections of one port that wait so.
+pub(crate) const GUEST_IDLE_MAX: usize = 16;
+/// Requests at a time on one connection of HTTP/2, and the bytes of each that may be under way.
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 128;
+pub(crate) const HTTP2_WINDOW: u32 = 1 << 20;
+/// How long a visitor waits for a sandbox that is starting.
+pub(crate) const WAKE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a pass for a private port may hold.
+pub(crate) const PASS_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+
 /// As many connections as leave files open for everything else.
 pub(crate) fn connections_max() -> usize {
     usize::try_from(open_files()).unwrap_or(usize::MAX).min(CONNECTIONS_MAX * CONNECTIONS_SHARE)

@@ -14,6 +14,7 @@ use crate::{
     ids::{Project, SandboxKey, SandboxName, SessionId},
     limits::{self, Host, NoRoom, Promised},
     network::{Network, secret_names},
+    route::{Route, Subdomain},
     sandbox::{NotRunning, Owner, PrepareError, Sandbox, Session},
     store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
 };
@@ -170,6 +171,14 @@ impl Registry {
             Slot::Reserved(_) => None,
         });
         taken.collect()
+    }
+
+    /// Whose port is called so, among all projects.
+    pub(crate) fn find_route(&self, subdomain: &Subdomain) -> Option<(Arc<Sandbox>, Route)> {
+        self.slots().values().find_map(|slot| match slot {
+            Slot::Taken(sandbox) => Some((Arc::clone(sandbox), sandbox.durable.route(subdomain)?)),
+            Slot::Reserved(_) => None,
+        })
     }
 
     /// Gives the gateways that put in this secret what it is now. One that does not take it is ended

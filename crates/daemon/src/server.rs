@@ -1,5 +1,7 @@
 //! A server from start to end: the state's lock, what an earlier one left, the listeners.
 
+mod ingress;
+
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
@@ -16,16 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{AgentProgram, Paths},
-    context::{Context, Kept},
+    context::{Context, IngressPlace, Kept},
     drives::Drives,
     http::{self, Access, Door, Token},
     ids,
     key_file::KeyFileError,
     limits,
     network::Egress,
+    pass::Passes,
     platform::hex,
     reconcile::reconcile,
     registry::Registry,
+    route::IngressUrl,
     seal::{KeySource, Seal},
     secrets::Secrets,
     store::{SecretRecord, Store, StoreError},
@@ -35,6 +39,8 @@ use crate::{
     uplink::Uplink,
 };
 
+pub use ingress::IngressConfig;
+
 /// What a server is told.
 #[derive(Debug)]
 pub struct ServerConfig {
@@ -43,6 +49,7 @@ pub struct ServerConfig {
     pub version: api::Version,
     /// TCP beside the Unix socket.
     pub listen: Option<Listen>,
+    pub ingress: IngressConfig,
 }
 
 /// A TCP listener.
@@ -82,6 +89,10 @@ pub enum ServeError {
         "{0} can be reached by others, and the connection would not be encrypted: give --tls-cert and --tls-key, listen on a loopback address, or say --insecure if something in front of it does TLS"
     )]
     NotLoopback(SocketAddr),
+    #[error(
+        "{0} can be reached by others, and what visitors and sandboxes say would not be encrypted: give --ingress-tls-cert and --ingress-tls-key, listen on a loopback address, or say --ingress-insecure if something in front of it does TLS"
+    )]
+    IngressNotLoopback(SocketAddr),
     #[error("TLS cannot be served")]
     Tls(#[from] TlsError),
     #[error("cannot listen on {address}")]
@@ -92,7 +103,7 @@ impl ServeError {
     /// Whether asking otherwise would help, and not another state of the host.
     pub fn is_of_usage(&self) -> bool {
         match self {
-            Self::NotLoopback(_) | Self::Tls(_) => true,
+            Self::NotLoopback(_) | Self::IngressNotLoopback(_) | Self::Tls(_) => true,
             Self::Running(_)
             | Self::Path { .. }
             | Self::Store { .. }
@@ -111,6 +122,8 @@ pub struct Listening {
     /// As clients are to write it.
     pub url: Option<String>,
     pub token: Option<PathBuf>,
+    /// Of the ingress: sandboxes' ports are names under it.
+    pub ingress: IngressUrl,
 }
 
 /// Serves until `stop` is cancelled or a newer server takes over. Machines run on afterwards.
@@ -138,9 +151,14 @@ pub async fn serve(
     let drives = std::mem::take(&mut stored.drives);
     let drives = Drives::new(paths.drives(), store.clone(), drives, held);
     let kept = Kept { store, templates, drives };
-    let context = Arc::new(Context::new(paths.clone(), kept, egress, config.agent));
+    let ingress::Opened { door, port, url } =
+        ingress::open(config.ingress, &paths.ingress_port()).await?;
+    let place = IngressPlace { url: url.clone(), passes: Passes::load(&paths.pass_key())? };
+    let context = Context::new(paths.clone(), kept, (egress, place), config.agent);
+    let context = Arc::new(context);
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
+    let visitors = (door, http::Ingress::new(Arc::clone(&registry), port));
     let handover = stop.child_token();
     let server = http::Shared {
         registry,
@@ -151,7 +169,7 @@ pub async fn serve(
     warm_up_in_background(&context);
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
-    let mut told = Listening { socket: paths.socket(), url: None, token: None };
+    let mut told = Listening { socket: paths.socket(), url: None, token: None, ingress: url };
     let mut doors = Vec::new();
     if let Some(listen) = config.listen {
         let (door, address) = open_tcp(&listen).await?;
@@ -165,7 +183,7 @@ pub async fn serve(
     }
     doors.push((unix, http::router(server, Access::Owner)));
     listening(&told);
-    run(doors, &handover).await;
+    run(doors, visitors, &handover).await;
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
     Ok(())
@@ -185,19 +203,24 @@ fn egress(
     Ok(Egress { seal, secrets, uplink })
 }
 
-async fn run(doors: Vec<(Door, Router)>, stop: &CancellationToken) {
+async fn run(
+    doors: Vec<(Door, Router)>,
+    (ingress, visited): (Door, http::Ingress),
+    stop: &CancellationToken,
+) {
     let connections_max = limits::connections_max();
     let served = join_all(
         doors
             .into_iter()
             .map(|(door, router)| http::serve(door, router, connections_max, stop.clone())),
     );
+    let visits = http::serve(ingress, visited, connections_max, stop.clone());
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        _ = served => {}
+        _ = async { tokio::join!(served, visits) } => {}
         () = drained => {}
     }
 }
@@ -254,7 +277,7 @@ async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
             return Err(ServeError::NotLoopback(address));
         }
         Encryption::LoopbackOnly | Encryption::Insecure => None,
-        Encryption::Tls(files) => Some(files.acceptor()?),
+        Encryption::Tls(files) => Some(files.acceptor(&["http/1.1"])?),
     };
     let failed = |source| ServeError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;

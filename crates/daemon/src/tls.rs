@@ -34,8 +34,8 @@ pub enum TlsError {
 }
 
 impl TlsFiles {
-    /// What accepts connections under this certificate.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+    /// What accepts connections under this certificate, for these protocols.
+    pub(crate) fn acceptor(&self, protocols: &[&str]) -> Result<TlsAcceptor, TlsError> {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(&read(&self.certificate)?).flatten().collect();
         if chain.is_empty() {
@@ -48,7 +48,7 @@ impl TlsFiles {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|source| TlsError::Pair { files: self.clone(), source })?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
@@ -84,7 +84,7 @@ mod tests {
         let empty = place("empty", "");
         let ask = |certificate: &Path, key: &Path| {
             let files = TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() };
-            files.acceptor().map(drop).map_err(|error| error.to_string())
+            files.acceptor(&[]).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(ask(&certificate, &key), Ok(()));
         let none = folder.path().join("none");

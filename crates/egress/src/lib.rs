@@ -10,6 +10,7 @@ mod clock;
 pub mod control;
 pub mod event;
 pub mod gateway;
+pub mod hops;
 pub mod host;
 pub mod policy;
 pub mod secret;

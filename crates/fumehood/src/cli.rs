@@ -7,10 +7,11 @@ mod drive;
 mod image;
 mod network;
 mod policy;
+mod ports;
 mod secret;
+mod serve;
 mod token;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,9 @@ pub(crate) use image::{
 };
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
+pub(crate) use ports::{Forward, PortOptions, Ports, Url};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
+pub(crate) use serve::Serve;
 pub(crate) use token::{Scope, Token, TokenCreate};
 
 /// Run code nobody has read in a microVM of its own.
@@ -101,6 +104,9 @@ pub(crate) enum Command {
     Cp(Cp),
     Ls(Ls),
     Logs(Logs),
+    Ports(Ports),
+    Url(Url),
+    Forward(Forward),
     Stop(Stop),
     Rm(Rm),
     #[command(subcommand)]
@@ -158,6 +164,9 @@ pub(crate) struct SandboxOptions {
     /// Name it: letters, digits, - and _, at most 128 [default: made up]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) ports: PortOptions,
 }
 
 /// Variables for the command.
@@ -393,54 +402,6 @@ pub(crate) struct Rm {
     /// The sandboxes
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
-}
-
-/// Run a server in the foreground
-///
-/// Without --listen, on the Unix socket of your own server, where the command line finds it. With
-/// --listen, over TCP too: every request needs the bearer token that is in the file `token` of the
-/// state folder.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  fumehood serve --listen 127.0.0.1:7007
-  fumehood serve --listen 0.0.0.0:7007 --host box.example.com \\
-    --tls-cert cert.pem --tls-key key.pem
-
-A certificate of your own, for clients to give to --ca-file:
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \\
-    -subj /CN=box.example.com -addext subjectAltName=DNS:box.example.com \\
-    -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem
-
-Folders:
-  $FUMEHOOD_STATE_DIR   sandboxes, templates, socket, token [default: ~/.local/state/fumehood]
-  $FUMEHOOD_CACHE_DIR   images and kernels [default: ~/.cache/fumehood]
-
-$FUMEHOOD_LOG says what is logged, for example `debug` [default: info]")]
-pub(crate) struct Serve {
-    /// Listen on this address too, such as 127.0.0.1:7007
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
-
-    /// A name that clients call this server by, beside its address; may be given more than once
-    #[arg(long, value_name = "NAME", requires = "listen")]
-    pub(crate) host: Vec<String>,
-
-    /// Listen beyond this computer without TLS: the token can be read on the way
-    #[arg(long, requires = "listen", conflicts_with = "tls_cert")]
-    pub(crate) insecure: bool,
-
-    /// The certificate chain to serve TLS with, as PEM; read at the start
-    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
-    pub(crate) tls_cert: Option<PathBuf>,
-
-    /// Its private key, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-
-    /// Leave the session of whoever started it (as the command line does)
-    #[arg(long, hide = true)]
-    pub(crate) detached: bool,
 }
 
 /// Say what this computer can do, and what to do about what it cannot

@@ -9,11 +9,13 @@ mod create;
 mod doctor;
 mod drive;
 mod exec;
+mod forward;
 mod image;
 mod logs;
 mod ls;
 mod man;
 mod policy;
+mod ports;
 mod rm;
 mod run;
 mod secret;
@@ -52,6 +54,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
         Command::Policy(args) => policy::run(args, context).await,
+        Command::Ports(args) => ports::run(&args, context).await,
+        Command::Url(args) => ports::url(&args, context).await,
+        Command::Forward(args) => forward::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Secret(args) => secret::run(args, context).await,
         Command::Token(args) => token::run(args, context).await,

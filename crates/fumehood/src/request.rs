@@ -20,6 +20,8 @@ impl SandboxOptions {
             timeout: self.timeout.map(duration::millis),
             resources: (resources != Resources::default()).then_some(resources),
             mounts: self.mounts.request(),
+            ports: self.ports.public.iter().map(|port| port.get()).collect(),
+            private_ports: self.ports.private.iter().map(|port| port.get()).collect(),
             persistent: Some(false),
             ..CreateSandbox::default()
         }

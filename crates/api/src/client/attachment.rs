@@ -44,6 +44,20 @@ pub struct AttachReceiver {
     socket: SplitStream<Socket>,
 }
 
+/// Asks for another protocol on the connection, and gives the connection once it is granted.
+pub(super) async fn upgrade(
+    exchange: Exchange<'_>,
+    protocol: &str,
+) -> Result<TokioIo<Upgraded>, ClientError> {
+    let asked = exchange.header(CONNECTION, "Upgrade").header(UPGRADE, protocol);
+    let (_, reply) = asked.send().await?;
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refused(reply).await);
+    }
+    let upgraded = hyper::upgrade::on(reply).await;
+    upgraded.map(TokioIo::new).map_err(|source| ClientError::Broken { source: source.into() })
+}
+
 /// Opens the connection and says the first word. A refusal of the session shows here; one of the
 /// command comes as a message.
 pub(super) async fn open(

@@ -1,6 +1,6 @@
 //! Taking connections: how many at a time, and how long a caller may take to say what it wants.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -32,16 +32,15 @@ enum Caller {
     Tls(TcpStream, TlsAcceptor),
 }
 
-type Stream = Either<UnixStream, Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+pub(crate) type Stream = Either<UnixStream, Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
 /// After a connection could not be taken, as when too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves who comes in until `stop`, then waits for the requests under way. Who comes while there
 /// are `most` waits outside.
-pub(crate) async fn serve(door: Door, router: Router, most: usize, stop: CancellationToken) {
+pub(crate) async fn serve(door: Door, host: impl Converse, most: usize, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(most));
-    let service = TowerToHyperService::new(router);
     let callers = TaskTracker::new();
     let taken = async || {
         // The semaphore is never closed.
@@ -49,10 +48,11 @@ pub(crate) async fn serve(door: Door, router: Router, most: usize, stop: Cancell
         (door.open().await, slot)
     };
     while let Some((caller, slot)) = stop.run_until_cancelled(taken()).await {
-        let (service, stop) = (service.clone(), stop.clone());
+        let (host, stop) = (host.clone(), stop.clone());
         callers.spawn(async move {
+            let address = caller.address();
             match caller.secured().await {
-                Ok(stream) => converse(stream, service, stop).await,
+                Ok(stream) => host.converse(stream, address, stop).await,
                 Err(error) => tracing::debug!(%error, "a caller did not shake hands"),
             }
             drop(slot);
@@ -61,6 +61,23 @@ pub(crate) async fn serve(door: Door, router: Router, most: usize, stop: Cancell
     drop(door);
     callers.close();
     callers.wait().await;
+}
+
+/// Who speaks with callers.
+pub(crate) trait Converse: Clone + Send + Sync + 'static {
+    /// Until the caller has gone; told to stop, until the requests under way are answered.
+    fn converse(
+        &self,
+        stream: Stream,
+        from: Option<IpAddr>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+impl Converse for Router {
+    async fn converse(&self, stream: Stream, _: Option<IpAddr>, stop: CancellationToken) {
+        converse(stream, TowerToHyperService::new(self.clone()), stop).await;
+    }
 }
 
 async fn converse(stream: Stream, service: TowerToHyperService<Router>, stop: CancellationToken) {
@@ -105,6 +122,15 @@ impl Door {
 }
 
 impl Caller {
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(stream) | Self::Tls(stream, _) => {
+                stream.peer_addr().ok().map(|address| address.ip())
+            }
+        }
+    }
+
     async fn secured(self) -> io::Result<Stream> {
         Ok(match self {
             Self::Unix(stream) => Either::Left(stream),

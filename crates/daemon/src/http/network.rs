@@ -62,7 +62,10 @@ pub(crate) async fn set_policy(
     let placeholder = |name: &SecretName| network.placeholder(name);
     let policy = parse(&server, &sandbox.record.project, &asked, &placeholder)?;
     let view = sandbox.set_policy(policy).await?;
-    Ok(Json(SessionReply { session: wire::session(&sandbox, &view), routes: Vec::new() }))
+    Ok(Json(SessionReply {
+        session: wire::session(&sandbox, &view),
+        routes: sessions::routes(&server, &sandbox),
+    }))
 }
 
 fn parse(

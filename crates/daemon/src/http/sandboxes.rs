@@ -13,13 +13,14 @@ use super::{
     error::{Failure, Reply},
     images,
     json::{Body400, Query400},
-    network, wire,
+    network, ports, wire,
 };
 use crate::{
     clock,
     ids::{SandboxKey, SandboxName, SessionId},
     limits, platform,
     registry::NewSandbox,
+    route::Route,
     sandbox::Sandbox,
     store::SandboxRecord,
     templates::BaseImage,
@@ -47,10 +48,12 @@ pub(crate) async fn create(
     context.images.note_use(image.digest()).await;
     let image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
     let project = server.project(body.project_id.as_deref())?;
+    let routes = ports::asked(&[], &body.ports, &body.private_ports)?;
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
-    let new = NewSandbox { project, name, record: record(body, shape, image), shape, network };
+    let new =
+        NewSandbox { project, name, record: record(body, shape, image, routes), shape, network };
     let sandbox = server.registry().create(new).await?;
-    Ok(Json(wire::reply(&sandbox)))
+    Ok(Json(wire::reply(&server, &sandbox)))
 }
 
 /// What no field's type says.
@@ -66,9 +69,6 @@ fn check(body: &CreateSandbox) -> Reply<()> {
     }
     if body.source.is_some() {
         return fault("`source` is not supported yet; write the files after the create".to_owned());
-    }
-    if !body.ports.is_empty() {
-        return fault("`ports` cannot be published yet".to_owned());
     }
     if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
@@ -103,7 +103,7 @@ pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
 
 type MakeRecord = Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>;
 
-fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
+fn record(body: CreateSandbox, shape: Shape, image: BaseImage, routes: Vec<Route>) -> MakeRecord {
     Box::new(move |SandboxKey { project, name }, session| SandboxRecord {
         name,
         project,
@@ -115,7 +115,7 @@ fn record(body: CreateSandbox, shape: Shape, image: BaseImage) -> MakeRecord {
         env: body.env.0,
         user: body.user.unwrap_or(image.user),
         cwd: image.cwd,
-        ports: body.ports,
+        routes,
         tags: body.tags,
         mounts: body.mounts.into_iter().filter_map(drives::recorded).collect(),
         trust_host_ca: body.trust_host_ca.unwrap_or(false),
@@ -133,7 +133,7 @@ pub(crate) async fn get(
     Reader(server): Reader,
     Path(name): Path<String>,
 ) -> Reply<Json<api::SandboxReply>> {
-    Ok(Json(wire::reply(&*find(&server, &name)?)))
+    Ok(Json(wire::reply(&server, &*find(&server, &name)?)))
 }
 
 pub(crate) async fn remove(

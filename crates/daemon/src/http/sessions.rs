@@ -16,7 +16,7 @@ use super::{
     Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
-    wire,
+    ports, wire,
 };
 use crate::{sandbox::Session, store::Phase};
 
@@ -28,13 +28,19 @@ pub(crate) fn find(server: &Server, id: &str) -> Reply<Arc<Session>> {
     server.session(id)
 }
 
+/// The routes of a session's sandbox.
+pub(crate) fn routes(server: &Server, session: &Session) -> Vec<api::Route> {
+    let sandbox = server.registry().find(&session.record.key());
+    sandbox.map(|sandbox| ports::of(server, &sandbox)).unwrap_or_default()
+}
+
 pub(crate) async fn get(
     Reader(server): Reader,
     Path(id): Path<String>,
 ) -> Reply<Json<api::SessionReply>> {
     let sandbox = find(&server, &id)?;
     let session = wire::session(&sandbox, &sandbox.view());
-    Ok(Json(api::SessionReply { session, routes: Vec::new() }))
+    Ok(Json(api::SessionReply { session, routes: routes(&server, &sandbox) }))
 }
 
 /// Answers when it has stopped, also when it had before.
@@ -56,8 +62,8 @@ pub(crate) async fn extend_timeout(
 ) -> Reply<Json<api::SessionReply>> {
     let session = find(&server, &id)?;
     let view = session.extend(asked.duration).await?;
-    let session = wire::session(&session, &view);
-    Ok(Json(api::SessionReply { session, routes: Vec::new() }))
+    let routes = routes(&server, &session);
+    Ok(Json(api::SessionReply { session: wire::session(&session, &view), routes }))
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{drives, network_policy};
+use super::{Server, drives, network_policy, ports};
 use crate::{
     sandbox::{Sandbox, Session, View},
     store::{CommandRecord, Phase, SandboxRecord},
@@ -115,13 +115,13 @@ fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
     }
 }
 
-pub(crate) fn reply(which: &Sandbox) -> api::SandboxReply {
+pub(crate) fn reply(server: &Server, which: &Sandbox) -> api::SandboxReply {
     let current = which.current();
     let view = current.view();
     api::SandboxReply {
         sandbox: with_session(&which.durable.record(), &view),
         session: session(&current, &view),
-        routes: Vec::new(),
+        routes: ports::of(server, which),
         resumed: None,
     }
 }

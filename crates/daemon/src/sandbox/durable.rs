@@ -2,7 +2,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{network::Network, store::SandboxRecord};
+use crate::{
+    network::Network,
+    route::{Route, Subdomain},
+    store::SandboxRecord,
+};
 
 /// What is stored of a sandbox beside its sessions, as it stands now and as its next session finds it.
 #[derive(Debug)]
@@ -24,6 +28,11 @@ impl Durable {
 
     pub(crate) fn record(&self) -> SandboxRecord {
         self.parts().record.clone()
+    }
+
+    /// Its route of this name.
+    pub(crate) fn route(&self, subdomain: &Subdomain) -> Option<Route> {
+        self.parts().record.routes.iter().find(|route| route.subdomain == *subdomain).cloned()
     }
 
     pub(crate) fn network(&self) -> Option<Network> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId, TokenId},
+    route::Route,
     sandbox::EndReason,
     seal::Sealed,
     store::{AttachmentRecord, DriveRecord, MountRecord},
@@ -31,7 +32,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) user: String,
     pub(crate) cwd: String,
-    pub(crate) ports: Vec<u16>,
+    /// Its ports that are reached from outside.
+    #[serde(default)]
+    pub(crate) routes: Vec<Route>,
     pub(crate) tags: Option<BTreeMap<String, String>>,
     /// By path.
     #[serde(default)]

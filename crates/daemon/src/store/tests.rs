@@ -21,7 +21,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         env: BTreeMap::from([("KEY".into(), "secret-value".into())]),
         user: "fumehood".into(),
         cwd: "/home/fumehood".into(),
-        ports: vec![3000],
+        routes: crate::route::routes(&[], &[(3000, crate::route::Admission::Private)]),
         tags: None,
         mounts: BTreeMap::new(),
         trust_host_ca: true,

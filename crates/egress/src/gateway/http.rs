@@ -11,7 +11,6 @@ mod edits;
 mod exchange;
 mod executor;
 mod forward;
-mod hops;
 mod masked;
 mod passing;
 mod pin;

@@ -26,6 +26,7 @@ pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure
     if args.json {
         say::out(&format!("{}\n", super::ls::json(&made.sandbox)?))?;
     } else {
+        super::ports::tell(&made.routes);
         say::out(&format!("{}\n", made.sandbox.name))?;
     }
     Ok(Exit::Command(0))

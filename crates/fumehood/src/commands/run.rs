@@ -72,6 +72,7 @@ async fn execute(
     let began = Instant::now();
     let made = job.make(&request, &mut signals).await?;
     report.start_ms = millis(began.elapsed());
+    super::ports::tell(&made.routes);
 
     let output = if args.json { Output::captured() } else { Output::passed() };
     let target = Target::New(Box::new(start));

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::IsTerminal;
 
-use daemon::{Encryption, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles};
+use daemon::{
+    Encryption, IngressConfig, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -23,6 +25,7 @@ pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
         paths: Paths::new(folders::state()?, folders::cache()?),
         agent: AGENT,
         version: own::version(),
+        ingress: ingress(&args),
         listen: listen(args),
     };
     let stop = CancellationToken::new();
@@ -41,6 +44,17 @@ fn tell(listening: &Listening) {
     if let (Some(url), Some(token)) = (&listening.url, &listening.token) {
         say::note(&format!("and on {url}, with the token in {}", token.display()));
     }
+    say::note(&format!("ports of sandboxes are names under {}", listening.ingress));
+}
+
+fn ingress(args: &Serve) -> IngressConfig {
+    let files = args.ingress_tls_cert.clone().zip(args.ingress_tls_key.clone());
+    let encryption = match files {
+        Some((certificate, key)) => Encryption::Tls(TlsFiles { certificate, key }),
+        None if args.ingress_insecure => Encryption::Insecure,
+        None => Encryption::LoopbackOnly,
+    };
+    IngressConfig { address: args.ingress, url: args.ingress_url.clone(), encryption }
 }
 
 fn listen(args: Serve) -> Option<Listen> {

@@ -31,6 +31,7 @@ fn every_refusal_has_its_exit_code() {
             "registry_limited 246",
             "internal 250",
             "machine_failed 250",
+            "sandbox_not_listening 246",
             "registry_failed 246",
             "unavailable 244",
             "disk_full 243",

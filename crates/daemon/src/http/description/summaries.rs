@@ -47,6 +47,12 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "/v2/sandboxes/sessions/{sid}/attach",
         "A WebSocket: starts or follows a command with its streams.",
     ),
+    (
+        "get",
+        "/v2/sandboxes/sessions/{sid}/tunnel",
+        "With `Upgrade: tcp`, becomes a connection to a port of the guest.",
+    ),
+    ("post", "/v2/sandboxes/{name}/pass", "Makes a pass for a private port."),
     ("get", "/v2/sandboxes/sessions/{sid}/cmd", "The commands of a session."),
     (
         "post",

@@ -14,7 +14,6 @@ use super::{
     account::Account,
     edits::{self, Injected, Way},
     forward::{self, Original},
-    hops::{self, Upgrade},
     masked::{Masked, Secrets},
     passing::{Passing, Towards},
     refusal::Refusal,
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::{
     gateway::{active::Offer, authority::Inside},
+    hops::{self, Upgrade},
     policy::{Edits, ForwardTo, Pin},
 };
 

@@ -20,7 +20,6 @@ use super::{
     account::Account,
     asked::{Asked, Named, asked},
     edits::Way,
-    hops::{self, Upgrade},
     passing::Passing,
     placeholder,
     refusal::{About, Form, Refusal, canned},
@@ -32,6 +31,7 @@ use crate::{
         active::Active,
         connection::{Gateway, Peer},
     },
+    hops::{self, Upgrade},
     host::Host,
     policy::{Denial, Head, Pin, Ruling, Treatment, Why},
 };

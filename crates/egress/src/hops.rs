@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 /// What the guest asks of its own connection is taken out of a request. An upgrade to WebSocket is
 /// passed on, as the gateway takes part in it.
-pub(crate) fn strip_request(headers: &mut HeaderMap, upgrade: Upgrade) {
+pub fn strip_request(headers: &mut HeaderMap, upgrade: Upgrade) {
     let trailers = headers
         .get_all(header::TE)
         .iter()
@@ -30,7 +30,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, upgrade: Upgrade) {
 
 /// The same of a reply. That the host closes the connection is passed on in HTTP/1, since the
 /// guest's is closed too.
-pub(crate) fn strip_reply(headers: &mut HeaderMap, version: Version) {
+pub fn strip_reply(headers: &mut HeaderMap, version: Version) {
     let closes = tokens(headers).any(|token| token.eq_ignore_ascii_case("close"));
     strip_named(headers);
     if version == Version::HTTP_2 {
@@ -42,14 +42,14 @@ pub(crate) fn strip_reply(headers: &mut HeaderMap, version: Version) {
 
 /// Whether the request asks for another protocol on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Upgrade {
+pub enum Upgrade {
     /// Or for one that nobody has to grant.
     No,
     WebSocket,
 }
 
 impl Upgrade {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut wanted = headers.get_all(header::UPGRADE).iter();
         let websocket =
             wanted.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));

@@ -1,0 +1,244 @@
+//! The ingress: how programs in sandboxes are reached from outside. Another origin than the API: it
+//! has names and a listener of its own, and neither answers on those of the other.
+//!
+//! What a visitor sends is parsed by hyper and written anew by hyper, so the guest never sees how it
+//! was framed; the same goes for what the guest says. Bodies are passed on as they come, and as fast
+//! as they are taken.
+
+mod forward;
+mod page;
+mod upstream;
+mod visit;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use egress::hops::Upgrade;
+use http::{Method, Request, Response, StatusCode, Version, header, uri::Authority};
+use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    forward::Origin,
+    page::{Fault, Kind},
+    upstream::Upstream,
+    visit::Entrance,
+};
+use super::connections::{Converse, Stream};
+use crate::{
+    limits::{HEAD_BYTES_MAX, HEAD_DEADLINE, HTTP2_STREAMS_MAX, HTTP2_WINDOW, WAKE_DEADLINE},
+    pass::Passes,
+    registry::Registry,
+    route::{Admission, IngressUrl, Label, Subdomain},
+    sandbox::{NotRunning, Sandbox},
+};
+
+/// A visitor whose connection died without a word is found out so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What every connection is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Ingress(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    registry: Arc<Registry>,
+    /// The port that is listened on; another than that of the URL if something is in front.
+    listening: u16,
+    upstream: Upstream,
+}
+
+impl Ingress {
+    pub(crate) fn new(registry: Arc<Registry>, listening: u16) -> Self {
+        let upstream = Upstream::new(Arc::clone(&registry));
+        Self(Arc::new(Parts { registry, listening, upstream }))
+    }
+
+    fn url(&self) -> &IngressUrl {
+        &self.0.registry.context().ingress.url
+    }
+
+    fn passes(&self) -> &Passes {
+        &self.0.registry.context().ingress.passes
+    }
+}
+
+impl Converse for Ingress {
+    async fn converse(&self, stream: Stream, peer: Option<IpAddr>, stop: CancellationToken) {
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn(|request| {
+            has_asked.store(true, Ordering::Relaxed);
+            let ingress = self.clone();
+            async move { Ok::<_, Infallible>(ingress.answer(request, peer).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_concurrent_streams(HTTP2_STREAMS_MAX)
+            .initial_stream_window_size(HTTP2_WINDOW)
+            .initial_connection_window_size(HTTP2_WINDOW)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_DEADLINE);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let says_nothing = async {
+            tokio::time::sleep(HEAD_DEADLINE).await;
+            if has_asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = says_nothing => return,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error, "a visitor's connection ended early");
+        }
+    }
+}
+
+impl Ingress {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let accept = request.headers().get(header::ACCEPT).cloned();
+        let visit = (request.method().clone(), request.uri().path().to_owned());
+        let answered = match self.label(&request) {
+            Ok((Label::Port(subdomain), authority)) => {
+                self.to_port(&subdomain, self.origin(peer, authority), request).await
+            }
+            Ok((Label::Interactive, _)) => Err(upstream::unknown()),
+            Err(fault) => Err(fault),
+        };
+        answered.unwrap_or_else(|fault| {
+            tracing::debug!(?visit, ?fault, "a visitor was answered by the ingress");
+            fault.reply(accept.as_ref()).map(Body::from)
+        })
+    }
+
+    /// Which of our names a request is for. It names one and the same, however often it does.
+    fn label(&self, request: &Request<Incoming>) -> Result<(Label, String), Fault> {
+        let bad = |detail: &'static str| Fault::new(Kind::BadRequest, detail);
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let host = hosts.next().map(|host| host.to_str().unwrap_or_default());
+        if hosts.next().is_some() {
+            return Err(bad("It names more than one host."));
+        }
+        let target = request.uri().authority().map(Authority::as_str);
+        let authority = match (target, host) {
+            (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
+                return Err(bad("Its target and its Host header name different hosts."));
+            }
+            (Some(named), _) | (None, Some(named)) => named.to_ascii_lowercase(),
+            (None, None) => return Err(bad("It names no host.")),
+        };
+        let label = self.url().label_of(&authority, self.0.listening);
+        label.map(|label| (label, authority)).ok_or_else(upstream::unknown)
+    }
+
+    fn origin(&self, peer: IpAddr, authority: String) -> Origin {
+        let (scheme, port) = (self.url().scheme().as_str(), self.url().port());
+        Origin { peer, authority, scheme, port }
+    }
+
+    async fn to_port(
+        &self,
+        subdomain: &Subdomain,
+        origin: Origin,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Fault> {
+        let found = self.0.registry.find_route(subdomain);
+        let (sandbox, route) = found.ok_or_else(upstream::unknown)?;
+        if request.method() == Method::CONNECT || request.uri().path() == "*" {
+            return Err(Fault::new(Kind::BadRequest, "It asks for what a proxy does."));
+        }
+        if route.admission == Admission::Private {
+            match visit::let_in(self.url(), self.passes(), &route.subdomain, &mut request)? {
+                Entrance::Open => {}
+                Entrance::Elsewhere(response) => return Ok(response),
+            }
+        }
+        self.awake(&sandbox).await?;
+        self.pass_on(&origin, request).await
+    }
+
+    /// Waits until a sandbox that is starting has started.
+    async fn awake(&self, sandbox: &Sandbox) -> Result<(), Fault> {
+        let session = sandbox.current();
+        match session.agent() {
+            Ok(_) => return Ok(()),
+            Err(NotRunning::Starting) => {}
+            Err(error) => return Err(upstream::not_running(&error)),
+        }
+        match timeout(WAKE_DEADLINE, session.started()).await {
+            Ok(view) if view.failure.is_some() => {
+                Err(Fault::new(Kind::NotStarted, "Its owner can see why."))
+            }
+            Ok(_) => session.agent().map(drop).map_err(|error| upstream::not_running(&error)),
+            Err(_elapsed) => Err(Fault::new(Kind::Silent, "It is still starting.")),
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        origin: &Origin,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Fault> {
+        let upgrade = match request.version() {
+            Version::HTTP_11 => Upgrade::of(request.headers()),
+            _ => Upgrade::No,
+        };
+        let visitor = (upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        *request.uri_mut() = forward::target(request.uri(), &origin.authority)
+            .ok_or_else(|| Fault::new(Kind::BadRequest, "Its target is none."))?;
+        request.extensions_mut().clear();
+        forward::to_guest(request.headers_mut(), upgrade, origin);
+        let mut response = self.0.upstream.request(request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(visitor) = visitor else {
+                let detail = "It changed to another protocol, which nobody asked for.";
+                return Err(Fault::new(Kind::BadReply, detail));
+            };
+            let guest = hyper::upgrade::on(&mut response);
+            tokio::spawn(splice(visitor, guest));
+            forward::to_visitor_upgraded(response.headers_mut());
+        } else {
+            forward::to_visitor(response.headers_mut());
+        }
+        response.extensions_mut().clear();
+        Ok(response.map(Body::new))
+    }
+}
+
+/// Bytes both ways, until both have ended.
+async fn splice(visitor: OnUpgrade, guest: OnUpgrade) {
+    let Ok((visitor, guest)) = tokio::try_join!(visitor, guest) else { return };
+    let (mut visitor, mut guest) = (TokioIo::new(visitor), TokioIo::new(guest));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut visitor, &mut guest).await {
+        tracing::debug!(%error, "an upgraded connection was broken off");
+    }
+}
