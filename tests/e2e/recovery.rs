@@ -1,8 +1,16 @@
 //! The server may be killed at any moment: the next one finds everything.
 
-use std::{io::Read, thread};
+use std::{
+    fs,
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
 
-use crate::hood::{Hood, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::hood::{Hood, entries, kill, wait_until};
 
 /// As in the server's `failpoint` module.
 const POINTS: [&str; 13] = [
@@ -118,7 +126,7 @@ fn a_machine_that_died_while_no_server_ran_is_told_as_crashed() {
     let name = hood.create(&[]);
     hood.kill_server();
     for pid in hood.machines() {
-        crate::hood::kill(pid, rustix::process::Signal::KILL);
+        kill(pid, Signal::KILL);
     }
     wait_until("it is gone", || hood.machines().is_empty());
     assert_eq!(hood.end_reason(&name).as_deref(), Some("the machine crashed"));
@@ -149,4 +157,38 @@ fn an_older_server_is_replaced() {
     assert_eq!(hood.ok(&["exec", &name, "--", "echo", "still"]), "still");
     hood.ok(&["rm", "-f", &name]);
     hood.assert_nothing_left();
+}
+
+fn kill_the_first_machine(hood: &Hood, is_done: &AtomicBool) {
+    while !is_done.load(Relaxed) {
+        if let Some(machine) = hood.machines().first() {
+            return kill(*machine, Signal::KILL);
+        }
+    }
+}
+
+/// A machine that dies while it is restored is recorded and another takes its place, unseen.
+#[test]
+fn a_clone_that_dies_gives_way_to_another() {
+    let hood = Hood::new();
+    assert_eq!(hood.ok(&["run", "--", "echo", "first"]), "first");
+    let failures = hood.state().join("failures");
+    // The kill may come too early, when there is no process yet, or too late: then it is tried again.
+    for _ in 0..20 {
+        let done = AtomicBool::new(false);
+        let ran = thread::scope(|scope| {
+            scope.spawn(|| kill_the_first_machine(&hood, &done));
+            let ran = hood.run(&["run", "--", "echo", "another"]);
+            done.store(true, Relaxed);
+            ran
+        });
+        if let Some(record) = entries(&failures).first() {
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "another\n"), "{ran:?}");
+            let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+            assert_eq!(record["exit"]["signal"], 9, "{record}");
+            hood.assert_nothing_left();
+            return;
+        }
+    }
+    panic!("no clone died in time");
 }
