@@ -57,6 +57,8 @@ impl Hood {
             .env("FUMEHOOD_CACHE_DIR", cache())
             .env("FUMEHOOD_CONFIG_DIR", self.state().join("config"))
             .env_remove("FUMEHOOD_SERVER")
+            // Most tests count machines.
+            .env("FUMEHOOD_POOL", "0")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -159,6 +161,14 @@ impl Hood {
             kill(pid, rustix::process::Signal::KILL);
             wait_until("the server is gone", || !self.servers().contains(&pid));
         }
+    }
+
+    /// Ends the server as its service manager would.
+    pub(crate) fn stop_server(&self) {
+        for pid in self.servers() {
+            kill(pid, rustix::process::Signal::TERM);
+        }
+        wait_until("the server is gone", || self.servers().is_empty());
     }
 
     /// Nothing runs and no folder of a machine or session is left.

@@ -21,6 +21,7 @@ mod gateway;
 mod identity;
 mod images;
 mod lifecycle;
+mod pool;
 mod ports;
 mod projects;
 mod recovery;

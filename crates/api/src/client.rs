@@ -27,7 +27,7 @@ use crate::image::{Image, ImageList, PruneImages, PullImage, PushImage, RemovedI
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
-use crate::server::Version;
+use crate::server::{Pool, Version};
 use crate::session::{MakePass, Pass, SessionReply, StopReply, TUNNEL_PROTOCOL};
 use crate::tokens::{CreateToken, NewToken, RevokedTokens, TokenList};
 use exchange::{Exchange, stream_body};
@@ -152,6 +152,10 @@ impl Client {
     /// Asks the server to close and leave its machines to the next one.
     pub async fn handover(&self) -> Result<(), ClientError> {
         self.post("/v1/fumehood/handover").accepted().await.map(|_| ())
+    }
+
+    pub async fn pool(&self) -> Result<Pool, ClientError> {
+        self.get("/v1/fumehood/pool").reply().await
     }
 
     pub async fn images(&self) -> Result<ImageList, ClientError> {

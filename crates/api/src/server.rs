@@ -22,6 +22,24 @@ impl Version {
     }
 }
 
+/// `GET /v1/fumehood/pool`: the machines that are ready before anybody asks for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Pool {
+    /// The most that are kept; 0 where the server keeps none.
+    pub size: usize,
+    pub parked: Vec<ParkedMachines>,
+}
+
+/// Machines that are as good as each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParkedMachines {
+    pub image: String,
+    pub vcpus: u32,
+    pub memory_mib: u32,
+    pub machines: usize,
+}
+
 /// The dotted numbers of a version, so that 0.10 is after 0.9.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()

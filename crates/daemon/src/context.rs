@@ -12,6 +12,7 @@ use crate::{
     network::Egress,
     pass::Passes,
     platform::{self, PlatformError},
+    pool::Pool,
     route::IngressUrl,
     store::Store,
     templates::Templates,
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) egress: Arc<Egress>,
     pub(crate) images: Images,
     pub(crate) drives: Arc<Drives>,
+    pub(crate) pool: Pool,
     pub(crate) ingress: IngressPlace,
     /// The host's boot id.
     pub(crate) host_boot: String,
@@ -63,6 +65,7 @@ impl Context {
             store,
             images,
             drives: Arc::new(drives),
+            pool: Pool::new(0),
             templates,
             ingress,
             egress: Arc::new(egress),
@@ -70,6 +73,10 @@ impl Context {
             agent_program,
             platform: OnceCell::new(),
         }
+    }
+
+    pub(crate) fn with_pool(self, size: usize) -> Self {
+        Self { pool: Pool::new(size), ..self }
     }
 
     /// QEMU, kernel and accelerator; found on first use.

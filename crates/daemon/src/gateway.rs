@@ -9,6 +9,7 @@ mod channel;
 mod place;
 mod process;
 mod supervisor;
+mod waiting;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use channel::ChannelError;
 pub(crate) use place::Place;
 pub(crate) use process::{Program, strays_below};
+pub(crate) use waiting::Waiting;
 
 use crate::{
     ids::Project,
@@ -96,11 +98,15 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway; it holds to its policy when this returns. On failure nothing is left
-    /// running.
-    pub(crate) async fn start(spec: Spec, news: watch::Sender<News>) -> Result<Self, StartError> {
+    /// Starts a gateway, or takes the one that waits; it holds to its policy when this returns. On
+    /// failure nothing is left running.
+    pub(crate) async fn start(
+        spec: Spec,
+        waiting: Option<Waiting>,
+        news: watch::Sender<News>,
+    ) -> Result<Self, StartError> {
         let (supervisor, handle) = Self::supervised(spec, news);
-        supervisor.start().await?;
+        supervisor.start(waiting).await?;
         Ok(handle)
     }
 

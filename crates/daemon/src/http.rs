@@ -121,6 +121,7 @@ fn server_routes() -> Routes {
     Routes::new()
         .route("/version", get(server_routes::version))
         .route("/handover", post(server_routes::handover))
+        .route("/pool", get(server_routes::pool))
         .route("/images", get(images::list).delete(images::remove))
         .route("/images/inspect", get(images::inspect))
         .route("/images/pull", post(images::pull))

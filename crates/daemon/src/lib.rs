@@ -21,6 +21,7 @@ mod limits;
 mod network;
 pub mod pass;
 mod platform;
+mod pool;
 mod reconcile;
 mod registry;
 pub mod route;

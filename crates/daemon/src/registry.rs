@@ -14,6 +14,7 @@ use crate::{
     ids::{Project, SandboxKey, SandboxName, SessionId},
     limits::{self, Host, NoRoom, Promised},
     network::{Network, secret_names},
+    pool::Kind,
     route::{Route, Subdomain},
     sandbox::{NotRunning, Owner, PrepareError, Sandbox, Session},
     store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
@@ -83,10 +84,20 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSandbox,
     ) -> Result<Arc<Sandbox>, CreateError> {
-        let host = Host::now(self.context.paths.state())?;
+        let pool = &self.context.pool;
+        let _starting = pool.starting();
+        let mut host = Host::now(self.context.paths.state())?;
+        if limits::admit(host, Promised::default(), new.shape).is_err() {
+            pool.drain(&self.context).await;
+            host = Host::now(self.context.paths.state())?;
+        }
         let key = self.reserve(&new.project, new.name, new.shape, host)?;
         let mut abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
-        let record = (new.record)(key.clone(), SessionId::random());
+        let mut record = (new.record)(key.clone(), SessionId::random());
+        let parked = Kind::of(&record).and_then(|kind| pool.take(&kind));
+        if let Some(parked) = &parked {
+            record.session = parked.session.clone();
+        }
         let now = clock::now_ms();
         let session = SessionRecord {
             id: record.session.clone(),
@@ -103,7 +114,7 @@ impl Registry {
             host_boot: self.context.host_boot.clone(),
             traffic: Traffic::default(),
         };
-        let sandbox = Owner::create(&self.context, record, session, new.network).await?;
+        let sandbox = Owner::create(&self.context, record, session, new.network, parked).await?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();
         let view = session.started().await;

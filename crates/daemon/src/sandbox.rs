@@ -5,6 +5,7 @@ mod drives;
 mod durable;
 mod ending;
 mod owner;
+mod parked;
 mod policy;
 mod prepare;
 mod session;
@@ -17,6 +18,7 @@ pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lo
 pub(crate) use durable::Durable;
 pub(crate) use ending::end_of_state;
 pub(crate) use owner::{Adopted, Owner, Remembered};
+pub(crate) use parked::Parked;
 pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{PrepareError, machine_folder, remove_if_there};
 pub(crate) use session::{ExtendError, NotRunning, Session, View};

@@ -50,6 +50,8 @@ pub struct ServerConfig {
     /// TCP beside the Unix socket.
     pub listen: Option<Listen>,
     pub ingress: IngressConfig,
+    /// So many machines are kept ready at most, before anybody asks for them.
+    pub pool: usize,
 }
 
 /// A TCP listener.
@@ -155,7 +157,7 @@ pub async fn serve(
         ingress::open(config.ingress, &paths.ingress_port()).await?;
     let place = IngressPlace { url: url.clone(), passes: Passes::load(&paths.pass_key())? };
     let context = Context::new(paths.clone(), kept, (egress, place), config.agent);
-    let context = Arc::new(context);
+    let context = Arc::new(context.with_pool(config.pool));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let visitors = (door, http::Ingress::new(Arc::clone(&registry), port));
@@ -167,6 +169,9 @@ pub async fn serve(
         handover: handover.clone(),
     };
     warm_up_in_background(&context);
+    let (pooled, done) = (Arc::clone(&context), CancellationToken::new());
+    let parking = done.clone();
+    let parking = tokio::spawn(async move { pooled.pool.keep(&pooled, parking).await });
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
     let mut told = Listening { socket: paths.socket(), url: None, token: None, ingress: url };
@@ -184,6 +189,10 @@ pub async fn serve(
     doors.push((unix, http::router(server, Access::Owner)));
     listening(&told);
     run(doors, visitors, &handover).await;
+    done.cancel();
+    if let Err(error) = parking.await {
+        tracing::error!(%error, "parked machines may be left for the next server");
+    }
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
     Ok(())

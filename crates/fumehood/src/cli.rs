@@ -129,6 +129,7 @@ pub(crate) enum Command {
     /// some minutes the first time and a moment afterwards. Nothing is installed on this computer.
     Setup,
     Doctor(Doctor),
+    Pool(Pool),
     Version(Version),
     Completions(Completions),
     Man(Man),
@@ -409,6 +410,17 @@ pub(crate) struct Rm {
 /// Ends with 0 when sandboxes can run.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show the machines that are ready before anybody asks for them
+///
+/// A sandbox of a kind that is ready starts in a tenth of the time. How many are kept follows what was
+/// asked for lately; see `fumehood serve --pool`.
+#[derive(Debug, Args)]
+pub(crate) struct Pool {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

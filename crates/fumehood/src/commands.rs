@@ -15,6 +15,7 @@ mod logs;
 mod ls;
 mod man;
 mod policy;
+mod pool;
 mod ports;
 mod rm;
 mod run;
@@ -66,6 +67,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,
         Command::Doctor(args) => doctor::run(&args).await,
+        Command::Pool(args) => pool::run(&args, context).await,
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -241,11 +241,8 @@ impl Agent {
     }
 
     fn warm(&mut self, warm: Warm) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Bare => {}
-            // It was asked before, and the answer was lost.
-            Phase::Warm => return Ok(()),
-            Phase::Live => return Err(self.wrong_phase()),
+        if self.phase == Phase::Live {
+            return Err(self.wrong_phase());
         }
         if self.place.begin_warming()? == Mounted::Yes {
             // What the image says of its user may be wrong, which is for the claim to refuse.

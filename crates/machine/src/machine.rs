@@ -196,7 +196,7 @@ impl Machine {
     }
 
     /// Held while the machine is made ready.
-    pub(crate) fn leash(&self) -> Leash {
+    pub fn leash(&self) -> Leash {
         Leash::on(&self.process)
     }
 

@@ -126,7 +126,7 @@ impl Request {
     }
 }
 
-/// Bare → warm.
+/// Bare → warm, or warm and warmer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warm {
     /// Commands run one after another as the default user; their output and exit are ignored.

@@ -6,7 +6,7 @@ use egress::{
     control::FromGateway,
     event::{Decision, Event, Kind},
 };
-use machine::{Exit, Leash, Process};
+use machine::Process;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
@@ -16,6 +16,7 @@ use super::{
     ChangeError, News, Spec, StartError,
     channel::{Answer, Channel, ChannelError},
     process,
+    waiting::{Waiting, ended, why_not},
 };
 use crate::{audit, causes, clock, failpoint, network::Network, store::Traffic};
 
@@ -94,9 +95,12 @@ impl Supervisor {
         Self { spec, news, asks, revision: 0, failures: 0, before: Traffic::default() }
     }
 
-    /// Starts the first gateway, and then goes on in the background.
-    pub(super) async fn start(mut self) -> Result<(), StartError> {
-        let up = self.launch(None).await?;
+    /// Starts the first gateway, or configures the one that waits, and then goes on in the background.
+    pub(super) async fn start(mut self, waiting: Option<Waiting>) -> Result<(), StartError> {
+        let up = match waiting {
+            Some(waiting) => self.configure(waiting).await?,
+            None => self.launch(None).await?,
+        };
         tokio::spawn(self.run(State::Up(Box::new(up))));
         Ok(())
     }
@@ -158,38 +162,20 @@ impl Supervisor {
             self.note(why).await;
         }
         let Spec { place, program, .. } = &self.spec;
-        let started = process::start(place, program, network, self.before);
-        let (process, leash) = started.map_err(StartError::Process)?;
-        let up = self.first_words(process.clone()).await;
-        match up {
+        let waiting = Waiting::after(place, program, network, self.before).await?;
+        self.configure(waiting).await
+    }
+
+    async fn configure(&mut self, waiting: Waiting) -> Result<Up, StartError> {
+        let Waiting { process, channel, leash } = waiting;
+        match self.configured(process.clone(), channel).await {
             Ok(up) => {
-                Leash::release(leash);
+                leash.release();
                 failpoint::pass("gateway-configured");
                 Ok(up)
             }
-            Err(StartError::Channel(ChannelError::Io(error))) => {
-                // Its sockets close a little before it is gone.
-                let exit = process.last_breath().await;
-                process.kill().await;
-                Err(match exit {
-                    Some(exit) => StartError::Died(match self.spec.place.last_words() {
-                        Some(words) => format!("{}: {words}", ended(exit)),
-                        None => ended(exit),
-                    }),
-                    None => ChannelError::Io(error).into(),
-                })
-            }
-            Err(error) => {
-                process.kill().await;
-                Err(error)
-            }
+            Err(error) => Err(why_not(&self.spec.place, &process, error).await),
         }
-    }
-
-    async fn first_words(&mut self, process: Process) -> Result<Up, StartError> {
-        let stream = process::connect(&self.spec.place).await.map_err(ChannelError::from)?;
-        let (channel, _) = Channel::open(stream).await?;
-        self.configured(process, channel).await
     }
 
     async fn configured(
@@ -397,14 +383,6 @@ impl Supervisor {
             tracing::error!(%error, "the audit log could not be written");
         }
         self.news.send_modify(|news| news.logged += 1);
-    }
-}
-
-fn ended(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("it ended with code {code}"),
-        Exit::Signal(signal) => format!("it was ended by signal {signal}"),
-        Exit::Unknown => "it ended".to_owned(),
     }
 }
 

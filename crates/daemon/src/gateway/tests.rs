@@ -103,7 +103,7 @@ impl World {
     }
 
     async fn start(&self, how: &str) -> Gateway {
-        Gateway::start(self.spec(how), self.news.clone()).await.unwrap()
+        Gateway::start(self.spec(how), None, self.news.clone()).await.unwrap()
     }
 
     fn adopt(&self, how: &str) -> Gateway {
@@ -314,7 +314,7 @@ async fn what_a_gateway_refuses_does_not_hold() {
     gateway.end().await;
 
     let world = World::new().await;
-    let started = Gateway::start(world.spec("other-version"), world.news.clone()).await;
+    let started = Gateway::start(world.spec("other-version"), None, world.news.clone()).await;
     assert!(matches!(started, Err(StartError::Channel(ChannelError::Version(99)))));
     assert!(world.alive().is_empty(), "nothing is left of one that does not come up");
 }
@@ -357,7 +357,7 @@ async fn a_gateway_that_has_hung_is_ended_and_replaced() {
 async fn without_a_card_nothing_is_started() {
     let world = World::new().await;
     std::fs::remove_file(world.folder.path().join("card.sock")).unwrap();
-    let started = Gateway::start(world.spec("good"), world.news.clone()).await;
+    let started = Gateway::start(world.spec("good"), None, world.news.clone()).await;
     assert!(matches!(started, Err(StartError::Card(_))));
     assert!(world.alive().is_empty());
 }

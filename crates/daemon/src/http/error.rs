@@ -305,7 +305,9 @@ fn prepare_code(error: &PrepareError) -> Code {
         | PrepareError::Template(_)
         | PrepareError::Clone(_)
         | PrepareError::Claim(_)
-        | PrepareError::Gateway(_) => Code::MachineFailed,
+        | PrepareError::Gateway(_)
+        | PrepareError::Agent(_)
+        | PrepareError::Control(_) => Code::MachineFailed,
     }
 }
 

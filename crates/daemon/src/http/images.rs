@@ -104,7 +104,9 @@ pub(crate) async fn remove(
     Administrator(server): Administrator,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Json<api::RemovedImages>> {
-    Ok(Json(removed(upkeep(&server).remove(&query.name).await?)))
+    let all = upkeep(&server).remove(&query.name).await?;
+    give_back(&server).await;
+    Ok(Json(removed(all)))
 }
 
 pub(crate) async fn prune(
@@ -113,7 +115,15 @@ pub(crate) async fn prune(
 ) -> Reply<Json<api::RemovedImages>> {
     let older_than = asked.older_than.map(Duration::from_millis);
     let asked = Prune { older_than, keep_bytes: asked.keep_bytes };
-    Ok(Json(removed(upkeep(&server).prune(asked).await?)))
+    let all = upkeep(&server).prune(asked).await?;
+    give_back(&server).await;
+    Ok(Json(removed(all)))
+}
+
+/// The room of an image is free once no machine holds it that nobody has asked for yet.
+async fn give_back(server: &Server) {
+    let context = server.registry().context();
+    context.pool.drain(context).await;
 }
 
 fn removed(all: Removed) -> api::RemovedImages {

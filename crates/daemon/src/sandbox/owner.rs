@@ -12,7 +12,8 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Durable, EndReason, ExtendError, PrepareError, Sandbox, Session, drives, ending,
+    Commands, Durable, EndReason, ExtendError, Parked, PrepareError, Sandbox, Session, drives,
+    ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
     session::{Ask, View},
     state::{Effect, Event, State},
@@ -76,13 +77,19 @@ impl Owner {
         sandbox: SandboxRecord,
         session: SessionRecord,
         network: Network,
+        parked: Option<Parked>,
     ) -> Result<Arc<Sandbox>, StoreError> {
         let mut changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
         changes.extend(network.made(&context.egress.seal, &sandbox.key())?);
-        context.store.commit(changes).await?;
+        if let Err(error) = context.store.commit(changes).await {
+            if let Some(parked) = parked {
+                parked.end(context).await;
+            }
+            return Err(error);
+        }
         failpoint::pass("create-recorded");
         let durable = Arc::new(Durable::new(sandbox, Some(network.clone())));
-        let session = Self::begin(context, &durable, session, network);
+        let session = Self::begin(context, &durable, session, network, parked);
         Ok(Sandbox::new(durable, Vec::new(), session))
     }
 
@@ -92,10 +99,11 @@ impl Owner {
         durable: &Arc<Durable>,
         session: SessionRecord,
         network: Network,
+        parked: Option<Parked>,
     ) -> Arc<Session> {
         let remembered = Remembered { session, commands: Vec::new() };
         let (mut owner, handle) = Self::new(context, durable, remembered);
-        let preparing = owner.prepare_in_background(&handle.record, network);
+        let preparing = owner.prepare_in_background(&handle.record, network, parked);
         let span = tracing::info_span!("sandbox", name = %handle.record.key());
         tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
         handle
@@ -262,10 +270,15 @@ impl Owner {
         }
     }
 
-    fn prepare_in_background(&self, sandbox: &SandboxRecord, network: Network) -> Preparing {
+    fn prepare_in_background(
+        &self,
+        sandbox: &SandboxRecord,
+        network: Network,
+        parked: Option<Parked>,
+    ) -> Preparing {
         let context = Arc::clone(&self.context);
         let job = Job { sandbox: sandbox.clone(), network, news: self.news.clone() };
-        Box::pin(async move { prepare(&context, &job).await })
+        Box::pin(async move { prepare(&context, &job, parked).await })
     }
 
     fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {

@@ -16,14 +16,14 @@ use machine::{
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::{drives, trust};
+use super::{drives, parked::Parked, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
     context::Context,
     drives::{DriveError, Plug},
     failpoint,
-    gateway::{self, Gateway, News, Place, Program, Spec},
+    gateway::{self, Card, Gateway, News, Place, Program, Spec, Waiting},
     ids::{self, SessionId},
     images::ImageError,
     network::Network,
@@ -34,7 +34,7 @@ use crate::{
 
 /// One clone that does not come up is thrown away for another.
 const ATTEMPTS: u32 = 2;
-const READY_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const READY_DEADLINE: Duration = Duration::from_secs(30);
 const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a session did not start.
@@ -60,13 +60,21 @@ pub(crate) enum PrepareError {
     Mount(#[source] AgentError),
     #[error("no gateway came up")]
     Gateway(#[source] gateway::StartError),
+    #[error("the guest agent did not get ready")]
+    Agent(#[source] AgentError),
+    #[error("QEMU does not do as it is told")]
+    Control(#[source] ControlError),
 }
 
 impl PrepareError {
     /// Whether another clone may do better; a refusal will be given again.
     fn is_of_the_machine(&self) -> bool {
         match self {
-            Self::Clone(_) | Self::Gateway(_) | Self::Plug(_) => true,
+            Self::Clone(_)
+            | Self::Gateway(_)
+            | Self::Plug(_)
+            | Self::Agent(_)
+            | Self::Control(_) => true,
             Self::Claim(error) | Self::Mount(error) => !matches!(error, AgentError::Refused(_)),
             Self::Platform(_)
             | Self::Image(_)
@@ -104,33 +112,44 @@ pub(crate) fn machine_folder(context: &Context, session: &SessionId) -> PathBuf 
     context.paths.machines().join(session.as_str())
 }
 
-/// Makes a machine for the sandbox. On failure nothing is left running; the folder is the caller's
-/// to remove.
-pub(crate) async fn prepare(context: &Context, job: &Job) -> Result<Prepared, PrepareError> {
+/// Makes a machine for the sandbox, or takes the one that is parked for it. On failure nothing is left
+/// running; the folder is the caller's to remove.
+pub(crate) async fn prepare(
+    context: &Context,
+    job: &Job,
+    parked: Option<Parked>,
+) -> Result<Prepared, PrepareError> {
     let sandbox = &job.sandbox;
     let whose = (&sandbox.project, &sandbox.name, &sandbox.session);
     let plugs = context.drives.attach(whose, &sandbox.mounts).await?;
     let platform = context.platform().await?;
     let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
+    let made_of = MadeOf { image: &image, plugs: &plugs };
+    if let Some(parked) = parked {
+        match wake(context, job, &made_of, parked).await {
+            Err(error) if error.is_of_the_machine() => {
+                tracing::warn!(error = causes(&error), "a parked machine did not wake");
+            }
+            outcome => return outcome,
+        }
+    }
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.key(), "{what}");
     let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
     let template = Box::pin(making).await?;
-    let made_of = MadeOf { template: &template, image: &image, plugs: &plugs };
     for _ in 1..ATTEMPTS {
-        match attempt(context, job, &made_of).await {
+        match attempt(context, job, &made_of, &template).await {
             Err(error) if error.is_of_the_machine() => {
                 tracing::warn!(error = causes(&error), "one more clone is tried");
             }
             outcome => return outcome,
         }
     }
-    attempt(context, job, &made_of).await
+    attempt(context, job, &made_of, &template).await
 }
 
 /// What a machine is made of.
 struct MadeOf<'a> {
-    template: &'a Template,
     image: &'a BaseImage,
     plugs: &'a [Plug],
 }
@@ -139,16 +158,51 @@ async fn attempt(
     context: &Context,
     job: &Job,
     made_of: &MadeOf<'_>,
+    template: &Template,
 ) -> Result<Prepared, PrepareError> {
     let folder = machine_folder(context, &job.sandbox.session);
-    let machine = make(context, made_of.template, made_of.image, &folder).await?;
-    let error = match settle(context, job, made_of, &machine).await {
-        Ok((agent, gateway)) => {
+    let machine = make(context, template, made_of.image, &folder).await?;
+    let agent = agent_of(&machine);
+    let settled = settle(context, job, made_of, &machine, (&agent, None)).await;
+    concluded(context, machine, agent, settled).await
+}
+
+/// Lets the guest of a parked machine go, and gives it its identity and its gateway at once.
+async fn wake(
+    context: &Context,
+    job: &Job,
+    made_of: &MadeOf<'_>,
+    parked: Parked,
+) -> Result<Prepared, PrepareError> {
+    let Parked { machine, agent, gateway, leash, .. } = parked;
+    let settling = settle(context, job, made_of, &machine, (&agent, Some(gateway)));
+    let (gone_on, settled) = tokio::join!(machine.cont(), settling);
+    leash.release();
+    let settled = match (gone_on, settled) {
+        (Err(error), Ok(gateway)) => {
+            gateway.end().await;
+            Err(PrepareError::Control(error))
+        }
+        (_, settled) => settled,
+    };
+    concluded(context, machine, agent, settled).await
+}
+
+/// A machine that did not settle is ended, and what is known of it recorded.
+async fn concluded(
+    context: &Context,
+    machine: Machine,
+    agent: Agent,
+    settled: Result<Gateway, PrepareError>,
+) -> Result<Prepared, PrepareError> {
+    let error = match settled {
+        Ok(gateway) => {
             failpoint::pass("machine-claimed");
             return Ok(Prepared { machine, agent, gateway });
         }
         Err(error) => error,
     };
+    agent.close().await;
     if error.is_of_the_machine() {
         record(context, &*machine.fail(Step::Guest, causes(&error)).await);
     } else {
@@ -158,39 +212,36 @@ async fn attempt(
 }
 
 /// Gives a machine its identity and its gateway, both at once: no program of its user's runs before
-/// it has the two. On failure neither is left.
+/// it has the two. On failure no gateway is left.
 async fn settle(
     context: &Context,
     job: &Job,
     made_of: &MadeOf<'_>,
     machine: &Machine,
-) -> Result<(Agent, Gateway), PrepareError> {
-    let agent = agent_of(machine);
+    (agent, waiting): (&Agent, Option<Waiting>),
+) -> Result<Gateway, PrepareError> {
     let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
-    let started = Gateway::start(spec, job.news.clone());
+    let started = Gateway::start(spec, waiting, job.news.clone());
     let claimed = async {
         // The guest sees them come while it is claimed.
         drives::plug(machine, made_of.plugs).await.map_err(PrepareError::Plug)?;
-        let claimed = claim(context, &agent, job, made_of.image).await;
+        let claimed = claim(context, agent, job, made_of.image).await;
         claimed.map_err(PrepareError::Claim)?;
         if !made_of.plugs.is_empty() {
             context.drives.note_mounted(&job.sandbox.session).await?;
-            drives::mount(&agent, made_of.plugs).await.map_err(PrepareError::Mount)?;
+            drives::mount(agent, made_of.plugs).await.map_err(PrepareError::Mount)?;
             failpoint::pass("drives-mounted");
         }
         Ok(())
     };
     let (claimed, started) = tokio::join!(claimed, started);
     match (claimed, started) {
-        (Ok(()), Ok(gateway)) => Ok((agent, gateway)),
+        (Ok(()), Ok(gateway)) => Ok(gateway),
         (Err(error), Ok(gateway)) => {
-            tokio::join!(agent.close(), gateway.end());
+            gateway.end().await;
             Err(error)
         }
-        (_, Err(error)) => {
-            agent.close().await;
-            Err(PrepareError::Gateway(error))
-        }
+        (_, Err(error)) => Err(PrepareError::Gateway(error)),
     }
 }
 
@@ -201,18 +252,22 @@ pub(crate) fn gateway_of(
     sandbox: &SandboxRecord,
     network: Network,
 ) -> Spec {
-    let port = machine.network();
     Spec {
         place: Place::of(&context.paths, &sandbox.session),
         program: Program::own(),
-        card: Arc::new(move || port.connect()),
+        card: card_of(machine),
         egress: Arc::clone(&context.egress),
         project: sandbox.project.clone(),
         network,
     }
 }
 
-async fn make(
+pub(super) fn card_of(machine: &Machine) -> Card {
+    let port = machine.network();
+    Arc::new(move || port.connect())
+}
+
+pub(super) async fn make(
     context: &Context,
     template: &Template,
     image: &BaseImage,

@@ -73,6 +73,11 @@ pub(crate) struct Serve {
     #[arg(long, requires = "ingress", conflicts_with = "ingress_tls_cert", help_heading = "Ports")]
     pub(crate) ingress_insecure: bool,
 
+    /// Keep at most so many machines ready, of the kinds asked for in the last ten minutes; each takes
+    /// some 40 MiB of memory, and 0 makes every sandbox wait for its own
+    #[arg(long, value_name = "N", default_value_t = 3, env = "FUMEHOOD_POOL")]
+    pub(crate) pool: usize,
+
     /// Leave the session of whoever started it (as the command line does)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

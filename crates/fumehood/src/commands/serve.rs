@@ -25,6 +25,7 @@ pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
         paths: Paths::new(folders::state()?, folders::cache()?),
         agent: AGENT,
         version: own::version(),
+        pool: args.pool,
         ingress: ingress(&args),
         listen: listen(args),
     };

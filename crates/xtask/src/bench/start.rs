@@ -1,7 +1,7 @@
 //! `cargo xtask bench start`: from nothing to a command's result, beside a native container.
 //!
-//! Cold boot: a template is made first each time, in a cache of its own that shares the images. Clone: `fumehood run` as
-//! it is used. Peers, in the same run and in turn: `runc run` and `runc exec` of busybox.
+//! Cold boot: a template is made first each time, in a cache of its own that shares the images. Clone and pool: `fumehood
+//! run` as it is used, without and with a machine that is ready, and the same through the API. Peers, in the same run and in turn: `runc run` and `runc exec` of busybox.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 #![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
@@ -16,8 +16,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::table::{Row, markdown, milliseconds};
 
+mod api;
+
+use api::Api;
+
 const RUNS: usize = 30;
 const COLD_RUNS: usize = 3;
+/// The state folder of the server that keeps machines ready.
+const POOLED: &str = "pooled";
 
 /// Runs the benchmark; `--runs N` for more or fewer.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
@@ -69,14 +75,33 @@ impl Place {
         let mut command = Command::new(&self.fumehood);
         command
             .args(words)
-            .env("FUMEHOOD_STATE_DIR", self.folder.join(state))
-            .env("FUMEHOOD_CACHE_DIR", cache);
+            .env("FUMEHOOD_STATE_DIR", self.state(state))
+            .env("FUMEHOOD_CACHE_DIR", cache)
+            .env("FUMEHOOD_POOL", if state == POOLED { "2" } else { "0" });
         command
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Waits until two machines are ready and nothing else is to be done.
+    fn fill_pool(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let pool = self.fumehood(&self.cache, POOLED, &["pool", "--json"]).output()?;
+            let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
+            if pool["parked"][0]["machines"] == 2 {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Ends the servers of this run and removes what they left.
     fn clean(&self) {
-        for state in ["warm", "cold"] {
+        for state in ["warm", "cold", POOLED] {
             drop(handover(&self.folder.join(state)));
         }
         drop(fs::remove_dir_all(&self.folder));
@@ -96,27 +121,41 @@ fn handover(state: &Path) -> Result<()> {
 
 fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
     let container = Container::new(place)?;
-    let run = || timed(&mut place.fumehood(&place.cache, "warm", &["run", "--", "true"]));
-    run().context("`fumehood run` works; `fumehood setup` was done")?;
+    let run = |state| timed(&mut place.fumehood(&place.cache, state, &["run", "--", "true"]));
+    for state in ["warm", POOLED, POOLED] {
+        run(state).context("`fumehood run` works; `fumehood setup` was done")?;
+    }
+    let (mut clone_api, mut pool_api) =
+        (Api::connect(&place.state("warm"))?, Api::connect(&place.state(POOLED))?);
     let exec = ["exec", "bench", "--", "true"];
     timed(&mut place.fumehood(
         &place.cache,
         "warm",
         &["create", "--name", "bench", "--timeout", "1h"],
     ))?;
-    let (mut clones, mut execs, mut runc_runs, mut runc_execs) = (vec![], vec![], vec![], vec![]);
+    let mut times: [Vec<Duration>; 7] = Default::default();
+    let [pools, pool_results, clones, clone_results, runc_runs, execs, runc_execs] = &mut times;
     for turn in 0..runs {
-        clones.push(run()?);
+        clones.push(run("warm")?);
+        clone_results.push(clone_api.first_result()?);
         runc_runs.push(container.run(turn)?);
         execs.push(timed(&mut place.fumehood(&place.cache, "warm", &exec))?);
         runc_execs.push(container.exec()?);
+        place.fill_pool()?;
+        pools.push(run(POOLED)?);
+        place.fill_pool()?;
+        pool_results.push(pool_api.first_result()?);
     }
     timed(&mut place.fumehood(&place.cache, "warm", &["rm", "-f", "bench"]))?;
     container.end()?;
     let cold = (0..COLD_RUNS).map(|_| cold_boot(place)).collect::<Result<_>>()?;
+    let [pools, pool_results, clones, clone_results, runc_runs, execs, runc_execs] = times;
     Ok(vec![
         Row::new("fumehood run, no template yet (boots, warms, clones)", cold),
         Row::new("fumehood run (clone)", clones),
+        Row::new("API: create and first result (clone)", clone_results),
+        Row::new("fumehood run (pool)", pools),
+        Row::new("API: create and first result (pool)", pool_results),
         Row::new("runc run", runc_runs),
         Row::new("fumehood exec", execs),
         Row::new("runc exec", runc_execs),

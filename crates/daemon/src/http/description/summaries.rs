@@ -114,6 +114,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "/v1/fumehood/handover",
         "Closes the server for a newer one; machines run on. The administrator's.",
     ),
+    (
+        "get",
+        "/v1/fumehood/pool",
+        "The machines that are ready before anybody asks for them. The administrator's.",
+    ),
     ("get", "/v1/fumehood/images", "The images that are here, those of all projects."),
     (
         "delete",

@@ -1,0 +1,91 @@
+//! A machine for a sandbox that nobody has asked for yet: a clone, held still, that has no identity
+//! and has run nothing of anybody's.
+//!
+//! Its session's id is chosen when it is made, so that everything of it is where it will be.
+
+use machine::{Leash, Machine};
+use protocol::{Request, Warm};
+use tokio::time::Instant;
+
+use super::prepare::{
+    PrepareError, READY_DEADLINE, agent_of, card_of, machine_folder, make, remove_if_there,
+};
+use crate::{
+    agent::Agent,
+    context::Context,
+    gateway::{Place, Program, Waiting},
+    ids::SessionId,
+    platform,
+    pool::Kind,
+};
+
+/// Under emulation code is slow when it runs for the first time, the agent's and the kernel's too.
+const REHEARSED: [&[&str]; 2] = [&["true"], &["sh", "-c", "true"]];
+
+/// It ends when this is dropped; its folders are left to the next server then.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) session: SessionId,
+    pub(super) machine: Machine,
+    pub(super) agent: Agent,
+    pub(super) gateway: Waiting,
+    pub(super) leash: Leash,
+}
+
+impl Parked {
+    /// Makes one. On failure nothing is left.
+    pub(crate) async fn make(context: &Context, kind: &Kind) -> Result<Self, PrepareError> {
+        let session = SessionId::random();
+        let parked = Self::in_its_place(context, kind, session.clone()).await;
+        if parked.is_err() {
+            clear(context, &session).await;
+        }
+        parked
+    }
+
+    async fn in_its_place(
+        context: &Context,
+        kind: &Kind,
+        session: SessionId,
+    ) -> Result<Self, PrepareError> {
+        let platform = context.platform().await?;
+        let image = context.images.of_digest(Some(kind.digest.clone()), &kind.image).await;
+        let image = platform::base_image(&image.map_err(Box::new)?);
+        let template =
+            Box::pin(context.templates.warm(platform, kind.shape, &image, &|_| {})).await?;
+        let folder = machine_folder(context, &session);
+        let machine = make(context, &template, &image, &folder).await?;
+        let leash = machine.leash();
+        let agent = agent_of(&machine);
+        agent.ready(Instant::now() + READY_DEADLINE).await.map_err(PrepareError::Agent)?;
+        let commands = REHEARSED.map(|words| words.iter().map(|&word| word.to_owned()).collect());
+        let warm = Warm { commands: commands.to_vec(), user: image.user };
+        let rehearsed = agent.request(Request::Warm(warm), READY_DEADLINE).await;
+        rehearsed.map_err(PrepareError::Agent)?;
+        let place = Place::of(&context.paths, &session);
+        let gateway = Waiting::start(&place, &Program::own(), &card_of(&machine)).await;
+        let gateway = gateway.map_err(PrepareError::Gateway)?;
+        machine.stop().await.map_err(PrepareError::Control)?;
+        Ok(Self { session, machine, agent, gateway, leash })
+    }
+
+    /// Whether its machine is there.
+    pub(crate) fn is_well(&self) -> bool {
+        self.machine.exited().borrow().is_none()
+    }
+
+    pub(crate) async fn end(self, context: &Context) {
+        let Self { session, machine, agent, gateway, leash: _leash } = self;
+        tokio::join!(machine.kill(), agent.close(), gateway.end());
+        clear(context, &session).await;
+    }
+}
+
+async fn clear(context: &Context, session: &SessionId) {
+    let place = context.paths.sessions().join(session.as_str());
+    for folder in [machine_folder(context, session), place] {
+        if let Err(error) = remove_if_there(&folder).await {
+            tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
+        }
+    }
+}

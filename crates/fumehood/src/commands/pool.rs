@@ -1,0 +1,26 @@
+//! `fumehood pool`.
+
+use super::{Context, ls::json};
+use crate::{
+    cli::Pool,
+    failure::{Exit, Failure},
+    say,
+    server::Server,
+    table::Table,
+};
+
+pub(crate) async fn run(args: &Pool, context: &Context) -> Result<Exit, Failure> {
+    let pool = Server::reach(&context.server).await?.client().pool().await?;
+    if args.json {
+        say::out(&format!("{}\n", json(&pool)?))?;
+        return Ok(Exit::Command(0));
+    }
+    let mut table = Table::new(["IMAGE", "VCPUS", "MIB", "READY"]);
+    for kind in &pool.parked {
+        let numbers = [kind.vcpus.to_string(), kind.memory_mib.to_string()];
+        let [vcpus, memory] = numbers;
+        table.row([kind.image.clone(), vcpus, memory, kind.machines.to_string()]);
+    }
+    say::out(&table.text())?;
+    Ok(Exit::Command(0))
+}
