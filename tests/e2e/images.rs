@@ -1,93 +1,14 @@
 //! Images of a registry on this computer, made and pushed by tools of others.
 
-use std::{
-    fs,
-    net::{TcpListener, TcpStream},
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command, thread};
+
+use crate::{
+    hood::{Hood, cache},
+    registry::Registry,
 };
 
-use crate::hood::{Hood, cache, wait_until};
-
-/// Debian's `docker-registry`, until it is dropped.
-struct Registry {
-    child: Child,
-    folder: tempfile::TempDir,
-    place: String,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = free.local_addr().unwrap().to_string();
-        drop(free);
-        let at = folder.path().display();
-        let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {at}/data}}}}\n\
-             http: {{addr: '{place}'}}\n"
-        );
-        fs::write(folder.path().join("config.yml"), config).unwrap();
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new("docker-registry")
-            .args(["serve", &format!("{at}/config.yml")])
-            .stdout(log)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_until("the registry listens", || TcpStream::connect(&place).is_ok());
-        Self { child, folder, place }
-    }
-
-    /// Puts an image there whose only program is a static busybox.
-    fn push(&self, name: &str, settings: &[&str]) -> String {
-        let place = |name: &str| self.folder.path().join(name).display().to_string();
-        let (layout, bundle) = (place("layout"), place("bundle"));
-        let image = format!("{layout}:{name}");
-        if !Path::new(&layout).exists() {
-            run("umoci", &["init", "--layout", &layout]);
-        }
-        run("umoci", &["new", "--image", &image]);
-        run("umoci", &["unpack", "--rootless", "--image", &image, &bundle]);
-        let program = format!("{bundle}/rootfs/busybox");
-        fs::copy("/bin/busybox", &program).unwrap();
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        run("umoci", &["repack", "--image", &image, &bundle]);
-        run("umoci", &[&["config", "--image", &image], settings].concat());
-        fs::remove_dir_all(bundle).unwrap();
-        let target = format!("{}/test/{name}:1", self.place);
-        let from = format!("oci:{image}");
-        let to = format!("docker://{target}");
-        run("skopeo", &["copy", "-q", "--dest-tls-verify=false", &from, &to]);
-        target
-    }
-
-    /// How often a blob or manifest was given out.
-    fn given(&self, what: &str) -> usize {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let is_it = |line: &&str| line.contains("\"GET /v2/") && line.contains(what);
-        log.lines().filter(is_it).count()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-#[track_caller]
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-}
-
 /// With images and templates of its own.
-fn hood_of_its_own(folder: &Path) -> Hood {
+pub(crate) fn hood_of_its_own(folder: &Path) -> Hood {
     let own = folder.join("x86_64");
     fs::create_dir_all(&own).unwrap();
     symlink(cache().join("x86_64/kernels"), own.join("kernels")).unwrap();
@@ -96,7 +17,7 @@ fn hood_of_its_own(folder: &Path) -> Hood {
     hood
 }
 
-const SMALL: [&str; 2] = ["--memory", "256"];
+pub(crate) const SMALL: [&str; 2] = ["--memory", "256"];
 
 #[test]
 fn an_image_without_shell_libc_or_users_is_a_sandbox() {

@@ -10,9 +10,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod hood;
+mod registry;
 
 mod basics;
 mod clients;
+mod commit;
 mod containers;
 mod drives;
 mod ends;

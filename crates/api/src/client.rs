@@ -23,7 +23,9 @@ use crate::command::{Command, CommandList, CommandReply, Kill, StartCommand};
 use crate::drive::{CreateDrive, DriveList, DriveQuery, DriveReply, ForkDrive};
 use crate::error::Code;
 use crate::files::{CWD_HEADER, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR};
-use crate::image::{Image, ImageList, PruneImages, PullImage, PushImage, RemovedImages};
+use crate::image::{
+    CommitImage, Image, ImageList, PruneImages, PullImage, PushImage, RemovedImages,
+};
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
@@ -165,6 +167,11 @@ impl Client {
     /// Brings an image here; lines of [`crate::PullEvent`]. Dropped, it is broken off.
     pub async fn pull_image(&self, asked: &PullImage) -> Result<Lines, ClientError> {
         self.post("/v1/fumehood/images/pull").json(asked).lines().await
+    }
+
+    /// Makes an image of a sandbox's disk; lines of [`crate::PullEvent`].
+    pub async fn commit_image(&self, asked: &CommitImage) -> Result<Lines, ClientError> {
+        self.post("/v1/fumehood/images/commit").json(asked).lines().await
     }
 
     /// Pushes an image to a registry; lines of [`crate::PushEvent`]. Dropped, it is broken off.

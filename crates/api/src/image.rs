@@ -124,6 +124,37 @@ pub struct PushImage {
     pub target: Option<String>,
 }
 
+/// `POST /v1/fumehood/images/commit`: what the disk of a running sandbox is now becomes an image, in lines
+/// of [`PullEvent`]. The sandbox goes on.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitImage {
+    /// The name of the sandbox.
+    pub sandbox: String,
+    /// What the image is to be called: a name that a registry could have.
+    pub image: String,
+    /// Over the image's own variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// What follows is as in the image that the sandbox stands on, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for CommitImage {
+    /// Without the environment and the arguments: they may hold secrets.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = out.debug_struct("CommitImage");
+        shown.field("sandbox", &self.sandbox).field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
 /// A line of the answer to a push. The last one is `Done` or `Error`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]

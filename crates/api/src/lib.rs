@@ -33,8 +33,8 @@ pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };
 pub use image::{
-    Image, ImageConfig, ImageList, ImageQuery, PruneImages, PullEvent, PullImage, PullPolicy,
-    PullProgress, PushEvent, PushImage, PushedImage, RemovedImages,
+    CommitImage, Image, ImageConfig, ImageList, ImageQuery, PruneImages, PullEvent, PullImage,
+    PullPolicy, PullProgress, PushEvent, PushImage, PushedImage, RemovedImages,
 };
 pub use network_policy::{Explain, Explanation, NetworkPolicy, NetworkPolicyReply};
 pub use sandbox::{

@@ -125,6 +125,7 @@ fn server_routes() -> Routes {
         .route("/images", get(images::list).delete(images::remove))
         .route("/images/inspect", get(images::inspect))
         .route("/images/pull", post(images::pull))
+        .route("/images/commit", post(images::commit))
         .route("/images/push", post(images::push))
         .route("/images/save", get(images::save))
         .route("/images/prune", post(images::prune))

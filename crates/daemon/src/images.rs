@@ -4,6 +4,7 @@
 //! watch how far it is; when the last of them goes away it is broken off, and what has come is kept.
 
 mod choice;
+mod commit;
 mod error;
 mod obtain;
 mod origin;
@@ -25,6 +26,7 @@ use image::{
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use commit::{CopyError, Disk};
 pub(crate) use error::ImageError;
 pub(crate) use obtain::Progress;
 pub use origin::image_name;

@@ -20,7 +20,7 @@ pub(crate) use ending::end_of_state;
 pub(crate) use owner::{Adopted, Owner, Remembered};
 pub(crate) use parked::Parked;
 pub(crate) use policy::PolicyError;
-pub(crate) use prepare::{PrepareError, machine_folder, remove_if_there};
+pub(crate) use prepare::{OVERLAY, PrepareError, machine_folder, remove_if_there};
 pub(crate) use session::{ExtendError, NotRunning, Session, View};
 pub(crate) use state::EndReason;
 

@@ -4,7 +4,10 @@
 use std::io::{self, IsTerminal, Write};
 
 use api::client::{ClientError, Lines};
-use api::{Image, PullEvent, PullImage, PullProgress, PushEvent, PushImage, PushedImage, Refusal};
+use api::{
+    CommitImage, Image, PullEvent, PullImage, PullProgress, PushEvent, PushImage, PushedImage,
+    Refusal,
+};
 use tokio::time::Instant;
 
 use crate::failure::{Exit, Failure, printable};
@@ -23,6 +26,15 @@ pub(crate) async fn bring(server: &Server, asked: &PullImage) -> Result<Image, F
         }
         begun => begun?,
     };
+    let mut meter = Meter::new(&asked.image);
+    let image = follow(&mut lines, &mut meter).await;
+    meter.end(if image.is_ok() { End::Done } else { End::Failed });
+    image
+}
+
+/// Makes an image of a sandbox's disk, saying how far it is, and tells what it is.
+pub(crate) async fn commit(server: &Server, asked: &CommitImage) -> Result<Image, Failure> {
+    let mut lines = server.client().commit_image(asked).await?;
     let mut meter = Meter::new(&asked.image);
     let image = follow(&mut lines, &mut meter).await;
     meter.end(if image.is_ok() { End::Done } else { End::Failed });

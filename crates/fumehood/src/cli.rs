@@ -26,7 +26,8 @@ pub(crate) use audit::Audit;
 pub(crate) use context::Contexts;
 pub(crate) use drive::{Drive, DriveCreate, DriveRm, MountOptions};
 pub(crate) use image::{
-    Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm, Pull,
+    Commit, Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
+    Pull,
 };
 pub(crate) use network::{NetworkOptions, PolicyOptions};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
@@ -109,6 +110,7 @@ pub(crate) enum Command {
     Forward(Forward),
     Stop(Stop),
     Rm(Rm),
+    Commit(Commit),
     #[command(subcommand)]
     Policy(Policy),
     Audit(Audit),

@@ -54,6 +54,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
+        Command::Commit(args) => image::commit(args, context).await,
         Command::Policy(args) => policy::run(args, context).await,
         Command::Ports(args) => ports::run(&args, context).await,
         Command::Url(args) => ports::url(&args, context).await,

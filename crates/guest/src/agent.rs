@@ -234,6 +234,8 @@ impl Agent {
             | Request::List { .. }
             | Request::Remove { .. }
             | Request::Sync
+            | Request::Hold { .. }
+            | Request::Release
             | Request::Connect { .. } => {
                 Err(refuse(RefusalCode::Invalid, "it is begun, not answered"))
             }
@@ -322,7 +324,9 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Stat { .. }
         | Request::List { .. }
         | Request::Remove { .. }
-        | Request::Sync => true,
+        | Request::Sync
+        | Request::Hold { .. }
+        | Request::Release => true,
         Request::Ping
         | Request::Warm(_)
         | Request::Claim(_)

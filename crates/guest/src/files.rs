@@ -2,6 +2,7 @@
 //! bytes go through a bounded [`Pipe`] between it and the stream.
 
 mod archive;
+mod hold;
 mod list;
 mod paths;
 mod pipe;
@@ -56,6 +57,8 @@ enum Work {
     List { path: PathBuf, after: Option<String>, limit: u16 },
     Remove { path: PathBuf, mode: RemoveMode },
     Sync,
+    Hold { what: hold::What, for_ms: u64 },
+    Release { what: hold::What },
 }
 
 #[derive(Debug)]
@@ -169,7 +172,9 @@ impl Files {
             | Work::Stat { .. }
             | Work::List { .. }
             | Work::Remove { .. }
-            | Work::Sync => {}
+            | Work::Sync
+            | Work::Hold { .. }
+            | Work::Release { .. } => {}
         }
         self.waiting.push_back(Job { key, work, pipe });
         self.start_waiting();

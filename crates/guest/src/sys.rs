@@ -136,6 +136,24 @@ pub(crate) fn flush_block_cache(device: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes all of a file system to its disk, and has whoever writes to it wait from then on.
+pub(crate) fn freeze(root: impl AsFd) -> io::Result<()> {
+    const FIFREEZE: libc::Ioctl = 0xc004_5877;
+    let root = root.as_fd().as_raw_fd();
+    // SAFETY: this request does not look at its argument.
+    check(unsafe { libc::ioctl(root, FIFREEZE, 0) })?;
+    Ok(())
+}
+
+/// Lets a frozen file system be written again.
+pub(crate) fn thaw(root: impl AsFd) -> io::Result<()> {
+    const FITHAW: libc::Ioctl = 0xc004_5878;
+    let root = root.as_fd().as_raw_fd();
+    // SAFETY: this request does not look at its argument.
+    check(unsafe { libc::ioctl(root, FITHAW, 0) })?;
+    Ok(())
+}
+
 /// Mixes a seed into the kernel's random generator, counts it as true entropy, and has the
 /// generator draw a new key from it at once.
 pub(crate) fn reseed(random: impl AsFd, seed: &[u8; 32]) -> io::Result<()> {

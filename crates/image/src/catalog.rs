@@ -157,11 +157,34 @@ pub fn remove(cache: &Cache, image: &Image, progress: Progress<'_>) -> Result<()
     let claim = cache.claim(Shelf::Images, progress)?;
     let entry = entry_name(&image.folder);
     claim.withdraw(&entry)?;
+    // Most have none.
+    drop(fs::remove_file(layered_path(cache, image)));
     Names::change(&folder(cache), |names| {
         names.forget_all(&entry);
         Ok(())
     })?;
     Ok(())
+}
+
+/// The manifest of the layers that were made out of an image's disk, of one that was not made of layers.
+pub(crate) fn layered(cache: &Cache, image: &Image) -> Option<Digest> {
+    let text = fs::read_to_string(layered_path(cache, image)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Keeps in mind what [`layered`] tells.
+pub(crate) fn set_layered(cache: &Cache, image: &Image, manifest: &Digest) -> io::Result<()> {
+    let path = layered_path(cache, image);
+    let folder = path.parent().unwrap_or(&path);
+    fs::create_dir_all(folder)?;
+    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut draft, manifest.to_string().as_bytes())?;
+    draft.as_file().sync_all()?;
+    draft.persist(&path).map(drop).map_err(|error| error.error)
+}
+
+fn layered_path(cache: &Cache, image: &Image) -> PathBuf {
+    folder(cache).join(".layered").join(entry_name(&image.folder))
 }
 
 fn folder(cache: &Cache) -> PathBuf {

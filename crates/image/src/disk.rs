@@ -4,7 +4,7 @@
 //! streams can be laid over one another before anything is written. No entry ever touches the
 //! host's file system under its own name: a hostile stream has nowhere to escape to.
 
-mod acl;
+pub(crate) mod acl;
 pub mod ext4;
 pub mod path;
 mod pax;

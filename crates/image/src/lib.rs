@@ -17,3 +17,4 @@ pub mod progress;
 pub mod recipe;
 pub mod reference;
 pub mod registry;
+pub mod volume;

@@ -7,12 +7,14 @@
 
 mod account;
 pub mod blob;
+pub mod commit;
 pub mod config;
 pub mod convert;
 pub mod descriptor;
 pub mod digest;
 pub mod import;
 pub mod layer;
+pub mod layered;
 pub mod manifest;
 pub mod media;
 pub mod platform;

@@ -35,6 +35,7 @@ pub enum Step {
     AskRegistry,
     FetchLayers,
     SendLayers,
+    ReadDisk,
 }
 
 impl fmt::Display for Step {
@@ -53,6 +54,7 @@ impl fmt::Display for Step {
             Self::WriteArchive => "writing the archive",
             Self::AskRegistry => "asking the registry for the image",
             Self::FetchLayers => "fetching the image's layers",
+            Self::ReadDisk => "making a layer of the disk",
             Self::SendLayers => "sending the image's layers",
         })
     }

@@ -117,6 +117,13 @@ pub enum Request {
     /// Mounts the disk of this serial number, an ext4 file system, at a folder that is made if it is
     /// missing. Refused as not found while the guest's kernel has not seen the disk.
     Mount(Mount),
+    /// Writes everything to the disk, and keeps the root from being written until [`Request::Release`],
+    /// or for so long: the host reads the disk meanwhile. At most a minute.
+    Hold {
+        for_ms: u64,
+    },
+    /// Ends a [`Request::Hold`]; refused if that has ended by itself.
+    Release,
 }
 
 impl Request {

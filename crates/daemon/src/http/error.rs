@@ -14,9 +14,13 @@ use axum::{
 };
 use image::{
     catalog::OpenError,
-    oci::{convert::ConvertError, import::ImportError, save::SaveError},
+    oci::{
+        commit::CommitError, convert::ConvertError, import::ImportError, layered::LayeredError,
+        save::SaveError,
+    },
     recipe,
     registry::RegistryError,
+    volume::LayerFault,
 };
 use protocol::RefusalCode;
 
@@ -26,7 +30,7 @@ use crate::{
     command_log::LogError,
     drives::DriveError,
     gateway::ChangeError,
-    images::ImageError,
+    images::{CopyError, ImageError},
     platform::PlatformError,
     registry::CreateError,
     sandbox::{CommandError, ExtendError, NotRunning, PolicyError, PrepareError},
@@ -171,7 +175,9 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         ImageError::Reference(_) | ImageError::Elsewhere | ImageError::NoTarget(_) => {
             Code::BadRequest
         }
-        ImageError::NoLayers(_) => Code::ImageUnusable,
+        ImageError::Layered(error) => layered_code(error),
+        ImageError::Copy(error) => copy_code(error),
+        ImageError::Commit(error) => commit_code(error),
         ImageError::Vercel(_) | ImageError::NotHere(_) | ImageError::Unknown(_) => {
             Code::ImageNotFound
         }
@@ -183,9 +189,7 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         }
         ImageError::Convert { source, .. } => convert_code(source),
         ImageError::Import { source, .. } => import_code(source),
-        ImageError::Save(SaveError::NoManifest { .. } | SaveError::NotKept { .. }) => {
-            Code::Conflict
-        }
+        ImageError::Save(SaveError::Layered(error)) => layered_code(error),
         ImageError::Closing => Code::Unavailable,
         ImageError::Settings(_)
         | ImageError::Save(_)
@@ -207,7 +211,7 @@ fn registry_code(error: &RegistryError) -> Code {
             Code::ImageForbidden
         }
         RegistryError::Credentials(_) => Code::ImageForbidden,
-        RegistryError::NotKept { .. } => Code::ImageUnusable,
+        RegistryError::NotKept { .. } => Code::Conflict,
         RegistryError::RateLimited { .. } => Code::RegistryLimited,
         RegistryError::Platform { .. }
         | RegistryError::Manifest { .. }
@@ -226,6 +230,37 @@ fn registry_code(error: &RegistryError) -> Code {
         | RegistryError::Url(_) => Code::RegistryFailed,
         RegistryError::Cancelled => Code::Unavailable,
         RegistryError::Blob(_) | RegistryError::Threads(_) => Code::Internal,
+    }
+}
+
+/// What is on a disk is its guest's doing.
+fn layered_code(error: &LayeredError) -> Code {
+    match error {
+        LayeredError::NotKept { .. } => Code::Conflict,
+        LayeredError::Volume { .. } | LayeredError::Stack { .. } => Code::ImageUnusable,
+        LayeredError::Layer(LayerFault::Now(_)) => Code::ImageUnusable,
+        LayeredError::Convert(error) => convert_code(error),
+        LayeredError::Layer(LayerFault::Base(_) | LayerFault::Write(_))
+        | LayeredError::Blob(_)
+        | LayeredError::Note(_) => Code::Internal,
+    }
+}
+
+fn copy_code(error: &CopyError) -> Code {
+    match error {
+        CopyError::Hold(_) | CopyError::LetGo(_) => Code::MachineFailed,
+        CopyError::NoRoom { .. } => Code::LimitReached,
+        CopyError::Io(_) => Code::Internal,
+    }
+}
+
+fn commit_code(error: &CommitError) -> Code {
+    match error {
+        CommitError::Changes(_) => Code::BadRequest,
+        CommitError::TooManyLayers | CommitError::Config(_) => Code::ImageUnusable,
+        CommitError::Layered(error) => layered_code(error),
+        CommitError::Convert(error) => convert_code(error),
+        CommitError::Blob(_) => Code::Internal,
     }
 }
 

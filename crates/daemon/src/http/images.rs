@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
 use api::{
-    ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent, PushImage,
-    PushedImage,
+    CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent,
+    PushImage, PushedImage,
 };
 use axum::{
     Json,
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
-use image::{reference::Reference, registry::Pushed};
+use image::{oci::commit::Changes, reference::Reference, registry::Pushed};
 use tokio::sync::mpsc;
 
 use super::{
@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     context::Context,
-    images::{Described, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
+    images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
+    sandbox::{OVERLAY, machine_folder},
     store::Phase,
 };
 
@@ -197,6 +198,59 @@ pub(crate) async fn push(
                 Err(error) => PushEvent::Error(Failure::from(error).0),
             },
             () = out.closed() => return,
+        };
+        // Nobody may be there to read it.
+        drop(out.send(last).await);
+    });
+    Ok(in_lines(lines))
+}
+
+/// The image is called so once it is there. When the client goes away it comes to be all the same: what
+/// the guest was held for is not to be in vain.
+pub(crate) async fn commit(
+    Administrator(server): Administrator,
+    Body400(asked): Body400<CommitImage>,
+) -> Reply<Response> {
+    let CommitImage { sandbox, image, env, user, cwd, entrypoint, cmd } = asked;
+    let name = match parse(&image)? {
+        Reference::Registry(remote) if remote.digest().is_none() => remote.to_string(),
+        Reference::Default
+        | Reference::Debian(_)
+        | Reference::Registry(_)
+        | Reference::Local(_) => {
+            let text = "Invalid request: `image` is a name that no registry could have";
+            return Err(Failure::bad_request(text));
+        }
+    };
+    let sandbox = server.sandbox(&sandbox)?;
+    let session = sandbox.current();
+    let agent = session.agent()?;
+    let context = server.context();
+    let record = sandbox.durable.record();
+    let base = context.images.of_digest(record.image_digest.clone(), &record.image).await?;
+    let own = session.view().network.map(|network| network.certificate().to_vec());
+    let disk = Disk {
+        base,
+        overlay: machine_folder(context, session.id()).join(OVERLAY),
+        layers: Vec::new(),
+        trusted: own.into_iter().chain(context.egress.uplink.roots.clone()).collect(),
+    };
+    let changes = Changes { env: env.into_iter().collect(), user, cwd, entrypoint, cmd };
+    let (out, lines) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let told = out.clone();
+        let report = move |progress: Progress| {
+            // A word that finds no room is not missed.
+            drop(told.try_send(PullEvent::Progress(wire_progress(progress))));
+        };
+        let work = async {
+            let images = &server.context().images;
+            let image = images.commit((agent, disk), name, changes, report).await?;
+            Reply::Ok(described(upkeep(&server).inspect(image.digest()).await?))
+        };
+        let last = match work.await {
+            Ok(image) => PullEvent::Done { image: Box::new(image) },
+            Err(Failure(refusal)) => PullEvent::Error(refusal),
         };
         // Nobody may be there to read it.
         drop(out.send(last).await);

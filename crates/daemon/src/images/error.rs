@@ -5,11 +5,16 @@ use std::{error::Error, io, sync::Arc};
 use image::{
     cache::CacheError,
     catalog::{NamesError, OpenError},
-    oci::{blob::BlobError, convert::ConvertError, import::ImportError, save::SaveError},
+    oci::{
+        blob::BlobError, commit::CommitError, convert::ConvertError, import::ImportError,
+        layered::LayeredError, save::SaveError,
+    },
     recipe::RecipeError,
     reference::{Reference, ReferenceError},
     registry::{RegistryError, settings::SettingsError},
 };
+
+use super::CopyError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
@@ -35,8 +40,12 @@ pub(crate) enum ImageError {
     Registry { image: String, source: Box<RegistryError> },
     #[error("the image could not be pushed to {target}")]
     Push { target: String, source: Box<RegistryError> },
-    #[error("{0} was not made from layers, so that there are none to push")]
-    NoLayers(String),
+    #[error(transparent)]
+    Layered(#[from] LayeredError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Commit(#[from] Box<CommitError>),
     #[error("say where to push it: {0:?} is not the name of a registry's image")]
     NoTarget(String),
     #[error("the image {image} could not be made into a disk")]

@@ -27,7 +27,7 @@ impl Images {
         tokio::task::spawn_blocking(move || {
             let saved = platform::cache(&paths).map_err(ImageError::from).and_then(|cache| {
                 let mut writer = io::BufWriter::with_capacity(PIECE_BYTES, Sender(&out));
-                save::save(&Blobs::of(&cache), &image, &mut writer, &silent)?;
+                save::save(&cache, &Blobs::of(&cache), &image, &mut writer, &silent)?;
                 let flushed = writer.flush();
                 flushed.map_err(|source| ImageError::Io { what: "nobody reads it", source })
             });

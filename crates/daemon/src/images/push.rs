@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use image::{
     cache::Cache,
     catalog::{self, Image},
-    oci::{blob::Blobs, convert, digest::Digest},
+    oci::{blob::Blobs, convert, digest::Digest, layered},
     reference::{Reference, Remote},
     registry::{self, Push, Pushed},
 };
@@ -29,12 +29,12 @@ impl Images {
         self.blocking(move |paths| {
             let cache = platform::cache(paths)?;
             let blobs = Blobs::of(&cache);
-            let manifest = image.manifest();
-            let manifest = manifest.ok_or_else(|| ImageError::NoLayers(image.name().to_owned()))?;
+            let telling = obtain::telling(&report);
+            let manifest = layered::layered(&cache, &blobs, &image, &telling)?;
             let neighbours = neighbours(&cache, &blobs, target.registry())?;
             let (settings, neighbours) = (&settings, &neighbours);
             let job = Push { settings, target: &target, blobs: &blobs, manifest, neighbours };
-            let pushed = registry::push(job, &obtain::telling(&report), &stop);
+            let pushed = registry::push(job, &telling, &stop);
             let fault = |source| {
                 let target = target.familiar();
                 ImageError::Push { target, source: Box::new(source) }

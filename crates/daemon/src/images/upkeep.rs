@@ -13,6 +13,7 @@ use image::{
     oci::{
         blob::Blobs,
         digest::Digest,
+        layered,
         manifest::{Document, MANIFEST_BYTES_MAX},
     },
     progress::silent,
@@ -199,7 +200,7 @@ impl Ground {
 
     /// The blobs of an image, as far as its manifest is here.
     fn layers(&self, image: &Image) -> BTreeSet<Digest> {
-        let Some(manifest) = image.manifest() else { return BTreeSet::new() };
+        let Some(manifest) = layered::known(&self.cache, image) else { return BTreeSet::new() };
         let bytes = self.blobs.read(&manifest, MANIFEST_BYTES_MAX).ok();
         let document = bytes.and_then(|bytes| Document::parse(&bytes, None).ok());
         let mut all = BTreeSet::from([manifest]);

@@ -37,6 +37,9 @@ const ATTEMPTS: u32 = 2;
 pub(super) const READY_DEADLINE: Duration = Duration::from_secs(30);
 const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 
+/// What a machine writes to, in its folder.
+pub(crate) const OVERLAY: &str = "root.qcow2";
+
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
@@ -273,7 +276,7 @@ pub(super) async fn make(
     image: &BaseImage,
     folder: &Path,
 ) -> Result<Machine, PrepareError> {
-    let file = folder.join("root.qcow2");
+    let file = folder.join(OVERLAY);
     let made = async {
         remove_if_there(folder).await?;
         tokio::fs::create_dir_all(folder).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::PullPolicy;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::EnvOptions;
 use crate::{duration, size};
 
 /// What the help of a command that takes an image says of its name.
@@ -40,6 +41,61 @@ pub(crate) enum Image {
     Push(ImagePush),
     Import(ImageImport),
     Save(ImageSave),
+}
+
+/// Make an image of a running sandbox's disk
+///
+/// The sandbox goes on; its programs wait to write while the disk is copied. The image has the layers
+/// of the one that the sandbox stands on, and one of what is new; who the machine is (machine id, host
+/// names, SSH host keys) and the certificates that it was given do not come along.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fumehood commit $box me/app:2
+  fumehood commit $box ghcr.io/me/app:2 --cmd 'python3 app.py' && fumehood image push ghcr.io/me/app:2
+
+WORDS are words with spaces between them, or a JSON array of strings.")]
+pub(crate) struct Commit {
+    /// Print the image as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Variables of every command in it, over those that the image has
+    #[command(flatten)]
+    pub(crate) env: EnvOptions,
+
+    /// Commands start in this folder [default: as before]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// Commands run as this user [default: as before]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// The command of `run` without one [default: as before; none with --entrypoint]
+    #[arg(long, value_name = "WORDS", value_parser = words)]
+    pub(crate) cmd: Option<Words>,
+
+    /// What commands are given to where that is asked for [default: as before]
+    #[arg(long, value_name = "WORDS", value_parser = words)]
+    pub(crate) entrypoint: Option<Words>,
+
+    /// The sandbox
+    pub(crate) sandbox: String,
+
+    /// What to call the image, such as me/app:2
+    pub(crate) name: String,
+}
+
+/// A command, word by word.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+fn words(text: &str) -> Result<Words, serde_json::Error> {
+    match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text).map(Words),
+        false => Ok(Words(text.split_whitespace().map(str::to_owned).collect())),
+    }
 }
 
 /// Send an image to a registry

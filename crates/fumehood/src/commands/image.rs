@@ -3,14 +3,17 @@
 use std::env;
 
 use api::client::Download;
-use api::{Image as Here, PruneImages, PullImage, PullPolicy, PushImage, RemovedImages, Resources};
+use api::{
+    CommitImage, Image as Here, PruneImages, PullImage, PullPolicy, PushImage, RemovedImages,
+    Resources,
+};
 
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Context, ls, worst};
 use crate::cli::{
-    Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
+    Commit, Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
     SandboxOptions,
 };
 use crate::failure::{Exit, Failure};
@@ -71,6 +74,21 @@ async fn pull(server: &Server, args: ImagePull) -> Result<Exit, Failure> {
     let (image, pull) = (named(&args.name)?, PullPolicy::Always);
     let asked = PullImage { image, pull, ..PullImage::default() };
     tell(&arrival::bring(server, &asked).await?, Form::of(args.json))
+}
+
+pub(crate) async fn commit(args: Commit, context: &Context) -> Result<Exit, Failure> {
+    let server = Server::reach(&context.server).await?;
+    let Commit { json, env, workdir, user, cmd, entrypoint, sandbox, name } = args;
+    let asked = CommitImage {
+        sandbox,
+        image: name,
+        env: env.request()?.0,
+        user,
+        cwd: workdir,
+        entrypoint: entrypoint.map(|words| words.0),
+        cmd: cmd.map(|words| words.0),
+    };
+    tell(&arrival::commit(&server, &asked).await?, Form::of(json))
 }
 
 async fn push(server: &Server, args: ImagePush) -> Result<Exit, Failure> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use protocol::{Refusal, RefusalCode, Request, Response, StreamId};
 
 use super::{
-    Job, MadeBy, Over, Work, list, paths, read, read_tar, remove,
+    Job, MadeBy, Over, Work, hold, list, paths, read, read_tar, remove,
     write_tar::{self, Ownership},
 };
 use crate::{identity::Identity, place::Place, refusal::refuse};
@@ -39,6 +39,8 @@ impl Work {
             }
             Request::Remove { path, mode } => Self::Remove { path: resolve(&path)?, mode },
             Request::Sync => Self::Sync,
+            Request::Hold { for_ms } => Self::Hold { what: held(place), for_ms },
+            Request::Release => Self::Release { what: held(place) },
             Request::Ping
             | Request::Warm(_)
             | Request::Claim(_)
@@ -64,8 +66,17 @@ impl Work {
             | Self::Stat { .. }
             | Self::List { .. }
             | Self::Remove { .. }
-            | Self::Sync => None,
+            | Self::Sync
+            | Self::Hold { .. }
+            | Self::Release { .. } => None,
         }
+    }
+}
+
+fn held(place: &Place) -> hold::What {
+    match place {
+        Place::Machine(_) => hold::What::Root,
+        Place::Process { .. } => hold::What::Nothing,
     }
 }
 
@@ -88,6 +99,8 @@ impl Job {
                 list::list(&path, after.as_deref(), limit).map(Response::Entries)
             }
             Work::Remove { path, mode } => remove::remove(&path, mode).map(done),
+            Work::Hold { what, for_ms } => return hold::hold(what, for_ms, over),
+            Work::Release { what } => hold::release(what).map(done),
             Work::Sync => {
                 rustix::fs::sync();
                 Ok(Response::Done)

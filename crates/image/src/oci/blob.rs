@@ -138,6 +138,23 @@ impl Blobs {
         Ok((digest, bytes))
     }
 
+    /// Files what `fill` writes; gives what that gives, and the digest and size.
+    pub(crate) fn write<T, E: From<BlobError>>(
+        &self,
+        fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<(T, Digest, u64), E> {
+        let draft = self.draft()?;
+        let copy = draft.as_file().try_clone();
+        let copy = copy.map_err(|error| fault("open", draft.path(), error))?;
+        let mut out = Hashed::new(io::BufWriter::with_capacity(CHUNK_BYTES, copy));
+        let filled = fill(&mut out)?;
+        out.flush().map_err(|error| fault("write", draft.path(), error))?;
+        let Hashed { hash, bytes, .. } = out;
+        let digest = Digest::finish(hash);
+        self.file(draft, &digest)?;
+        Ok((filled, digest, bytes))
+    }
+
     /// The right to write a blob, unless it is there. While another writes the same one, it waits.
     pub fn want(
         &self,
@@ -258,6 +275,32 @@ impl Blobs {
         draft.as_file().sync_all().map_err(|error| fault("write out", draft.path(), error))?;
         draft.persist(&target).map_err(|error| fault("file", &target, error.error))?;
         sync_folder(&self.folder)
+    }
+}
+
+/// Counts and hashes what goes through.
+pub(crate) struct Hashed<W> {
+    pub(crate) out: W,
+    pub(crate) hash: Sha256,
+    pub(crate) bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    pub(crate) fn new(out: W) -> Self {
+        Self { out, hash: Sha256::new(), bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

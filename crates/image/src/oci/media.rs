@@ -13,6 +13,8 @@ pub(super) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd
 /// What a registry is asked for, in the order of what is liked best.
 pub const ACCEPTED: [&str; 4] = [INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
+pub(super) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
 const LAYERS: [&str; 10] = [
     LAYER,
     LAYER_GZIP,
@@ -21,7 +23,7 @@ const LAYERS: [&str; 10] = [
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
     "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    DOCKER_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 ];

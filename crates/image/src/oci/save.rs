@@ -11,7 +11,9 @@ use super::blob::{BlobError, Blobs};
 use super::convert::{self, ConvertError};
 use super::descriptor::Descriptor;
 use super::digest::Digest;
+use super::layered::{self, LayeredError};
 use super::manifest::{Index, MANIFEST_BYTES_MAX};
+use crate::cache::Cache;
 use crate::catalog::Image;
 use crate::progress::{Event, Progress, Step};
 
@@ -20,10 +22,8 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    #[error("{name} was not made from blobs, so that there are none to save")]
-    NoManifest { name: String },
-    #[error("not all blobs of {name} are kept; pull or import it again")]
-    NotKept { name: String, source: BlobError },
+    #[error(transparent)]
+    Layered(#[from] LayeredError),
     #[error(transparent)]
     Convert(#[from] ConvertError),
     #[error(transparent)]
@@ -44,25 +44,14 @@ struct DockerEntry<'a> {
 /// Writes the image to `out`, under its names. The same image and names give the same bytes; what is
 /// written is checked on the way, and an archive whose end is missing is of no use to anyone.
 pub fn save(
+    cache: &Cache,
     blobs: &Blobs,
     image: &Image,
     out: &mut impl Write,
     progress: Progress<'_>,
 ) -> Result<(), SaveError> {
-    let name = || image.name().to_owned();
-    let digest = image.manifest().ok_or_else(|| SaveError::NoManifest { name: name() })?;
-    let manifest = match convert::manifest(blobs, &digest) {
-        Err(ConvertError::Blob(source @ BlobError::Missing { .. })) => {
-            return Err(SaveError::NotKept { name: name(), source });
-        }
-        other => other?,
-    };
-    for blob in manifest.blobs() {
-        if blobs.size(&blob.digest)? != Some(blob.size) {
-            let source = BlobError::Missing { digest: blob.digest };
-            return Err(SaveError::NotKept { name: name(), source });
-        }
-    }
+    let digest = layered::layered(cache, blobs, image, progress)?;
+    let manifest = convert::manifest(blobs, &digest)?;
     progress(Event::Began(Step::WriteArchive));
     let bytes = blobs.read(&digest, MANIFEST_BYTES_MAX)?;
     let of_manifest = Descriptor::new(&manifest.media_type, digest, bytes.len() as u64);

@@ -129,6 +129,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
     ("post", "/v1/fumehood/images/pull", "Brings an image here; lines of JSON say how far it is."),
     (
         "post",
+        "/v1/fumehood/images/commit",
+        "Makes an image of a running sandbox's disk; lines of JSON say how far it is. The administrator's.",
+    ),
+    (
+        "post",
         "/v1/fumehood/images/push",
         "Takes an image to a registry; lines of JSON say how far it is. The administrator's.",
     ),

@@ -163,8 +163,22 @@ pub(crate) struct Mounted(tempfile::TempDir);
 
 impl Mounted {
     pub(crate) fn new(disk: &Path) -> Self {
+        Self::with("loop,ro", disk)
+    }
+
+    pub(crate) fn writable(disk: &Path) -> Self {
+        Self::with("loop,rw", disk)
+    }
+
+    /// Writes all of it out, and nothing more.
+    pub(crate) fn end_writing(&self) {
+        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    fn with(options: &str, disk: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = ["-t", "ext4", "-o", "loop,ro"];
+        let options = ["-t", "ext4", "-o", options];
         let output =
             Command::new("mount").args(options).arg(disk).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -184,7 +198,7 @@ impl Drop for Mounted {
     }
 }
 
-fn gnu_tar(source: &Path, format: &str) -> Vec<u8> {
+pub(crate) fn gnu_tar(source: &Path, format: &str) -> Vec<u8> {
     let mut command = Command::new("tar");
     command.args([&format!("--format={format}"), "--numeric-owner", "-C"]).arg(source);
     if format == "pax" {

@@ -80,7 +80,9 @@ fn what_is_saved_is_the_same_image_again() {
     let image = catalog::open(&place.cache, "b:2").unwrap();
     let written = |blobs: &Blobs| {
         let mut out = Vec::new();
-        save(blobs, &image, &mut out, &silent).map_err(|error| causes(&error)).map(|()| out)
+        save(&place.cache, blobs, &image, &mut out, &silent)
+            .map_err(|error| causes(&error))
+            .map(|()| out)
     };
     let first = written(&place.blobs).unwrap();
     assert!(first == written(&place.blobs).unwrap());

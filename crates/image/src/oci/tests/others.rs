@@ -169,7 +169,7 @@ fn the_disk_of_an_odd_image_is_what_umoci_unpacks() {
     catalog::name(&place.cache, &image, "example.com/odd:odd").unwrap();
     let image = catalog::open(&place.cache, "example.com/odd:odd").unwrap();
     let mut out = fs::File::create(at("saved.tar")).unwrap();
-    save(&place.blobs, &image, &mut out, &silent).unwrap();
+    save(&place.cache, &place.blobs, &image, &mut out, &silent).unwrap();
     let again = format!("oci:{}:again", at("again").display());
     copy(&[&format!("oci-archive:{}:odd", at("saved.tar").display()), &again]);
     let raw = run("skopeo", &["inspect", "--raw", &again]);
