@@ -30,6 +30,9 @@ FUMEHOOD_TEST_GAUNTLET=$cache/gauntlet/$(sha256sum tests/gauntlet/requirements.t
 export FUMEHOOD_TEST_GAUNTLET
 step "fetching servers and clients for the gauntlet" tests/gauntlet/prepare.sh "$FUMEHOOD_TEST_GAUNTLET"
 
+api=$cache/api/$(sha256sum tests/api/requirements.txt | cut -c 1-16)
+step "fetching what tests the API from outside" tests/api/prepare.sh "$api"
+
 step "building the guest agent for its tests" cargo build --quiet --locked -p guest
 step "unit and integration tests" cargo test --quiet --locked --workspace --exclude tests
 step "end-to-end tests on real guests" cargo test --quiet --locked -p tests --test e2e -- --test-threads=2

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// Generous: two cores, an emulator, other tests beside.
@@ -220,6 +221,16 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) fn cache() -> PathBuf {
     let named = env::var_os("FUMEHOOD_TEST_CACHE");
     PathBuf::from(named.expect("FUMEHOOD_TEST_CACHE names the cache; ./test.sh sets it"))
+}
+
+/// What `tests/api/prepare.sh` made of its requirements: a venv.
+pub(crate) fn api_tools() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("api");
+    let wanted = fs::read(here.join("requirements.txt")).unwrap();
+    let digest: String = Sha256::digest(wanted).iter().map(|byte| format!("{byte:02x}")).collect();
+    let made = cache().join("api").join(&digest[..16]);
+    assert!(made.join("complete").exists(), "tests/api/prepare.sh {} first", made.display());
+    made
 }
 
 /// Whether the long tests run too.

@@ -29,7 +29,7 @@ use crate::image::{
 use crate::network_policy::{Explain, Explanation, NetworkPolicy};
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::secrets::{PutSecret, SecretList};
-use crate::server::{Pool, Version};
+use crate::server::{Listener, Pool, Version};
 use crate::session::{MakePass, Pass, SessionReply, StopReply, TUNNEL_PROTOCOL};
 use crate::tokens::{CreateToken, NewToken, RevokedTokens, TokenList};
 use exchange::{Exchange, stream_body};
@@ -129,6 +129,11 @@ impl Client {
         Self { project: project.map(Arc::from), ..self }
     }
 
+    /// The project that it is for, if it was told one.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
     fn in_its_project(&self, path: &str) -> String {
         let Some(project) = &self.project else { return path.to_owned() };
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -149,6 +154,11 @@ impl Client {
 
     pub async fn version(&self) -> Result<Version, ClientError> {
         self.get("/v1/fumehood/version").reply().await
+    }
+
+    /// Has the server listen on a port of its own computer too, if it does not yet.
+    pub async fn listen(&self) -> Result<Listener, ClientError> {
+        self.post("/v1/fumehood/listen").reply().await
     }
 
     /// Asks the server to close and leave its machines to the next one.

@@ -42,7 +42,7 @@ pub use sandbox::{
     SandboxReply, SortBy, SortOrder, Source,
 };
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
-pub use server::{API, ParkedMachines, Pool, Version};
+pub use server::{API, Listener, ParkedMachines, Pool, Version};
 pub use session::{
     EndCode, ExtendTimeout, MakePass, NetworkTransfer, Pass, Route, Session, SessionReply, Status,
     StopReply, TUNNEL_PROTOCOL,

@@ -44,3 +44,10 @@ pub struct ParkedMachines {
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
 }
+
+/// `POST /v1/fumehood/listen`: where clients on this computer reach the server over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Listener {
+    /// For example `http://127.0.0.1:35271`; every request there needs a token.
+    pub url: String,
+}

@@ -68,6 +68,11 @@ impl Paths {
         self.state.join("ingress.port")
     }
 
+    /// The port of this computer that clients were told.
+    pub fn port(&self) -> PathBuf {
+        self.state.join("port")
+    }
+
     /// Held by the one server that owns this state.
     pub fn lock(&self) -> PathBuf {
         self.state.join("server.lock")

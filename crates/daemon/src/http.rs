@@ -5,6 +5,7 @@ mod attach;
 mod commands;
 mod connections;
 mod description;
+mod doors;
 mod drives;
 mod error;
 mod files;
@@ -41,7 +42,9 @@ use tracing::Instrument;
 pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
 use description::Routes;
+pub(crate) use doors::{Later, Loopback, Opened, serve_all};
 pub(crate) use ingress::Ingress;
+pub(crate) use server_routes::reopen_loopback;
 use visit::{Administrator, Reader, Server};
 
 use crate::{clock, ids, limits, registry::Registry, tokens::Tokens};
@@ -52,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) version: api::Version,
+    pub(crate) loopback: Arc<Loopback>,
     /// Told once a newer server wants to take over.
     pub(crate) handover: tokio_util::sync::CancellationToken,
 }
@@ -120,6 +124,7 @@ fn sandbox_routes() -> Routes {
 fn server_routes() -> Routes {
     Routes::new()
         .route("/version", get(server_routes::version))
+        .route("/listen", post(server_routes::listen))
         .route("/handover", post(server_routes::handover))
         .route("/pool", get(server_routes::pool))
         .route("/images", get(images::list).delete(images::remove))

@@ -11,8 +11,6 @@ use std::{
     sync::Arc,
 };
 
-use axum::Router;
-use futures_util::future::join_all;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +18,7 @@ use crate::{
     config::{AgentProgram, Paths},
     context::{Context, IngressPlace, Kept},
     drives::Drives,
-    http::{self, Access, Door, Token},
+    http::{self, Access, Door, Later, Loopback, Opened, Token},
     ids,
     key_file::KeyFileError,
     limits,
@@ -162,10 +160,16 @@ pub async fn serve(
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
     let visitors = (door, http::Ingress::new(Arc::clone(&registry), port));
     let handover = stop.child_token();
+    let tcp = match &config.listen {
+        Some(listen) => Some(open_tcp(listen).await?),
+        None => None,
+    };
+    let (loopback, later) = Loopback::new(paths.port(), tcp.as_ref());
     let server = http::Shared {
         registry,
         tokens: Arc::clone(&tokens),
         version: config.version.clone(),
+        loopback: Arc::new(loopback),
         handover: handover.clone(),
     };
     warm_up_in_background(&context);
@@ -176,8 +180,7 @@ pub async fn serve(
     let unix = Door::Unix(bind_unix(&paths.socket())?);
     let mut told = Listening { socket: paths.socket(), url: None, token: None, ingress: url };
     let mut doors = Vec::new();
-    if let Some(listen) = config.listen {
-        let (door, address) = open_tcp(&listen).await?;
+    if let Some((listen, (door, address))) = config.listen.zip(tcp) {
         let token_path = paths.token();
         let administrator = token(&token_path).map_err(io(&token_path))?;
         let scheme = if matches!(door, Door::Tls(..)) { "https" } else { "http" };
@@ -186,9 +189,10 @@ pub async fn serve(
         let access = Access::Bearer { administrator, tokens, address, names: listen.names };
         doors.push((door, http::router(server.clone(), access)));
     }
-    doors.push((unix, http::router(server, Access::Owner)));
+    doors.push((unix, http::router(server.clone(), Access::Owner)));
+    http::reopen_loopback(&server).await;
     listening(&told);
-    run(doors, visitors, &handover).await;
+    run((doors, later), visitors, &handover).await;
     done.cancel();
     if let Err(error) = parking.await {
         tracing::error!(%error, "parked machines may be left for the next server");
@@ -213,17 +217,12 @@ fn egress(
 }
 
 async fn run(
-    doors: Vec<(Door, Router)>,
+    (doors, later): (Vec<Opened>, Later),
     (ingress, visited): (Door, http::Ingress),
     stop: &CancellationToken,
 ) {
-    let connections_max = limits::connections_max();
-    let served = join_all(
-        doors
-            .into_iter()
-            .map(|(door, router)| http::serve(door, router, connections_max, stop.clone())),
-    );
-    let visits = http::serve(ingress, visited, connections_max, stop.clone());
+    let visits = http::serve(ingress, visited, limits::connections_max(), stop.clone());
+    let served = http::serve_all(doors, later, stop.clone());
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -299,7 +298,7 @@ async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
 }
 
 /// The administrator's bearer token, made at the first start.
-fn token(path: &Path) -> io::Result<Token> {
+pub(crate) fn token(path: &Path) -> io::Result<Token> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let bytes: [u8; 32] = ids::random();

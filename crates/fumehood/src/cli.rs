@@ -4,6 +4,7 @@
 mod audit;
 mod context;
 mod drive;
+mod env;
 mod image;
 mod network;
 mod policy;
@@ -25,6 +26,7 @@ use crate::place::Place;
 pub(crate) use audit::Audit;
 pub(crate) use context::Contexts;
 pub(crate) use drive::{Drive, DriveCreate, DriveRm, MountOptions};
+pub(crate) use env::{EnvArgs, EnvShell};
 pub(crate) use image::{
     Commit, Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
     Pull,
@@ -124,6 +126,7 @@ pub(crate) enum Command {
     Drive(Drive),
     #[command(subcommand)]
     Image(Image),
+    Env(EnvArgs),
     Serve(Serve),
     /// Make this computer ready for sandboxes
     ///

@@ -8,6 +8,7 @@ mod cp;
 mod create;
 mod doctor;
 mod drive;
+mod env;
 mod exec;
 mod forward;
 mod image;
@@ -65,6 +66,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Contexts(args) => context::run(args, context),
         Command::Drive(args) => drive::run(args, context).await,
         Command::Image(args) => image::run(args, context).await,
+        Command::Env(args) => env::run(&args, context).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Setup => setup::run(context).await,
         Command::Doctor(args) => doctor::run(&args).await,

@@ -2,9 +2,10 @@
 
 mod launch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use api::SecretValue;
 use api::client::{Client, ClientError, Endpoint, EndpointError, Token, Trust};
 
 use tokio::time::{Instant, sleep};
@@ -29,7 +30,7 @@ enum Place {
     /// Ours to start and to replace.
     Own { state: PathBuf },
     /// Somebody else's.
-    Elsewhere,
+    Elsewhere { token: Option<SecretValue>, ca_file: Option<PathBuf> },
 }
 
 impl Server {
@@ -54,22 +55,40 @@ impl Server {
             (None, Some(token)) => Some(token.expose().to_owned()),
             (Some(_), _) | (None, None) => token_text(options)?,
         };
+        let kept = text.as_deref().map(|text| SecretValue::new(text.trim().to_owned()));
         let token = text.map(|text| Token::new(&text)).transpose();
         let token = token.map_err(|fault| Failure::new(Exit::Usage, fault))?;
-        let trust = options.ca_file.as_ref().or(ca_file.as_ref());
-        let trust = trust.cloned().map_or(Trust::System, Trust::File);
+        let ca_file = options.ca_file.as_ref().or(ca_file.as_ref()).cloned();
+        let trust = ca_file.clone().map_or(Trust::System, Trust::File);
         let endpoint = Endpoint::from_url(server, token, &trust).map_err(misnamed)?;
         let project = options.project.as_deref().or(project.as_deref());
-        Ok(Self::elsewhere(Client::new(endpoint).in_project(project)))
+        let client = Client::new(endpoint).in_project(project);
+        Ok(Self { client, place: Place::Elsewhere { token: kept, ca_file } })
     }
 
     /// One that is not ours to start.
+    #[cfg(test)]
     pub(crate) fn elsewhere(client: Client) -> Self {
-        Self { client, place: Place::Elsewhere }
+        Self { client, place: Place::Elsewhere { token: None, ca_file: None } }
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The token that it is used with. Who calls this answers for where it goes.
+    pub(crate) fn token(&self) -> Option<&str> {
+        match &self.place {
+            Place::Own { .. } => None,
+            Place::Elsewhere { token, .. } => token.as_ref().map(SecretValue::expose),
+        }
+    }
+
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Own { .. } => None,
+            Place::Elsewhere { ca_file, .. } => ca_file.as_deref(),
+        }
     }
 
     /// Whether it is this user's own, which runs or is about to.
@@ -82,7 +101,7 @@ impl Server {
     pub(crate) async fn reach_again(&self) -> Result<(), Failure> {
         match &self.place {
             Place::Own { state } => launch::ensure(&self.client, state).await,
-            Place::Elsewhere => self.wait_for_it().await,
+            Place::Elsewhere { .. } => self.wait_for_it().await,
         }
     }
 

@@ -6,7 +6,7 @@ use api::{CreateDrive, DriveQuery, DriveSort, ForkDrive, Mount, SortOrder};
 use axum::{Json, extract::Path, http::StatusCode};
 
 use super::{
-    Server,
+    Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
     wire::REGION,
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     Ok((status, reply(drive)))
 }
 
-pub(crate) async fn get(server: Server, Path(name): Path<String>) -> Reply<DriveReply> {
+pub(crate) async fn get(Reader(server): Reader, Path(name): Path<String>) -> Reply<DriveReply> {
     Ok(reply(server.context().drives.find(&server.project(None)?, &parse(&name)?)?))
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn fork(
 }
 
 pub(crate) async fn list(
-    server: Server,
+    Reader(server): Reader,
     Query400(query): Query400<DriveQuery>,
 ) -> Reply<Json<api::DriveList>> {
     let limit = query.limit.unwrap_or(LIST_LIMIT);

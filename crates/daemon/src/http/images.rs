@@ -305,7 +305,10 @@ async fn bring(
 
 /// The image as a tar file in OCI's layout. What goes wrong before its first byte is refused; after
 /// that the body breaks off.
-pub(crate) async fn save(server: Server, Query400(query): Query400<ImageQuery>) -> Reply<Response> {
+pub(crate) async fn save(
+    Reader(server): Reader,
+    Query400(query): Query400<ImageQuery>,
+) -> Reply<Response> {
     let image = upkeep(&server).inspect(&query.name).await?.image;
     let mut pieces = server.context().images.save(image);
     let first = pieces.recv().await.transpose()?;

@@ -111,6 +111,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
     ("get", "/v1/fumehood/version", "The server's version."),
     (
         "post",
+        "/v1/fumehood/listen",
+        "Listens on a port of the server's computer too. The administrator's.",
+    ),
+    (
+        "post",
         "/v1/fumehood/handover",
         "Closes the server for a newer one; machines run on. The administrator's.",
     ),
