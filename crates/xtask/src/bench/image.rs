@@ -1,14 +1,18 @@
-//! `cargo xtask bench image`: from the layers of an image to a disk, beside `umoci unpack`.
+//! `cargo xtask bench image`: from the layers of an image to a disk, beside `umoci unpack`; and from a
+//! registry to a disk, beside `skopeo copy` and `umoci unpack`.
 //!
-//! The image is the default one, mounted and packed by `umoci` into an OCI layout of one gzip layer. Ours goes
-//! through the library (`crates/image/examples/import.rs`): blobs filed and checked, a disk written and flushed.
+//! The image is the default one, mounted and packed by `umoci` into an OCI layout of one gzip layer, and pushed by
+//! `skopeo` to Debian's `docker-registry` on this computer. Ours goes through the library
+//! (`crates/image/examples/import.rs`): blobs fetched, filed and checked, a disk written and flushed.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 #![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
 use std::{
     env, fs,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,11 +33,13 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let result = measure(&folder, runs);
     fs::remove_dir_all(&folder)?;
-    println!("{}", markdown(&result?, "umoci unpack"));
+    let [unpacked, pulled] = result?;
+    println!("{}", markdown(&unpacked, "umoci unpack"));
+    println!("{}", markdown(&pulled, "skopeo copy + umoci unpack"));
     Ok(())
 }
 
-fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>> {
+fn measure(folder: &Path, runs: usize) -> Result<[Vec<Row>; 2]> {
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let import = fs::canonicalize(target.join("release/examples/import"))
@@ -49,7 +55,76 @@ fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>> {
         theirs.push(timed(unpack.args(["unpack", "--image", &reference]).arg(&bundle))?);
         fs::remove_dir_all(&bundle)?;
     }
-    Ok(vec![Row::new("layout to disk", ours), Row::new("umoci unpack", theirs)])
+    let unpacked = vec![Row::new("layout to disk", ours), Row::new("umoci unpack", theirs)];
+    Ok([unpacked, measure_pull(folder, (&import, &reference), runs)?])
+}
+
+/// The same from a registry.
+fn measure_pull(
+    folder: &Path,
+    (import, reference): (&Path, &str),
+    runs: usize,
+) -> Result<Vec<Row>> {
+    let registry = Registry::start(folder)?;
+    let remote = format!("docker://{}/bench:1", registry.place);
+    let from = format!("oci:{reference}");
+    timed(Command::new("skopeo").args(["copy", "-q", "--dest-tls-verify=false", &from, &remote]))
+        .context("skopeo is missing: apt install skopeo")?;
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..runs {
+        let (cache, bundle) = (folder.join("cache"), folder.join("bundle"));
+        ours.push(timed(Command::new(import).arg(&cache).arg(&remote))?);
+        fs::remove_dir_all(&cache)?;
+        let copy = folder.join("copy");
+        let to = format!("{}:bench", copy.display());
+        let options = ["copy", "-q", "--src-tls-verify=false", &remote];
+        let copied = timed(Command::new("skopeo").args(options).arg(format!("oci:{to}")))?;
+        let unpacked = timed(Command::new("umoci").args(["unpack", "--image", &to]).arg(&bundle))?;
+        theirs.push(copied + unpacked);
+        fs::remove_dir_all(&bundle)?;
+        fs::remove_dir_all(&copy)?;
+    }
+    let peer = Row::new("skopeo copy + umoci unpack", theirs);
+    Ok(vec![Row::new("registry to disk", ours), peer])
+}
+
+/// Debian's `docker-registry`, until it is dropped.
+struct Registry {
+    child: Child,
+    place: String,
+}
+
+impl Registry {
+    fn start(folder: &Path) -> Result<Self> {
+        const TRIES: u32 = 200;
+        let place = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let (config, data) = (folder.join("registry.yml"), folder.join("registry"));
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: '{place}'}}\n",
+            data.display()
+        );
+        fs::write(&config, text)?;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().context("apt install docker-registry")?;
+        let registry = Self { child, place };
+        for _ in 0..TRIES {
+            if TcpStream::connect(&registry.place).is_ok() {
+                return Ok(registry);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        bail!("docker-registry does not listen")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 /// That of the newest default image in the cache.
