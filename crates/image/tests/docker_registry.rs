@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use base64::Engine;
@@ -18,7 +20,7 @@ use image::oci::blob::Blobs;
 use image::oci::digest::Digest;
 use image::progress::silent;
 use image::registry::credentials::CredentialFiles;
-use image::registry::{Pull, Push, Pushed, RegistryError, Settings, pull, push};
+use image::registry::{Proxy, Pull, Push, Pushed, RegistryError, Secret, Settings, pull, push};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
@@ -362,4 +364,90 @@ fn a_push_goes_on_where_connections_break() {
     run("skopeo", &["copy", "-q", "--src-tls-verify=false", &from, &out]);
     let raw = Command::new("skopeo").args(["inspect", "--raw", &out]).output().unwrap();
     assert_eq!(Digest::of(&raw.stdout), pulled);
+}
+
+/// A proxy that leads everybody to the registry, and tells whom it was asked for.
+fn proxy(to: &str) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, to) = (listener.local_addr().unwrap().port(), to.to_owned());
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            tell.send(String::from_utf8(head).unwrap()).unwrap();
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let back = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || drop(std::io::copy(&mut &back.1, &mut &back.0)));
+            thread::spawn(move || drop(std::io::copy(&mut &client, &mut &server)));
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn through_a_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::Open);
+    let pushed = registry.push(&layout, &[]);
+    let (port, told) = proxy(&registry.place);
+    let registries = r#"{"insecure":["registry.test:5000"]}"#;
+    let settings = Settings {
+        registries: serde_json::from_str(registries).unwrap(),
+        proxy: Some(Proxy {
+            host: "127.0.0.1".to_owned(),
+            port,
+            credentials: Some(Secret::new("u:p".to_owned())),
+            except: Vec::new(),
+        }),
+        ..Settings::default()
+    };
+    assert_eq!(fetch("registry.test:5000", &store(), &settings).unwrap(), pushed);
+    let head = told.recv().unwrap();
+    assert!(head.starts_with("CONNECT registry.test:5000 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("Proxy-Authorization: Basic dTpw\r\n"), "{head}");
+}
+
+/// Where the program that keeps the login is found by its name: this test again, with another `PATH`.
+const AGAIN: &str = "FUMEHOOD_TEST_HELPED";
+
+#[test]
+fn a_program_has_the_login() {
+    if let Ok(config) = std::env::var(AGAIN) {
+        let path = PathBuf::from(&config);
+        let (place, roots) = (fs::read_to_string(path.join("place")).unwrap(), path.join("ca.der"));
+        let credentials = CredentialFiles::new(vec![path.join("helped.json")]);
+        let roots = vec![fs::read(roots).unwrap().into()];
+        let settings = Settings { roots, credentials, ..Settings::default() };
+        fetch(&place, &store(), &settings).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let registry = Registry::start(Door::TlsAndPassword);
+    registry.push(&layout, &[]);
+    let at = |name: &str| registry.folder.path().join(name);
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = get ] && [ \"$(cat)\" = {} ] || exit 1\n\
+         echo '{{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"pass\"}}'\n",
+        registry.place
+    );
+    fs::write(at("docker-credential-test"), script).unwrap();
+    fs::set_permissions(at("docker-credential-test"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(at("helped.json"), r#"{"credsStore":"test"}"#).unwrap();
+    fs::write(at("place"), &registry.place).unwrap();
+    let path = format!("{}:{}", registry.folder.path().display(), std::env::var("PATH").unwrap());
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_program_has_the_login"])
+        .env("PATH", path)
+        .env(AGAIN, registry.folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
