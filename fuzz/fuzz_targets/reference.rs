@@ -27,6 +27,6 @@ fuzz_target!(|text: &str| {
         Reference::Local(local) => {
             assert!(local.from_folder(Path::new("/here")).path.is_absolute());
         }
-        Reference::Default | Reference::Debian(_) => {}
+        Reference::Default | Reference::Builder | Reference::Debian(_) => {}
     }
 });

@@ -13,6 +13,7 @@ mod hood;
 mod registry;
 
 mod basics;
+mod builds;
 mod clients;
 mod commit;
 mod containers;

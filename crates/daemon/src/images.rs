@@ -29,8 +29,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) use commit::{CopyError, Disk};
 pub(crate) use error::ImageError;
 pub(crate) use obtain::Progress;
-pub use origin::image_name;
 pub(crate) use origin::parse;
+pub use origin::{image_name, is_image_tag};
 pub(crate) use upkeep::{Described, Prune, Removed, Stood, Upkeep};
 
 use crate::{config::Paths, limits, platform, uplink::Uplink};

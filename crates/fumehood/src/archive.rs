@@ -3,7 +3,7 @@
 mod pack;
 mod unpack;
 
-pub(crate) use pack::{Content, pack};
+pub(crate) use pack::{Content, Pick, pack, pack_some};
 pub(crate) use unpack::{Rename, unpack};
 
 #[cfg(test)]

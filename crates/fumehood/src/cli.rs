@@ -2,6 +2,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 
 mod audit;
+mod build;
 mod context;
 mod drive;
 mod env;
@@ -24,6 +25,7 @@ use crate::duration;
 use crate::failure::EXIT_CODES;
 use crate::place::Place;
 pub(crate) use audit::Audit;
+pub(crate) use build::ImageBuild;
 pub(crate) use context::Contexts;
 pub(crate) use drive::{Drive, DriveCreate, DriveRm, MountOptions};
 pub(crate) use env::{EnvArgs, EnvShell};

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod audit;
+mod build;
 mod completions;
 mod connect;
 mod context;

@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     SandboxEnded,
     /// The server refused for another reason.
     Refused,
+    /// A step of an image's build failed.
+    Build,
     /// A file of this host could not be read or written.
     Host,
     /// A fault of ours.
@@ -49,6 +51,7 @@ impl Exit {
             Self::SandboxEnded => 245,
             Self::Refused => 246,
             Self::Host => 247,
+            Self::Build => 248,
             Self::Internal => 250,
         }
     }
@@ -67,6 +70,7 @@ Exit codes:
   245      the sandbox ended under the command: time limit, out of memory, kernel panic, ...
   246      the server refused
   247      a file on this host could not be read or written
+  248      a step of an image's build failed
   250      a fault of fumehood's own
 A command's own code beyond 240 is passed through as well; what went wrong is on stderr then, and
 in the `error` of --json.";

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod contexts;
 mod decision;
+mod dockerignore;
 mod duration;
 mod failure;
 mod folders;

@@ -21,9 +21,11 @@ use crate::disk::tree::{Limits, Time, Tree};
 use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
 use crate::progress::{Event, Progress, Step};
 
+mod builder;
 mod node;
 mod release;
 
+pub use builder::{BUILDER, build_builder};
 pub use node::NodeError;
 pub use release::build as build_release;
 

@@ -25,6 +25,8 @@ const NAME_BYTES_MAX: usize = 255;
 pub enum Reference {
     /// The one that `fumehood setup` makes.
     Default,
+    /// Made of packages, for `fumehood image build`.
+    Builder,
     /// Made of a release's packages.
     Debian(Suite),
     Registry(Remote),
@@ -109,6 +111,9 @@ impl FromStr for Reference {
         if text == crate::recipe::NAME {
             return Ok(Self::Default);
         }
+        if text == crate::recipe::BUILDER {
+            return Ok(Self::Builder);
+        }
         if let Some(local) = Local::parse(text)? {
             return Ok(Self::Local(local));
         }
@@ -123,6 +128,7 @@ impl fmt::Display for Reference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => out.write_str(crate::recipe::NAME),
+            Self::Builder => out.write_str(crate::recipe::BUILDER),
             Self::Debian(suite) => write!(out, "debian:{}", suite.name()),
             Self::Registry(remote) => remote.fmt(out),
             Self::Local(local) => local.fmt(out),

@@ -50,7 +50,9 @@ pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> 
 pub(crate) fn shown(reference: &Reference) -> String {
     match reference {
         Reference::Registry(remote) => remote.familiar(),
-        Reference::Default | Reference::Debian(_) | Reference::Local(_) => reference.to_string(),
+        Reference::Default | Reference::Builder | Reference::Debian(_) | Reference::Local(_) => {
+            reference.to_string()
+        }
     }
 }
 
@@ -215,6 +217,7 @@ pub(crate) async fn commit(
     let name = match parse(&image)? {
         Reference::Registry(remote) if remote.digest().is_none() => remote.to_string(),
         Reference::Default
+        | Reference::Builder
         | Reference::Debian(_)
         | Reference::Registry(_)
         | Reference::Local(_) => {
@@ -276,12 +279,18 @@ async fn bring(
         (None, _) => images.find(wanted, asked.pull).await?,
         (Some(name), Reference::Local(local)) => match parse(name)? {
             name @ Reference::Registry(_) => images.import(local.clone(), &name),
-            Reference::Default | Reference::Debian(_) | Reference::Local(_) => {
+            Reference::Default
+            | Reference::Builder
+            | Reference::Debian(_)
+            | Reference::Local(_) => {
                 let text = "Invalid request: `name` is one that no registry could have";
                 return Err(Failure::bad_request(text));
             }
         },
-        (Some(_), Reference::Default | Reference::Debian(_) | Reference::Registry(_)) => {
+        (
+            Some(_),
+            Reference::Default | Reference::Builder | Reference::Debian(_) | Reference::Registry(_),
+        ) => {
             let text = "Invalid request: `name` is for images of files";
             return Err(Failure::bad_request(text));
         }

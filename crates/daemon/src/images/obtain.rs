@@ -42,6 +42,11 @@ pub(super) fn obtain(job: Job, report: &(dyn Fn(Progress) + Sync)) -> Result<Ima
     let work = Work { cache: &cache, blobs: &Blobs::of(&cache), progress: &progress, stop: &stop };
     match &reference {
         Reference::Default => Ok(catalog::open(&cache, &reference.to_string())?),
+        Reference::Builder => {
+            let image = reference.to_string();
+            let fault = |source| ImageError::Recipe { image, source: Box::new(source) };
+            recipe::build_builder(&cache, &progress).map_err(fault)
+        }
         Reference::Debian(suite) => {
             let image = reference.to_string();
             let fault = |source| ImageError::Recipe { image, source: Box::new(source) };

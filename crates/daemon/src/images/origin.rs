@@ -15,7 +15,7 @@ use crate::uplink::Uplink;
 /// What an image is called in the cache; none for what is looked at each time.
 pub(super) fn name_of(reference: &Reference) -> Option<String> {
     match reference {
-        Reference::Default | Reference::Debian(_) | Reference::Registry(_) => {
+        Reference::Default | Reference::Builder | Reference::Debian(_) | Reference::Registry(_) => {
             Some(reference.to_string())
         }
         Reference::Local(_) => None,
@@ -48,6 +48,11 @@ pub fn image_name(text: &str, folder: &Path) -> String {
         Ok(Reference::Local(local)) => local.from_folder(folder).to_string(),
         Ok(_) | Err(_) => text.to_owned(),
     }
+}
+
+/// Whether an image of a file, or one that was built, can be called this.
+pub fn is_image_tag(text: &str) -> bool {
+    matches!(text.parse(), Ok(Reference::Registry(remote)) if remote.digest().is_none())
 }
 
 /// As the server's environment and the host's files have it.

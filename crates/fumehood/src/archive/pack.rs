@@ -30,10 +30,26 @@ pub(crate) fn pack(
     source: PathBuf,
     content: Content,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    packed(source, content, |_: &Path| Pick::Take)
+}
+
+/// What is in a folder, as far as it is picked by its name there.
+pub(crate) fn pack_some(
+    source: PathBuf,
+    pick: impl Fn(&Path) -> Pick + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    packed(source, Content::Inside, pick)
+}
+
+fn packed(
+    source: PathBuf,
+    content: Content,
+    pick: impl Fn(&Path) -> Pick + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(2);
     std::thread::spawn(move || {
         let pieces = Pieces { sender: sender.clone(), piece: Vec::with_capacity(PIECE_BYTES) };
-        if let Err(fault) = write(pieces, &source, &content) {
+        if let Err(fault) = write(pieces, &source, &content, &pick) {
             // Nobody listens when the other side gave up first.
             drop(sender.blocking_send(Err(fault)));
         }
@@ -43,7 +59,21 @@ pub(crate) fn pack(
     })
 }
 
-fn write(pieces: Pieces, source: &Path, content: &Content) -> io::Result<()> {
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    Take,
+    /// Not itself, but perhaps something in it.
+    LookInside,
+    Leave,
+}
+
+fn write(
+    pieces: Pieces,
+    source: &Path,
+    content: &Content,
+    pick: &dyn Fn(&Path) -> Pick,
+) -> io::Result<()> {
     let mut builder = Builder::new(pieces);
     let mut waiting = match content {
         Content::Whole(name) => vec![(source.to_owned(), PathBuf::from(name))],
@@ -53,8 +83,11 @@ fn write(pieces: Pieces, source: &Path, content: &Content) -> io::Result<()> {
         let about =
             |fault: io::Error| io::Error::new(fault.kind(), format!("{}: {fault}", path.display()));
         let meta = fs::symlink_metadata(&path).map_err(about)?;
-        append(&mut builder, &path, &name, &meta).map_err(about)?;
-        if meta.is_dir() {
+        let picked = pick(&name);
+        if picked == Pick::Take {
+            append(&mut builder, &path, &name, &meta).map_err(about)?;
+        }
+        if meta.is_dir() && picked != Pick::Leave {
             waiting.extend(inside(&path, &name).map_err(about)?);
         }
     }

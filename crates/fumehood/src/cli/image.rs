@@ -20,9 +20,10 @@ An image is named as with Docker (python:3.13, ghcr.io/org/app@sha256:...), or i
 Credentials are those of `docker login`. Mirrors and registries without TLS are configured in
 ~/.config/fumehood/registries.json; registries on this computer need no TLS.";
 
-/// Fetch, look at and remove images
+/// Build, fetch, look at and remove images
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
+    Build(Box<super::ImageBuild>),
     Pull(ImagePull),
     Warm(ImageWarm),
     /// List the images here, and what they take of the disk

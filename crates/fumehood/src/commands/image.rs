@@ -39,8 +39,13 @@ impl Form {
 }
 
 pub(crate) async fn run(args: Image, context: &Context) -> Result<Exit, Failure> {
+    if let Image::Build(args) = args {
+        return super::build::run(*args, context).await;
+    }
     let server = Server::reach(&context.server).await?;
     match args {
+        // Done above, since it has more to do before and after.
+        Image::Build(_) => Ok(Exit::Command(0)),
         Image::Pull(args) => pull(&server, args).await,
         Image::Warm(args) => warm(&server, args).await,
         Image::Ls { json } => list(&server, Form::of(json)).await,

@@ -130,11 +130,13 @@ fn has_failed(result: &Result<Ending, Failure>) -> bool {
 }
 
 /// Where more is to be seen of what was refused.
-enum Hint {
+pub(super) enum Hint {
     /// The sandbox is still there.
     Here,
     /// It goes, and its audit log with it.
     NextTime,
+    /// The same, and it cannot be kept.
+    Allow,
 }
 
 /// Keys go to the guest as they are pressed, if it has a terminal and we feed it.
@@ -157,15 +159,19 @@ pub(crate) fn explain(ended: &Ended) -> Exit {
 }
 
 /// One run of `run`.
-struct Job<'a> {
-    server: &'a Server,
-    name: &'a str,
-    context: &'a Context,
+pub(super) struct Job<'a> {
+    pub(super) server: &'a Server,
+    pub(super) name: &'a str,
+    pub(super) context: &'a Context,
 }
 
 impl Job<'_> {
     /// Brings the image here; an interrupt breaks it off, and what has come is kept.
-    async fn bring(&self, asked: &PullImage, signals: &mut Signals) -> Result<Image, Failure> {
+    pub(super) async fn bring(
+        &self,
+        asked: &PullImage,
+        signals: &mut Signals,
+    ) -> Result<Image, Failure> {
         tokio::select! {
             image = arrival::bring(self.server, asked) => image,
             signal = signals.next() => Err(Failure::silent(Exit::Signal(signal))),
@@ -173,7 +179,7 @@ impl Job<'_> {
     }
 
     /// Makes the sandbox; an interrupt meanwhile removes it again, whatever has become of it.
-    async fn make(
+    pub(super) async fn make(
         &self,
         request: &CreateSandbox,
         signals: &mut Signals,
@@ -199,20 +205,21 @@ impl Job<'_> {
     }
 
     /// Says what the sandbox was refused, if anything was; an interrupt meanwhile wants no hints.
-    async fn hint(&self, session: &str, see: Hint, signals: &mut Signals) {
+    pub(super) async fn hint(&self, session: &str, see: Hint, signals: &mut Signals) {
         let refusals = tokio::select! {
             refusals = refusals::of(self.server, session) => refusals,
             () = signals.insisted() => None,
         };
         let see = match see {
             Hint::Here => format!("see: fumehood audit {}", self.name),
+            Hint::Allow => "what it needs is given with --allow".to_owned(),
             Hint::NextTime => "run it with --keep to see more in fumehood audit".to_owned(),
         };
         refusals.iter().for_each(|refusals| say::note(&refusals.note(&see)));
     }
 
     /// Removes the sandbox; an interrupt meanwhile wants no waiting either.
-    async fn remove(&self, signals: &mut Signals) {
+    pub(super) async fn remove(&self, signals: &mut Signals) {
         let removing = async {
             let mut removed = self.server.client().delete(self.name).await;
             if matches!(removed, Err(ClientError::Unreachable { .. } | ClientError::Broken { .. }))

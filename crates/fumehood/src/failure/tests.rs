@@ -19,10 +19,13 @@ fn every_refusal_has_its_exit_code() {
             "image_forbidden 246",
             "image_unusable 246",
             "command_stdin_unavailable 246",
+            "sandbox_timeout_invalid 246",
             "unauthorized 246",
             "forbidden 246",
             "not_found 242",
             "conflict 246",
+            "drive_attached 246",
+            "drive_not_initialized 246",
             "sandbox_stopped 245",
             "setup_needed 241",
             "too_large 246",
@@ -34,6 +37,7 @@ fn every_refusal_has_its_exit_code() {
             "sandbox_not_listening 246",
             "registry_failed 246",
             "unavailable 244",
+            "command_stdin_stalled 246",
             "disk_full 243",
         ]
     );

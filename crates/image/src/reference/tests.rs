@@ -9,6 +9,16 @@ fn parse(text: &str) -> Result<Reference, ReferenceError> {
 }
 
 #[test]
+fn our_own_have_names_that_no_registry_has() {
+    for (text, expected) in
+        [("default", Reference::Default), ("fumehood:builder", Reference::Builder)]
+    {
+        assert_eq!(parse(text), Ok(expected));
+        assert_eq!(parse(text).unwrap().to_string(), text);
+    }
+}
+
+#[test]
 fn names_of_registries_as_docker_reads_them() {
     // What is typed, what it stands for, what a registry is asked for, how people write it.
     let table = [

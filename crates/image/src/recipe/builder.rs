@@ -1,0 +1,78 @@
+//! The builder: a Debian with a stock buildah, in which images are built of a Dockerfile.
+
+use super::{
+    APT_SETTINGS, DPKG_SETTINGS, Order, RecipeError, SUITE, fault, install_packages, made_at,
+    publish,
+};
+use crate::cache::{Cache, Shelf};
+use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, Record};
+use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION};
+use crate::disk::tree::{Limits, Time, Tree};
+use crate::progress::{Event, Progress, Step};
+use sha2::{Digest, Sha256};
+
+/// What the image is called.
+pub const BUILDER: &str = "fumehood:builder";
+
+/// buildah asks for `netavark` also where it makes no network.
+const PACKAGES: [&str; 5] = ["apt", "buildah", "ca-certificates", "kmod", "netavark"];
+
+/// Names without a registry are Docker's.
+const CUSTOMIZE: &str = r#"set -eu
+root=$1
+mkdir -p "$root/usr/lib/modules" "$root/build" "$root/etc/containers/registries.conf.d"
+echo 'unqualified-search-registries = ["docker.io"]' >"$root/etc/containers/registries.conf.d/fumehood.conf"
+"#;
+
+/// The builder in the cache, or else a new one, of what Debian has now.
+pub fn build_builder(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeError> {
+    let claim = cache.claim(Shelf::Images, progress)?;
+    let recipe = key(cache);
+    if let Some(image) = catalog::list(cache)?.into_iter().find(|image| image.recipe() == recipe) {
+        return Ok(image);
+    }
+    let draft = claim.draft()?;
+    let spool =
+        tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
+    let mut tree = Tree::new(spool, Limits::default());
+    let began = made_at(draft.path())?;
+    let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
+    install_packages(&mut tree, &order, progress)?;
+    tree.settle_times(Time { seconds: began, nanoseconds: 0 });
+
+    progress(Event::Began(Step::WriteDisk));
+    let disk = draft.path().join(DISK_NAME);
+    let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
+    let record = Record {
+        name: BUILDER.to_owned(),
+        recipe,
+        manifest: None,
+        created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
+        disk_bytes: ROOT_DISK.size_bytes,
+        content_bytes: tree.content_bytes(),
+        config: config(),
+        digest,
+    };
+    publish(draft, record)
+}
+
+fn config() -> Config {
+    Config {
+        user: "root".to_owned(),
+        account: None,
+        home: "/root".to_owned(),
+        cwd: "/build".to_owned(),
+        env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
+        entrypoint: Vec::new(),
+        cmd: vec!["bash".to_owned()],
+    }
+}
+
+/// Changes with everything that we decide about the image.
+fn key(cache: &Cache) -> String {
+    let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
+    let all = (WRITER_VERSION, ROOT_DISK, cache.architecture(), debian);
+    let digest = Sha256::digest(format!("{all:?}"));
+    let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("builder-{digits}")
+}
