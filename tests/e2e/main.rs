@@ -33,6 +33,7 @@ mod registries;
 mod remote;
 mod routes;
 mod screen;
+mod sources;
 mod templates;
 mod terminal;
 mod tools;

@@ -50,6 +50,8 @@ codes! {
     ImageForbidden = "image_forbidden", BAD_REQUEST;
     /// The image is for another computer, damaged, or of a form that cannot be used.
     ImageUnusable = "image_unusable", BAD_REQUEST;
+    /// The sandbox's source is not there, or not for who asks; nothing was made.
+    SourceFailed = "source_failed", BAD_REQUEST;
     /// The command has no stdin, or its stdin is closed.
     CommandStdinUnavailable = "command_stdin_unavailable", BAD_REQUEST;
     /// The session would last longer than one may.

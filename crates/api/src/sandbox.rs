@@ -9,6 +9,7 @@ use crate::drive::Mount;
 use crate::env::Env;
 use crate::image::PullPolicy;
 use crate::network_policy::NetworkPolicy;
+use crate::secrets::SecretValue;
 use crate::session::{EndCode, Route, Session, Status};
 
 /// `POST /v3/sandboxes` and `POST /v2/sandboxes`.
@@ -80,9 +81,30 @@ pub struct Resources {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum Source {
-    Git { url: String },
-    Tarball { url: String },
-    Snapshot { snapshot_id: String },
+    /// A repository, checked out into the sandbox's folder.
+    Git {
+        /// `http` or `https`.
+        url: String,
+        /// How many commits; all when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        depth: Option<u32>,
+        /// A branch, a tag or a commit; the repository's own branch when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        username: Option<String>,
+        /// Put into the guest's requests by its gateway, while the source is fetched; the guest never
+        /// has it. Only with `https`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        password: Option<SecretValue>,
+    },
+    /// A tar archive, compressed or not, unpacked into the sandbox's folder.
+    Tarball {
+        url: String,
+    },
+    Snapshot {
+        snapshot_id: String,
+    },
 }
 
 /// A sandbox as it stands. Times are milliseconds since 1970.

@@ -16,7 +16,7 @@ use crate::{
     network::{Network, secret_names},
     pool::Kind,
     route::{Route, Subdomain},
-    sandbox::{NotRunning, Owner, PrepareError, Sandbox, Session},
+    sandbox::{Beginning, NotRunning, Owner, PrepareError, Sandbox, Session, Source},
     store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct NewSandbox {
     pub(crate) record: Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>,
     pub(crate) shape: Shape,
     pub(crate) network: Network,
+    /// What is fetched into it.
+    pub(crate) source: Option<Source>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +116,9 @@ impl Registry {
             host_boot: self.context.host_boot.clone(),
             traffic: Traffic::default(),
         };
-        let sandbox = Owner::create(&self.context, record, session, new.network, parked).await?;
+        let beginning = Beginning { parked, source: new.source };
+        let made = Owner::create(&self.context, record, session, new.network, beginning).await;
+        let sandbox = made?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();
         let view = session.started().await;

@@ -9,6 +9,7 @@ mod parked;
 mod policy;
 mod prepare;
 mod session;
+mod source;
 mod state;
 mod trust;
 
@@ -17,11 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lost, Piece};
 pub(crate) use durable::Durable;
 pub(crate) use ending::end_of_state;
-pub(crate) use owner::{Adopted, Owner, Remembered};
+pub(crate) use owner::{Adopted, Beginning, Owner, Remembered};
 pub(crate) use parked::Parked;
 pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{OVERLAY, PrepareError, machine_folder, remove_if_there};
 pub(crate) use session::{ExtendError, NotRunning, Session, View};
+pub(crate) use source::{Address, Credential, FetchError, Kind, Source};
 pub(crate) use state::EndReason;
 
 use crate::ids::SandboxKey;

@@ -150,6 +150,7 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         | Code::CommandStdinUnavailable
         | Code::CommandStdinStalled
         | Code::SandboxTimeoutInvalid
+        | Code::SourceFailed
         | Code::Unauthorized
         | Code::Forbidden
         | Code::Conflict

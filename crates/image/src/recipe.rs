@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Cache, CacheError, Claim, Draft, Shelf};
-use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, OpenError, Record};
+use crate::catalog::{self, Config, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
 use crate::disk::tar::{self, TarError};
@@ -35,9 +35,12 @@ pub const NAME: &str = "default";
 /// Whom commands run as; has no password and may do everything through `sudo`.
 const USER: &str = "fumehood";
 const HOME: &str = "/home/fumehood";
-const ENV: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("PATH", DEFAULT_PATH)];
+const ENV: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("PATH", PATH)];
+/// The runtimes that are meant where none is named come before what every image has.
+const PATH: &str = "/vercel/runtimes/node24/bin:/vercel/runtimes/python3.13/bin:\
+    /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "bash",
     "ca-certificates",
     "coreutils",
@@ -46,6 +49,8 @@ const PACKAGES: [&str; 15] = [
     "git",
     "iproute2",
     "kmod",
+    // Node.js 26 is linked with it.
+    "libatomic1",
     // Any host name that a sandbox is given resolves, which sudo and others insist on.
     "libnss-myhostname",
     "procps",

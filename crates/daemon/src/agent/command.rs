@@ -105,11 +105,6 @@ impl StdinWriter {
     pub async fn acknowledged(&self) -> Result<u64, StdinClosed> {
         self.0.acknowledged().await.map_err(closed)
     }
-
-    /// Waits until the command has been given all before this place.
-    pub async fn arrived(&self, place: u64) -> Result<(), StdinClosed> {
-        self.0.arrived(place).await.map_err(closed)
-    }
 }
 
 fn closed(_: Closed) -> StdinClosed {

@@ -220,16 +220,6 @@ impl Outgoing {
         .await
     }
 
-    /// Waits until what stands before this place has arrived.
-    pub(super) async fn arrived(&self, place: u64) -> Result<(), Closed> {
-        self.wait(|state| match state {
-            State::Open(outbox) | State::Ended(outbox) if place <= outbox.acked() => Some(Ok(())),
-            State::Open(_) | State::Ended(_) | State::Unknown { .. } => None,
-            State::Closed | State::Left => Some(Err(Closed)),
-        })
-        .await
-    }
-
     /// Where the next byte written will stand.
     pub(super) async fn written(&self) -> Result<u64, Closed> {
         self.wait(|state| match state {

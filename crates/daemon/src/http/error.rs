@@ -33,7 +33,7 @@ use crate::{
     images::{CopyError, ImageError},
     platform::PlatformError,
     registry::CreateError,
-    sandbox::{CommandError, ExtendError, NotRunning, PolicyError, PrepareError},
+    sandbox::{CommandError, ExtendError, FetchError, NotRunning, PolicyError, PrepareError},
     secrets::PutError,
     store::StoreError,
     tokens::TokenError,
@@ -335,7 +335,12 @@ fn prepare_code(error: &PrepareError) -> Code {
         {
             Code::BadRequest
         }
-        PrepareError::Plug(_)
+        PrepareError::Source(
+            FetchError::Refused(_) | FetchError::Failed { .. } | FetchError::TooLong,
+        ) => Code::SourceFailed,
+        PrepareError::Source(FetchError::Log(_)) | PrepareError::Policy(_) => Code::Internal,
+        PrepareError::Source(FetchError::Agent(_))
+        | PrepareError::Plug(_)
         | PrepareError::Mount(_)
         | PrepareError::Template(_)
         | PrepareError::Clone(_)

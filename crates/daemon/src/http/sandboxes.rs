@@ -13,7 +13,7 @@ use super::{
     error::{Failure, Reply},
     images,
     json::{Body400, Query400},
-    network, ports, wire,
+    network, ports, runtimes, sources, wire,
 };
 use crate::{
     clock,
@@ -26,8 +26,6 @@ use crate::{
     templates::BaseImage,
 };
 
-/// Runtimes that the default image carries.
-const RUNTIMES: [&str; 2] = ["node24", "python3.13"];
 const LIST_LIMIT: u32 = 20;
 const LIST_LIMIT_MAX: u32 = 50;
 
@@ -46,12 +44,14 @@ pub(crate) async fn create(
     let context = server.context();
     let image = context.images.get(&wanted, body.pull.unwrap_or_default()).await?;
     context.images.note_use(image.digest()).await;
-    let image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
+    let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
+    runtimes::choose(&mut body, &mut image);
     let project = server.project(body.project_id.as_deref())?;
     let routes = ports::asked(&[], &body.ports, &body.private_ports)?;
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
-    let new =
-        NewSandbox { project, name, record: record(body, shape, image, routes), shape, network };
+    let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
+    let record = record(body, shape, image, routes);
+    let new = NewSandbox { project, name, record, shape, network, source };
     let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&server, &sandbox)))
 }
@@ -59,16 +59,14 @@ pub(crate) async fn create(
 /// What no field's type says.
 fn check(body: &CreateSandbox) -> Reply<()> {
     let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
-    if let Some(runtime) = body.runtime.as_deref().filter(|name| !RUNTIMES.contains(name)) {
-        return fault(format!("`runtime` {runtime:?} is not one of {}", RUNTIMES.join(", ")));
-    }
+    runtimes::check(body)?;
     let timeout = body.timeout.unwrap_or(limits::TIMEOUT_MS);
     if !(limits::TIMEOUT_MS_MIN..=limits::TIMEOUT_MS_MAX).contains(&timeout) {
         let (min, max) = (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
         return fault(format!("`timeout` must be {min} to {max} ms"));
     }
-    if body.source.is_some() {
-        return fault("`source` is not supported yet; write the files after the create".to_owned());
+    if matches!(body.source, Some(api::Source::Snapshot { .. })) {
+        return fault("`source` cannot be a snapshot yet".to_owned());
     }
     if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));

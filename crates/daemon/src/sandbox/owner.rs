@@ -12,8 +12,8 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Durable, EndReason, ExtendError, Parked, PrepareError, Sandbox, Session, drives,
-    ending,
+    Commands, Durable, EndReason, ExtendError, Parked, PrepareError, Sandbox, Session, Source,
+    drives, ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
     session::{Ask, View},
     state::{Effect, Event, State},
@@ -47,6 +47,15 @@ pub(crate) enum Adopted {
     Ended(EndReason),
 }
 
+/// What a first session has that later ones do not.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// The machine that is parked for it.
+    pub(crate) parked: Option<Parked>,
+    /// What is fetched into it first.
+    pub(crate) source: Option<Source>,
+}
+
 /// What is stored of a session.
 #[derive(Debug)]
 pub(crate) struct Remembered {
@@ -77,19 +86,19 @@ impl Owner {
         sandbox: SandboxRecord,
         session: SessionRecord,
         network: Network,
-        parked: Option<Parked>,
+        beginning: Beginning,
     ) -> Result<Arc<Sandbox>, StoreError> {
         let mut changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
         changes.extend(network.made(&context.egress.seal, &sandbox.key())?);
         if let Err(error) = context.store.commit(changes).await {
-            if let Some(parked) = parked {
+            if let Some(parked) = beginning.parked {
                 parked.end(context).await;
             }
             return Err(error);
         }
         failpoint::pass("create-recorded");
         let durable = Arc::new(Durable::new(sandbox, Some(network.clone())));
-        let session = Self::begin(context, &durable, session, network, parked);
+        let session = Self::begin(context, &durable, session, network, beginning);
         Ok(Sandbox::new(durable, Vec::new(), session))
     }
 
@@ -99,11 +108,11 @@ impl Owner {
         durable: &Arc<Durable>,
         session: SessionRecord,
         network: Network,
-        parked: Option<Parked>,
+        beginning: Beginning,
     ) -> Arc<Session> {
         let remembered = Remembered { session, commands: Vec::new() };
         let (mut owner, handle) = Self::new(context, durable, remembered);
-        let preparing = owner.prepare_in_background(&handle.record, network, parked);
+        let preparing = owner.prepare_in_background(&handle.record, network, beginning);
         let span = tracing::info_span!("sandbox", name = %handle.record.key());
         tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
         handle
@@ -274,10 +283,11 @@ impl Owner {
         &self,
         sandbox: &SandboxRecord,
         network: Network,
-        parked: Option<Parked>,
+        beginning: Beginning,
     ) -> Preparing {
         let context = Arc::clone(&self.context);
-        let job = Job { sandbox: sandbox.clone(), network, news: self.news.clone() };
+        let Beginning { parked, source } = beginning;
+        let job = Job { sandbox: sandbox.clone(), network, source, news: self.news.clone() };
         Box::pin(async move { prepare(&context, &job, parked).await })
     }
 

@@ -16,7 +16,7 @@ use machine::{
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::{drives, parked::Parked, trust};
+use super::{FetchError, Source, drives, parked::Parked, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
@@ -63,6 +63,10 @@ pub(crate) enum PrepareError {
     Mount(#[source] AgentError),
     #[error("no gateway came up")]
     Gateway(#[source] gateway::StartError),
+    #[error(transparent)]
+    Source(#[from] FetchError),
+    #[error("the gateway did not take the sandbox's own policy")]
+    Policy(#[source] gateway::ChangeError),
     #[error("the guest agent did not get ready")]
     Agent(#[source] AgentError),
     #[error("QEMU does not do as it is told")]
@@ -83,7 +87,9 @@ impl PrepareError {
             | Self::Image(_)
             | Self::Template(_)
             | Self::Drive(_)
-            | Self::Disk { .. } => false,
+            | Self::Disk { .. }
+            | Self::Source(_)
+            | Self::Policy(_) => false,
         }
     }
 
@@ -106,6 +112,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Job {
     pub(crate) sandbox: SandboxRecord,
     pub(crate) network: Network,
+    /// What is fetched into it first.
+    pub(crate) source: Option<Source>,
     /// Where the gateway's news go.
     pub(crate) news: watch::Sender<News>,
 }
@@ -223,7 +231,11 @@ async fn settle(
     machine: &Machine,
     (agent, waiting): (&Agent, Option<Waiting>),
 ) -> Result<Gateway, PrepareError> {
-    let spec = gateway_of(context, machine, &job.sandbox, job.network.clone());
+    let first = match &job.source {
+        Some(source) => job.network.with_policy(source.policy(&job.network.policy)),
+        None => job.network.clone(),
+    };
+    let spec = gateway_of(context, machine, &job.sandbox, first);
     let started = Gateway::start(spec, waiting, job.news.clone());
     let claimed = async {
         // The guest sees them come while it is claimed.
@@ -239,13 +251,33 @@ async fn settle(
     };
     let (claimed, started) = tokio::join!(claimed, started);
     match (claimed, started) {
-        (Ok(()), Ok(gateway)) => Ok(gateway),
+        (Ok(()), Ok(gateway)) => match fetch_source(context, job, agent, &gateway).await {
+            Ok(()) => Ok(gateway),
+            Err(error) => {
+                gateway.end().await;
+                Err(error)
+            }
+        },
         (Err(error), Ok(gateway)) => {
             gateway.end().await;
             Err(error)
         }
         (_, Err(error)) => Err(PrepareError::Gateway(error)),
     }
+}
+
+/// Fetches the source, if there is one, and then makes the sandbox's own policy hold: what was let in
+/// for the source is closed before the sandbox's first command.
+async fn fetch_source(
+    context: &Context,
+    job: &Job,
+    agent: &Agent,
+    gateway: &Gateway,
+) -> Result<(), PrepareError> {
+    let Some(source) = &job.source else { return Ok(()) };
+    let folder = machine_folder(context, &job.sandbox.session).join("source");
+    source.fetch(agent, &folder).await?;
+    gateway.change(job.network.clone()).await.map_err(PrepareError::Policy)
 }
 
 /// What the gateway of a machine is started with.

@@ -4,8 +4,22 @@ set -eu
 root=$1
 
 chroot "$root" useradd --uid 1000 --user-group --create-home --shell /bin/bash fumehood
-echo 'fumehood ALL=(ALL:ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/fumehood"
+# With sudo the same runtimes are found as without.
+cat >"$root/etc/sudoers.d/fumehood" <<'END'
+Defaults:fumehood !secure_path
+fumehood ALL=(ALL:ALL) NOPASSWD: ALL
+END
 chmod 0440 "$root/etc/sudoers.d/fumehood"
+
+# What clients of Vercel Sandbox look for: a folder to work in, and runtimes by their names. They belong
+# to the user, so that `npm install --global` and `pip install` need no sudo. Node.js itself is laid
+# into its folders afterwards.
+mkdir -p "$root/vercel/sandbox"
+for runtime in node22 node24 node26; do
+    mkdir -p "$root/vercel/runtimes/$runtime/bin" "$root/vercel/runtimes/$runtime/lib/node_modules"
+done
+chroot "$root" python3 -m venv --system-site-packages /vercel/runtimes/python3.13
+chroot "$root" chown -R fumehood: /vercel
 
 # The guest agent mounts the kernel's modules below it before anything can be written.
 mkdir -p "$root/usr/lib/modules"

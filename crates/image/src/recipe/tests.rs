@@ -1,6 +1,11 @@
 use super::*;
 
 #[test]
+fn the_path_goes_on_as_everywhere() {
+    assert!(PATH.ends_with(&format!(":{}", catalog::DEFAULT_PATH)));
+}
+
+#[test]
 fn the_config_in_a_key_reads_as_it_always_did() {
     /// As it was when the first keys were made.
     #[derive(Debug)]

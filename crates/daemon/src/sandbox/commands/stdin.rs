@@ -38,8 +38,10 @@ impl From<StdinClosed> for FeedError {
 }
 
 impl Command {
-    /// Gives a command a piece of its input and says how many bytes it has been given in all. What
-    /// it has of the piece already is passed over, so that a piece may be sent again.
+    /// Gives a command a piece of its input and says how many bytes it has been given in all; the
+    /// last of them, a few hundred thousand at most, may still be on their way. What it has of the
+    /// piece already is passed over, so that a piece may be sent again. Should the server be killed
+    /// and what was on its way be lost, the next piece is ahead.
     pub(crate) async fn feed(&self, piece: Piece) -> Result<u64, FeedError> {
         let stdin = self.stdin().ok_or(FeedError::Unavailable)?;
         let fed = async {
@@ -49,7 +51,7 @@ impl Command {
         };
         match tokio::time::timeout(PATIENCE, fed).await {
             Ok(fed) => fed,
-            Err(_elapsed) => Err(FeedError::Stalled { given: stdin.acknowledged().await? }),
+            Err(_elapsed) => Err(FeedError::Stalled { given: stdin.written().await? }),
         }
     }
 }
@@ -64,7 +66,6 @@ async fn give(stdin: &StdinWriter, piece: Piece) -> Result<u64, FeedError> {
     if !data.is_empty() {
         stdin.write(data).await?;
     }
-    stdin.arrived(end).await?;
     if last {
         stdin.close();
     }
