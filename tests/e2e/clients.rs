@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{
-    hood::{Hood, PATIENCE, is_full},
+    hood::{Hood, PATIENCE, cache, is_full},
     remote::serve,
 };
 
@@ -26,7 +28,8 @@ macro_rules! full_only {
 
 /// What a program on somebody's client says, from its first line to its last.
 fn said(hood: &Hood, mut program: Command, patience: Duration) -> String {
-    let (_server, address, token) = serve(hood, &[]);
+    let (_server, address, _) = serve(hood, &[]);
+    let jwt = hood.ok(&["token", "create"]);
     let mut command = Command::new("timeout");
     command.args(["--kill-after=1", &patience.as_secs().to_string()]);
     command.arg(program.get_program()).args(program.get_args());
@@ -35,7 +38,9 @@ fn said(hood: &Hood, mut program: Command, patience: Duration) -> String {
     program = command;
     let output = program
         .env("FUMEHOOD_SERVER", format!("http://{address}"))
-        .env("SANDBOX_TOKEN", token)
+        // Where clients look by themselves, and where programs do that tell them.
+        .env("VERCEL_OIDC_TOKEN", &jwt)
+        .env("SANDBOX_TOKEN", jwt)
         .env("SANDBOX_TEAM", "team_test")
         // That of the command line, which cleans up.
         .env("SANDBOX_PROJECT", "local")
@@ -66,6 +71,19 @@ fn node(args: &[&str]) -> Command {
     );
     let mut command = Command::new(node);
     command.args(args).current_dir(folder).env("NODE_OPTIONS", "--import=./shim.mjs");
+    command
+}
+
+/// A program on one of Python's clients, in the venv that `tests/clients/prepare.sh` made for it.
+fn python(list: &str, args: &[&str]) -> Command {
+    let folder = folder("python");
+    let digest = Sha256::digest(std::fs::read(folder.join(list)).unwrap());
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let venv = cache().join("clients").join(name);
+    assert!(venv.join("complete").exists(), "tests/clients/prepare.sh first; ./test.sh does");
+    let mut command = Command::new(venv.join("bin/python"));
+    command.args(args).current_dir(folder).env("PYTHONPATH", "site");
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
@@ -106,4 +124,22 @@ fn vercels_sdk_2() {
 fn vercels_sdk_1() {
     full_only!();
     goes_through("@vercel/sandbox 1.10.2", node(&["methods-1.mjs", "vercel-sandbox-1"]));
+}
+
+#[test]
+fn vercels_command_line() {
+    goes_through("sandbox 4.5.0", node(&["cli.mjs"]));
+}
+
+#[test]
+fn vercels_python_12() {
+    let program = |flavour| python("vercel-0.12.1.txt", &["methods.py", flavour]);
+    goes_through("vercel 0.12.1 (Python, sync)", program("sync"));
+}
+
+#[test]
+fn vercels_python_5() {
+    full_only!();
+    let program = python("vercel-0.5.9.txt", &["methods_old.py", "sync"]);
+    goes_through("vercel 0.5.9 (Python, sync)", program);
 }
