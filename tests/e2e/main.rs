@@ -37,3 +37,4 @@ mod sources;
 mod templates;
 mod terminal;
 mod tools;
+mod vercel_terminal;

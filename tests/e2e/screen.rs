@@ -33,6 +33,11 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts our program on a new terminal of this size.
     pub(crate) fn start(hood: &Hood, size: (u16, u16), args: &[&str]) -> Self {
+        Self::of(hood.command(args), size)
+    }
+
+    /// Starts a program on a new terminal of this size.
+    pub(crate) fn of(program: Command, size: (u16, u16)) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -40,7 +45,6 @@ impl Screen {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let theirs = File::from(rustix::fs::open(name.as_c_str(), flags, Mode::empty()).unwrap());
         set_size(&ours, size);
-        let program = hood.command(args);
         let mut shell = Command::new("setsid");
         shell.args(["--ctty", "sh", "-c", SESSION, "sh"]);
         shell.arg(program.get_program()).args(program.get_args());

@@ -44,8 +44,8 @@ pub use sandbox::{
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Listener, ParkedMachines, Pool, Version};
 pub use session::{
-    EndCode, ExtendTimeout, MakePass, NetworkTransfer, Pass, Route, Session, SessionReply, Status,
-    StopReply, TUNNEL_PROTOCOL,
+    EndCode, ExtendTimeout, Interactive, MakePass, NetworkTransfer, Pass, Route, Session,
+    SessionReply, Status, StopReply, TUNNEL_PROTOCOL,
 };
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
 

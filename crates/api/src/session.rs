@@ -141,6 +141,20 @@ pub struct Route {
     pub private: bool,
 }
 
+/// The reply to `POST …/sessions/{sid}/interactive`: a WebSocket, and what its query's `token` has to
+/// be, within five minutes and once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Interactive {
+    pub url: String,
+    pub token: String,
+}
+
+impl std::fmt::Debug for Interactive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interactive").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
 /// What a connection changes to that becomes one to a port of the guest:
 /// `GET …/sessions/{sid}/tunnel?port=` (ours).
 pub const TUNNEL_PROTOCOL: &str = "tcp";

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use crate::{
     config::{AgentProgram, Paths},
     drives::Drives,
+    http::Tickets,
     images::Images,
     network::Egress,
     pass::Passes,
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) struct IngressPlace {
     pub(crate) url: IngressUrl,
     pub(crate) passes: Passes,
+    pub(crate) tickets: Tickets,
 }
 
 /// What all parts of one server share.

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod images;
 mod ingress;
+mod interactive;
 mod json;
 mod network;
 pub mod network_policy;
@@ -46,6 +47,7 @@ pub(crate) use connections::{Door, serve};
 use description::Routes;
 pub(crate) use doors::{Later, Loopback, Opened, serve_all};
 pub(crate) use ingress::Ingress;
+pub(crate) use interactive::Tickets;
 pub(crate) use server_routes::reopen_loopback;
 use visit::{Administrator, Reader, Server};
 
@@ -111,6 +113,7 @@ fn sandbox_routes() -> Routes {
         .route("/sessions/{sid}/network-policy/explain", post(network::explain))
         .route("/sessions/{sid}/attach", get(attach::attach))
         .route("/sessions/{sid}/tunnel", get(tunnel::open))
+        .route("/sessions/{sid}/interactive", post(interactive::open))
         .route("/sessions/{sid}/cmd", get(commands::list).post(commands::start))
         .route("/sessions/{sid}/cmd/{cid}", get(commands::get))
         .route("/sessions/{sid}/cmd/{cid}/logs", get(commands::logs))

@@ -168,6 +168,18 @@ impl IngressUrl {
         format!("{}://{}", self.scheme.as_str(), self.authority(label))
     }
 
+    /// Where terminals are. Programs that know no other name under `localhost` know that one.
+    pub(crate) fn terminals(&self) -> String {
+        let scheme = match self.scheme {
+            Scheme::Http => "ws",
+            Scheme::Https => "wss",
+        };
+        match self.domain.as_str() {
+            "localhost" => format!("{scheme}://localhost:{}", self.port),
+            _ => format!("{scheme}://{}", self.authority(INTERACTIVE)),
+        }
+    }
+
     /// What the clients are told as a port's subdomain: see [`MARKER`].
     pub(crate) fn smuggled(&self, subdomain: &Subdomain) -> String {
         format!("{}{MARKED}", self.authority(subdomain.as_str()))
@@ -181,6 +193,9 @@ impl IngressUrl {
             return None;
         }
         let name = name.to_ascii_lowercase();
+        if name == self.domain {
+            return Some(Label::Interactive);
+        }
         let label = name.strip_suffix(self.domain.as_str())?.strip_suffix('.')?;
         match label {
             INTERACTIVE => Some(Label::Interactive),
@@ -288,12 +303,12 @@ mod tests {
         ] {
             assert_eq!(port(good), own, "{good}");
         }
-        assert_eq!(port("interactive.localhost:7080"), Some(Label::Interactive));
+        for terminals in ["interactive.localhost:7080", "localhost:7080"] {
+            assert_eq!(port(terminals), Some(Label::Interactive), "{terminals}");
+        }
         for bad in [
             "",
             ":",
-            "localhost",
-            "localhost:7080",
             ".localhost",
             "sb-0123456789ab",
             "sb-0123456789ab.localhost.",

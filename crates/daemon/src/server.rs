@@ -18,7 +18,7 @@ use crate::{
     config::{AgentProgram, Paths},
     context::{Context, IngressPlace, Kept},
     drives::Drives,
-    http::{self, Access, Door, Later, Loopback, Opened, Token},
+    http::{self, Access, Door, Later, Loopback, Opened, Tickets, Token},
     ids,
     key_file::KeyFileError,
     limits,
@@ -153,13 +153,18 @@ pub async fn serve(
     let kept = Kept { store, templates, drives };
     let ingress::Opened { door, port, url } =
         ingress::open(config.ingress, &paths.ingress_port()).await?;
-    let place = IngressPlace { url: url.clone(), passes: Passes::load(&paths.pass_key())? };
+    let place = IngressPlace {
+        url: url.clone(),
+        passes: Passes::load(&paths.pass_key())?,
+        tickets: Tickets::default(),
+    };
     let context = Context::new(paths.clone(), kept, (egress, place), config.agent);
     let context = Arc::new(context.with_pool(config.pool));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
-    let visitors = (door, http::Ingress::new(Arc::clone(&registry), port));
     let handover = stop.child_token();
+    let ingress = http::Ingress::new(Arc::clone(&registry), port, handover.clone());
+    let visitors = (door, ingress);
     let tcp = match &config.listen {
         Some(listen) => Some(open_tcp(listen).await?),
         None => None,

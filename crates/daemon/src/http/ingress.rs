@@ -20,13 +20,18 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use egress::hops::Upgrade;
 use http::{Method, Request, Response, StatusCode, Version, header, uri::Authority};
-use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+    upgrade::OnUpgrade,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
+    service::TowerToHyperService,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +42,10 @@ use self::{
     upstream::Upstream,
     visit::Entrance,
 };
-use super::connections::{Converse, Stream};
+use super::{
+    connections::{Converse, Stream},
+    interactive,
+};
 use crate::{
     limits::{HEAD_BYTES_MAX, HEAD_DEADLINE, HTTP2_STREAMS_MAX, HTTP2_WINDOW, WAKE_DEADLINE},
     pass::Passes,
@@ -45,6 +53,11 @@ use crate::{
     route::{Admission, IngressUrl, Label, Subdomain},
     sandbox::{NotRunning, Sandbox},
 };
+
+/// The host that is meant, said to the name for terminals: many programs do not find a name under
+/// `localhost` and cannot write `Host`. A page of another origin cannot send it: browsers ask before, and
+/// nothing here allows it.
+const MEANT_HOST: &str = "x-fumehood-host";
 
 /// A visitor whose connection died without a word is found out so.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -60,12 +73,21 @@ struct Parts {
     /// The port that is listened on; another than that of the URL if something is in front.
     listening: u16,
     upstream: Upstream,
+    /// What is answered under the name for terminals.
+    terminals: TowerToHyperService<Router>,
 }
 
 impl Ingress {
-    pub(crate) fn new(registry: Arc<Registry>, listening: u16) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        listening: u16,
+        handover: CancellationToken,
+    ) -> Self {
         let upstream = Upstream::new(Arc::clone(&registry));
-        Self(Arc::new(Parts { registry, listening, upstream }))
+        let terminals = interactive::routes(Arc::clone(&registry), handover)
+            .fallback(async || terminals_have_no_such());
+        let terminals = TowerToHyperService::new(terminals);
+        Self(Arc::new(Parts { registry, listening, upstream, terminals }))
     }
 
     fn url(&self) -> &IngressUrl {
@@ -124,14 +146,17 @@ impl Converse for Ingress {
 }
 
 impl Ingress {
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let accept = request.headers().get(header::ACCEPT).cloned();
         let visit = (request.method().clone(), request.uri().path().to_owned());
-        let answered = match self.label(&request) {
+        let answered = match self.label(&mut request) {
             Ok((Label::Port(subdomain), authority)) => {
                 self.to_port(&subdomain, self.origin(peer, authority), request).await
             }
-            Ok((Label::Interactive, _)) => Err(upstream::unknown()),
+            Ok((Label::Interactive, _)) => match self.0.terminals.call(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
             Err(fault) => Err(fault),
         };
         answered.unwrap_or_else(|fault| {
@@ -141,7 +166,7 @@ impl Ingress {
     }
 
     /// Which of our names a request is for. It names one and the same, however often it does.
-    fn label(&self, request: &Request<Incoming>) -> Result<(Label, String), Fault> {
+    fn label(&self, request: &mut Request<Incoming>) -> Result<(Label, String), Fault> {
         let bad = |detail: &'static str| Fault::new(Kind::BadRequest, detail);
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next().map(|host| host.to_str().unwrap_or_default());
@@ -156,8 +181,16 @@ impl Ingress {
             (Some(named), _) | (None, Some(named)) => named.to_ascii_lowercase(),
             (None, None) => return Err(bad("It names no host.")),
         };
-        let label = self.url().label_of(&authority, self.0.listening);
-        label.map(|label| (label, authority)).ok_or_else(upstream::unknown)
+        let named = request.headers_mut().remove(MEANT_HOST);
+        let label = |authority: &str| self.url().label_of(authority, self.0.listening);
+        match (label(&authority).ok_or_else(upstream::unknown)?, named) {
+            (Label::Interactive, Some(meant)) => {
+                let meant = meant.to_str().unwrap_or_default().to_ascii_lowercase();
+                let label = label(&meant).ok_or_else(upstream::unknown)?;
+                Ok((label, meant))
+            }
+            (label, _) => Ok((label, authority)),
+        }
     }
 
     fn origin(&self, peer: IpAddr, authority: String) -> Origin {
@@ -232,6 +265,10 @@ impl Ingress {
         response.extensions_mut().clear();
         Ok(response.map(Body::new))
     }
+}
+
+fn terminals_have_no_such() -> Response<Body> {
+    upstream::unknown().reply(None).map(Body::from)
 }
 
 /// Bytes both ways, until both have ended.

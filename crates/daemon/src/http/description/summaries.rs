@@ -52,6 +52,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "/v2/sandboxes/sessions/{sid}/tunnel",
         "With `Upgrade: tcp`, becomes a connection to a port of the guest.",
     ),
+    (
+        "post",
+        "/v2/sandboxes/sessions/{sid}/interactive",
+        "Gives the address of a terminal, and a token for one connection to it.",
+    ),
     ("post", "/v2/sandboxes/{name}/pass", "Makes a pass for a private port."),
     ("get", "/v2/sandboxes/sessions/{sid}/cmd", "The commands of a session."),
     (
