@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -178,9 +181,7 @@ pub async fn serve(
         handover: handover.clone(),
     };
     warm_up_in_background(&context);
-    let (pooled, done) = (Arc::clone(&context), CancellationToken::new());
-    let parking = done.clone();
-    let parking = tokio::spawn(async move { pooled.pool.keep(&pooled, parking).await });
+    let parking = Parking::begin(&context);
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
     let mut told = Listening { socket: paths.socket(), url: None, token: None, ingress: url };
@@ -198,13 +199,32 @@ pub async fn serve(
     http::reopen_loopback(&server).await;
     listening(&told);
     run((doors, later), visitors, &handover).await;
-    done.cancel();
-    if let Err(error) = parking.await {
-        tracing::error!(%error, "parked machines may be left for the next server");
-    }
+    parking.end().await;
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
     Ok(())
+}
+
+/// The task that keeps machines ready.
+struct Parking {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Parking {
+    fn begin(context: &Arc<Context>) -> Self {
+        let (context, stop) = (Arc::clone(context), CancellationToken::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { context.pool.keep(&context, stopped).await });
+        Self { stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "parked machines may be left for the next server");
+        }
+    }
 }
 
 /// What gateways are made with.
