@@ -33,11 +33,11 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts our program on a new terminal of this size.
     pub(crate) fn start(hood: &Hood, size: (u16, u16), args: &[&str]) -> Self {
-        Self::of(hood.command(args), size)
+        Self::of(&hood.command(args), size)
     }
 
     /// Starts a program on a new terminal of this size.
-    pub(crate) fn of(program: Command, size: (u16, u16)) -> Self {
+    pub(crate) fn of(program: &Command, size: (u16, u16)) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();

@@ -27,7 +27,7 @@ fn connect_and_exec_in_a_terminal() {
             .env("HOME", hood.state())
             .env("VERCEL_TELEMETRY_DISABLED", "1")
             .env("SANDBOX_SKIP_VERSION_CHECK", "1");
-        Screen::of(program, SIZE)
+        Screen::of(&program, SIZE)
     };
     let script = "tty; stty size; read x; echo got-$x; exit 7";
     let mut screen = theirs(&["exec", "--interactive"], &["sh", "-c", script]);

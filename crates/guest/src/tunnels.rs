@@ -308,7 +308,8 @@ fn begin(address: SocketAddr) -> Result<(OwnedFd, Began), Errno> {
 }
 
 fn refused(errno: Errno, port: u16) -> Refusal {
-    if errno == Errno::CONNREFUSED {
+    // All of the addresses are the guest's own: one that cannot be reached is not there.
+    if matches!(errno, Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) {
         return refuse(RefusalCode::NotListening, format!("nothing listens on port {port}"));
     }
     refuse_errno(errno, &format!("port {port}"))

@@ -299,6 +299,6 @@ fn the_query_of_a_list() {
         sort_by: Some(crate::SortBy::CreatedAt),
         ..SandboxQuery::default()
     };
-    assert_eq!(query_string(&query), "?cursor=a%2Fb&limit=50&sortBy=createdAt");
+    assert_eq!(query_string(&query), "?limit=50&sortBy=createdAt&cursor=a%2Fb");
     assert_eq!(query_string(&SandboxQuery::default()), "");
 }

@@ -27,7 +27,7 @@ pub struct NetworkPolicyReply {
     /// All rules of all domains in their order, also those that Vercel has no form for (ours);
     /// absent if no domain has a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Ordered<Vec<RuleReply>>>,
+    pub rules: Option<Ordered<Vec<RuleReply>>>,
     /// Ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presets: Vec<String>,

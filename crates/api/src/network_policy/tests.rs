@@ -89,7 +89,7 @@ fn a_reply_is_in_the_mode_form() {
     assert_eq!(serde_json::to_value(&reply).unwrap(), json!({"mode": "deny-all"}));
     let full = json!({"mode": "custom", "allowedDomains": ["a.com"],
         "injectionRules": [{"domain": "a.com", "headerNames": ["authorization"]}],
-        "allow": {"a.com": [{"action": "allow", "headerNames": ["authorization"], "pin": true}]}});
+        "rules": {"a.com": [{"action": "allow", "headerNames": ["authorization"], "pin": true}]}});
     let reply: NetworkPolicyReply = serde_json::from_value(full.clone()).unwrap();
     assert_eq!(serde_json::to_value(&reply).unwrap(), full);
 }

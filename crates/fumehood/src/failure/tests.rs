@@ -18,6 +18,7 @@ fn every_refusal_has_its_exit_code() {
             "image_not_found 242",
             "image_forbidden 246",
             "image_unusable 246",
+            "source_failed 246",
             "command_stdin_unavailable 246",
             "sandbox_timeout_invalid 246",
             "unauthorized 246",

@@ -17,7 +17,7 @@ pub(crate) fn outline(policy: &NetworkPolicyReply) -> String {
         }
         .to_owned(),
     ];
-    let with_rules = policy.allow.iter().flat_map(|allow| &allow.0);
+    let with_rules = policy.rules.iter().flat_map(|rules| &rules.0);
     for (domain, rules) in with_rules.clone() {
         lines.push(format!("allow  {domain}"));
         lines.extend(rules.iter().enumerate().map(|(index, rule)| rule_line(index, rule)));
@@ -151,7 +151,7 @@ mod tests {
             "presets": ["github-read"],
             "hostPorts": [8080],
             "strict": true,
-            "allow": {"a.test": [
+            "rules": {"a.test": [
                 {"match": {"method": ["PUT", "POST"], "path": {"startsWith": "/v1/"}},
                     "action": "deny"},
                 {"match": {"path": {"regex": "^/x$"},

@@ -26,7 +26,7 @@ pub fn reply(policy: &Policy) -> NetworkPolicyReply {
         injection_rules: Vec::new(),
         forward_rules: Vec::new(),
         response_rules: Vec::new(),
-        allow: own().any(|domain| !domain.rules.is_empty()).then(|| Ordered(rules.collect())),
+        rules: own().any(|domain| !domain.rules.is_empty()).then(|| Ordered(rules.collect())),
         presets,
         strict: policy.strict.then_some(true),
         host_ports: policy.host_ports.iter().copied().collect(),

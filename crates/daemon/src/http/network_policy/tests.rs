@@ -94,7 +94,7 @@ fn rules_are_shown_without_the_values_of_headers() {
     assert!(!reply.to_string().contains("sesame"));
     let expected = json!({
         "mode": "allow-all",
-        "allowedDomains": ["*", "api.example.com"],
+        "allowedDomains": ["api.example.com", "*"],
         "injectionRules": [
             {"domain": "api.example.com", "headerNames": ["authorization"], "match": when},
             {"domain": "api.example.com", "headerNames": ["authorization"]},
@@ -102,7 +102,7 @@ fn rules_are_shown_without_the_values_of_headers() {
         "forwardRules": [{"domain": "api.example.com", "forwardURL": "https://proxy.dev"}],
         "responseRules": [{"domain": "api.example.com", "statusCode": 403,
             "headers": {"x-a": "b"}, "body": "no", "contentType": "text/plain"}],
-        "allow": {
+        "rules": {
             "api.example.com": [
                 {"match": when, "action": "allow", "headerNames": ["authorization"], "pin": true},
                 {"action": "allow", "credential": {"secret": "KEY",
@@ -225,7 +225,7 @@ fn paths_and_names_are_brought_into_their_form() {
     let rule = json!({"action": "allow", "match": {
         "path": {"exact": "/a b/%61"}, "method": ["get"],
         "headers": [{"key": {"startsWith": "X-"}, "value": {"exact": "V"}}]}});
-    let match_shown = &shown(&json!({"allow": {"a.com": [rule]}}))["allow"]["a.com"][0]["match"];
+    let match_shown = &shown(&json!({"allow": {"a.com": [rule]}}))["rules"]["a.com"][0]["match"];
     assert_eq!(
         *match_shown,
         json!({"path": {"exact": "/a%20b/a"}, "method": ["GET"],

@@ -69,7 +69,7 @@ fn a_fault_of_a_domain_is_told_with_its_name() {
     }
     check(
         &json!({"allow": {"a.com": [], "A.com.": []}}),
-        "`networkPolicy.allow[\"a.com\"]`: the same domain comes twice",
+        "`networkPolicy.allow[\"A.com.\"]`: the same domain comes twice",
     );
 }
 

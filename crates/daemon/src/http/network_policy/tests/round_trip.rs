@@ -98,7 +98,7 @@ fn some_policy() -> impl Strategy<Value = NetworkPolicy> {
 
 /// The request that a client would make of what it is shown, if it knew the values.
 fn asked_again(shown: NetworkPolicyReply) -> NetworkPolicy {
-    let allow = match shown.allow {
+    let allow = match shown.rules {
         Some(Ordered(domains)) => {
             let rules = |rules: Vec<RuleReply>| rules.into_iter().map(rule_again).collect();
             let domains = domains.into_iter().map(|(name, list)| (name, rules(list)));
