@@ -119,25 +119,26 @@ impl Pool {
 
     /// Parks machines until `stop`, then ends those that are parked.
     pub(crate) async fn keep(&self, context: &Context, stop: CancellationToken) {
-        stop.run_until_cancelled(async {
-            loop {
-                let wait = self.look(context).await;
-                // An early word is as good as none.
-                let _elapsed = timeout(wait, self.changed.notified()).await;
-            }
-        })
-        .await;
+        while !stop.is_cancelled() {
+            let wait = self.look(context, &stop).await;
+            // An early word is as good as none.
+            let word = timeout(wait, self.changed.notified());
+            let _word = stop.run_until_cancelled(word).await;
+        }
         self.drain(context).await;
     }
 
     /// Ends one that is too many or makes one that is missing, and tells how long to wait.
-    async fn look(&self, context: &Context) -> Duration {
+    async fn look(&self, context: &Context, stop: &CancellationToken) -> Duration {
         let (superfluous, missing) = self.state().compare(Instant::now());
         end_all(context, superfluous).await;
         let Some(kind) = missing else { return LOOK_EVERY };
-        self.calm(context).await;
-        match Parked::make(context, &kind).await {
-            Ok(parked) => {
+        if stop.run_until_cancelled(self.calm(context)).await.is_none() {
+            return Duration::ZERO;
+        }
+        match Parked::make(context, &kind, stop).await {
+            Ok(None) => Duration::ZERO,
+            Ok(Some(parked)) => {
                 tracing::debug!(image = kind.image, "a machine is parked");
                 self.state().parked.push((kind, parked));
                 Duration::ZERO

@@ -6,6 +6,7 @@
 use machine::{Leash, Machine};
 use protocol::{Request, Warm};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::prepare::{
     PrepareError, READY_DEADLINE, agent_of, card_of, machine_folder, make, remove_if_there,
@@ -33,11 +34,16 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// Makes one. On failure nothing is left.
-    pub(crate) async fn make(context: &Context, kind: &Kind) -> Result<Self, PrepareError> {
+    /// Makes one; none if it was stopped. Then, and on failure, nothing is left.
+    pub(crate) async fn make(
+        context: &Context,
+        kind: &Kind,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>, PrepareError> {
         let session = SessionId::random();
-        let parked = Self::in_its_place(context, kind, session.clone()).await;
-        if parked.is_err() {
+        let making = Box::pin(Self::in_its_place(context, kind, session.clone()));
+        let parked = stop.run_until_cancelled(making).await.transpose();
+        if !matches!(parked, Ok(Some(_))) {
             clear(context, &session).await;
         }
         parked
