@@ -90,18 +90,22 @@ impl Session {
 
     /// The reply to a request, which is one of success.
     pub(super) async fn get(&self, ask: &Ask) -> Result<Reply, RegistryError> {
-        let patience = self.patience();
         let mut tries = 1;
         loop {
-            let error = match self.authorized(ask).await {
+            match self.authorized(ask).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            let Some(pause) = pause(&error, tries, patience) else { return Err(error) };
-            tracing::debug!(error = %error, ?pause, "a request to a registry is tried again");
-            sleep(pause).await;
+                Err(error) => self.wait(error, tries).await?,
+            }
             tries += 1;
         }
+    }
+
+    /// Waits before another try; where none may help the error is given back.
+    async fn wait(&self, error: RegistryError, tries: u32) -> Result<(), RegistryError> {
+        let Some(pause) = pause(&error, tries, self.patience()) else { return Err(error) };
+        tracing::debug!(error = %error, ?pause, "a request to a registry is tried again");
+        sleep(pause).await;
+        Ok(())
     }
 
     /// One try, and a second one when it was about who we are: tokens end.

@@ -2,9 +2,8 @@
 
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderName, HeaderValue, Method, Request};
-use tokio::time::sleep;
 
-use super::{REDIRECTS_MAX, Session, pause};
+use super::{REDIRECTS_MAX, Session};
 use crate::registry::error::RegistryError;
 use crate::registry::payload::Payload;
 use crate::registry::transport::Reply;
@@ -58,16 +57,12 @@ impl Session {
         &self,
         order: &Order<'_>,
     ) -> Result<Reply, RegistryError> {
-        let patience = self.patience();
         let mut tries = 1;
         loop {
-            let error = match self.send(order).await {
+            match self.send(order).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            let Some(pause) = pause(&error, tries, patience) else { return Err(error) };
-            tracing::debug!(error = %error, ?pause, "a request to a registry is tried again");
-            sleep(pause).await;
+                Err(error) => self.wait(error, tries).await?,
+            }
             tries += 1;
         }
     }
