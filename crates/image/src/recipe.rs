@@ -122,29 +122,51 @@ pub fn rebuild(cache: &Cache, progress: Progress<'_>) -> Result<Image, RecipeErr
 }
 
 fn build_new(cache: &Cache, claim: &Claim, progress: Progress<'_>) -> Result<Image, RecipeError> {
+    let called = Called { name: NAME.to_owned(), recipe: recipe_key(cache), config: config() };
+    make(claim, called, progress, |tree| {
+        progress(Event::Began(Step::FetchNode));
+        let packages = node::fetch()?;
+        let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
+        install_packages(tree, &order, progress)?;
+        packages.lay(tree)?;
+        Ok(())
+    })
+}
+
+/// What an image of packages is called, and what it says of itself.
+struct Called {
+    name: String,
+    recipe: String,
+    config: Config,
+}
+
+/// A new image of what `lay` puts into its tree.
+fn make(
+    claim: &Claim,
+    called: Called,
+    progress: Progress<'_>,
+    lay: impl FnOnce(&mut Tree) -> Result<(), RecipeError>,
+) -> Result<Image, RecipeError> {
+    let Called { name, recipe, config } = called;
     let draft = claim.draft()?;
     let spool =
         tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
     let mut tree = Tree::new(spool, Limits::default());
     let began = made_at(draft.path())?;
-    progress(Event::Began(Step::FetchNode));
-    let packages = node::fetch()?;
-    let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
-    install_packages(&mut tree, &order, progress)?;
-    packages.lay(&mut tree)?;
+    lay(&mut tree)?;
     tree.settle_times(Time { seconds: began, nanoseconds: 0 });
 
     progress(Event::Began(Step::WriteDisk));
     let disk = draft.path().join(DISK_NAME);
     let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
     let record = Record {
-        name: NAME.to_owned(),
-        recipe: recipe_key(cache),
+        name,
+        recipe,
         manifest: None,
         created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
         disk_bytes: ROOT_DISK.size_bytes,
         content_bytes: tree.content_bytes(),
-        config: config(),
+        config,
         digest,
     };
     publish(draft, record)

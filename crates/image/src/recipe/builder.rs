@@ -1,14 +1,12 @@
 //! The builder: a Debian with a stock buildah, in which images are built of a Dockerfile.
 
 use super::{
-    APT_SETTINGS, DPKG_SETTINGS, Order, RecipeError, SUITE, fault, install_packages, made_at,
-    publish,
+    APT_SETTINGS, Called, DPKG_SETTINGS, Order, RecipeError, SUITE, install_packages, make,
 };
 use crate::cache::{Cache, Shelf};
-use crate::catalog::{self, Config, DEFAULT_PATH, DISK_NAME, Image, Record};
-use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION};
-use crate::disk::tree::{Limits, Time, Tree};
-use crate::progress::{Event, Progress, Step};
+use crate::catalog::{self, Config, DEFAULT_PATH, Image};
+use crate::disk::ext4::{ROOT_DISK, WRITER_VERSION};
+use crate::progress::Progress;
 use sha2::{Digest, Sha256};
 
 /// What the image is called.
@@ -31,29 +29,11 @@ pub fn build_builder(cache: &Cache, progress: Progress<'_>) -> Result<Image, Rec
     if let Some(image) = catalog::list(cache)?.into_iter().find(|image| image.recipe() == recipe) {
         return Ok(image);
     }
-    let draft = claim.draft()?;
-    let spool =
-        tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
-    let mut tree = Tree::new(spool, Limits::default());
-    let began = made_at(draft.path())?;
-    let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
-    install_packages(&mut tree, &order, progress)?;
-    tree.settle_times(Time { seconds: began, nanoseconds: 0 });
-
-    progress(Event::Began(Step::WriteDisk));
-    let disk = draft.path().join(DISK_NAME);
-    let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
-    let record = Record {
-        name: BUILDER.to_owned(),
-        recipe,
-        manifest: None,
-        created: u64::try_from(made_at(&disk)?).unwrap_or_default(),
-        disk_bytes: ROOT_DISK.size_bytes,
-        content_bytes: tree.content_bytes(),
-        config: config(),
-        digest,
-    };
-    publish(draft, record)
+    let called = Called { name: BUILDER.to_owned(), recipe, config: config() };
+    make(&claim, called, progress, |tree| {
+        let order = Order { suite: SUITE, packages: &PACKAGES, customize: Some(CUSTOMIZE) };
+        install_packages(tree, &order, progress)
+    })
 }
 
 fn config() -> Config {
