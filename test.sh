@@ -10,6 +10,11 @@ case "${1:-}" in
   *) die "usage: ./test.sh [--full]" ;;
 esac
 
+# What is built here is built once: the state of incremental builds would be a quarter of all that lies on the disk.
+export CARGO_INCREMENTAL=0
+room . 12 "what is built"
+room "${TMPDIR:-/tmp}" 4 "the disks of the tests' machines"
+
 # shellcheck disable=SC2046
 step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package) \
   iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv umoci skopeo buildah \

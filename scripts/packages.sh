@@ -11,6 +11,13 @@ step() {
   say "$what: done in $((SECONDS - began)) s"
 }
 
+# room FOLDER GIB WHAT: warns where a disk has less than this to spare.
+room() {
+  local spare
+  spare=$(df --output=avail -B 1G "$1" | tail -n 1)
+  [ "$spare" -ge "$2" ] || say "only ${spare// /} GiB are free in $(realpath "$1"), and $3 may need $2: make room if this fails with \"no space left\""
+}
+
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 qemu_is_recent() {
