@@ -42,7 +42,7 @@ impl Child {
         });
         let (cwd, terminal) = (self.cwd, self.terminal);
         let become_child = move || {
-            unblock_signals()?;
+            reset_signals()?;
             close_on_exec()?;
             rustix::process::setsid()?;
             if terminal == Terminal::Stdin {
@@ -105,10 +105,15 @@ pub(crate) fn watch_children() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn unblock_signals() -> io::Result<()> {
+/// Nothing is blocked or ignored that the agent, or who started it, blocks or ignores.
+fn reset_signals() -> io::Result<()> {
     let set = child_signal();
     // SAFETY: `set` is a valid signal set; the old one is not asked for.
     check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) })?;
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default is no handler. Those that cannot be changed are never ignored.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     Ok(())
 }
 

@@ -194,6 +194,19 @@ fn control_c_ends_what_runs_in_a_terminal() {
     assert_eq!(code(client.finish(id).0), (130, Some(2), None));
 }
 
+#[test]
+fn no_signal_is_ignored_or_blocked() {
+    let guest = Guest::start();
+    let mut client = guest.client();
+    let (_, out, _) = client.run(command(1, &["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]));
+    for line in out.lines() {
+        let (_, mask) = line.split_once('\t').unwrap();
+        // The first two real-time signals are the C library's own, and as they were.
+        assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !0x1_8000_0000, 0, "{line}");
+    }
+    assert_eq!(out.lines().count(), 2);
+}
+
 /// What the main process has left in the background neither holds the end up nor dies of it.
 #[test]
 fn a_child_in_the_background_lives_on() {

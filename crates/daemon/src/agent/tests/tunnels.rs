@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use super::{guest::Guest, *};
@@ -51,9 +51,10 @@ async fn what_a_server_does_is_seen() {
     let bytes = seq(200_000);
     assert_same(&sent_back(&agent, port, &bytes).await, &bytes);
     assert_eq!(sent_back(&agent, port, b"").await, b"");
-    // Nobody is there any more.
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let refused = agent.connect(unused, LONG).await.unwrap_err();
+    // Nobody is there: the port is taken, and not listened on.
+    let deaf = TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refused = agent.connect(deaf.local_addr().unwrap().port(), LONG).await.unwrap_err();
     let code = RefusalCode::NotListening;
     assert!(matches!(refused, AgentError::Refused(Refusal { code: c, .. }) if c == code));
     // The machine goes.
