@@ -18,7 +18,7 @@ use rustix::{
 };
 
 /// More of a file is not read, and larger ones are not written on.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+const FILE_BYTES_MAX: u64 = protocol::trust::BUNDLE_BYTES_MAX;
 
 /// Links lead nowhere out of the root, into no other file system (of the kernel, for one), and
 /// through no descriptor of ours.

@@ -7,7 +7,13 @@
 use std::{io, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use protocol::network::{BUNDLE, CLAIMED, Certificate, TRUST_VARIABLES};
+use protocol::{
+    network::Certificate,
+    trust::{
+        BUNDLE, BUNDLES, CLAIMED, DEBIAN_SOURCES, HASHED, KEYSTORES, NAME, RED_HAT_SOURCES, SUDO,
+        TRUST_VARIABLES,
+    },
+};
 
 use crate::tree::Tree;
 
@@ -15,23 +21,7 @@ mod keystore;
 mod sha1;
 mod subject;
 
-/// What Debian's `update-ca-certificates` takes certificates from.
-const DEBIAN_SOURCES: &str = "usr/local/share/ca-certificates";
-/// What Red Hat's `update-ca-trust` takes them from.
-const RED_HAT_SOURCES: &str = "etc/pki/ca-trust/source/anchors";
-/// Where OpenSSL looks one certificate up by the hash of its subject.
-const HASHED: &str = "etc/ssl/certs";
-/// All certificates in one file; the first is made where there is none.
-const BUNDLES: [&str; 6] = [
-    "etc/ssl/certs/ca-certificates.crt",
-    "etc/pki/tls/certs/ca-bundle.crt",
-    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "etc/ssl/ca-bundle.pem",
-    "etc/ssl/cert.pem",
-    "etc/ssl/certs/ca-bundle.crt",
-];
-const KEYSTORES: [&str; 2] = ["etc/ssl/certs/java/cacerts", "etc/pki/java/cacerts"];
-const SUDO: &str = "etc/sudoers.d";
+const SUDO_FOLDER: &str = "etc/sudoers.d";
 /// As many certificates of one hash are looked for.
 const SAME_HASH_MAX: u32 = 10;
 const PEM_LINE: usize = 64;
@@ -59,7 +49,7 @@ pub(crate) fn warm(root: &Path) {
         // It is there or not.
         let _is_there = tree.read(bundle).is_ok();
     }
-    for folder in [DEBIAN_SOURCES, RED_HAT_SOURCES, HASHED, SUDO] {
+    for folder in [DEBIAN_SOURCES, RED_HAT_SOURCES, HASHED, SUDO_FOLDER] {
         let _is_there = tree.has_folder(folder);
     }
 }
@@ -93,9 +83,8 @@ impl Installer<'_> {
         for keystore in KEYSTORES {
             self.note(keystore, self.add_to_keystore(keystore));
         }
-        if self.tree.has_folder(SUDO) {
-            let path = format!("{SUDO}/fumehood-trust");
-            self.note(&path, self.tree.replace(&path, sudo_settings().as_bytes(), 0o440));
+        if self.tree.has_folder(SUDO_FOLDER) {
+            self.note(SUDO, self.tree.replace(SUDO, sudo_settings().as_bytes(), 0o440));
         }
         self.faults
     }
@@ -197,7 +186,7 @@ enum Before {
 }
 
 fn name(index: usize) -> String {
-    format!("fumehood-{}", index + 1)
+    format!("{NAME}{}", index + 1)
 }
 
 fn is_absent(error: &io::Error) -> bool {

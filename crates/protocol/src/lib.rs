@@ -14,6 +14,7 @@ mod frame;
 mod message;
 pub mod network;
 mod stream;
+pub mod trust;
 
 pub use frame::{
     Ack, Body, Data, Decoder, Epoch, Frame, HEADER_LEN, MAGIC, PAYLOAD_MAX, Reset, Skipped,

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("protocol", &[]),
     ("machine", &[]),
-    ("image", &[]),
+    ("image", &["protocol"]),
     ("egress", &[]),
     ("xtask", &["egress"]),
     ("guest", &["protocol"]),

@@ -1,6 +1,9 @@
 //! Whom a guest is told to trust, and the variables by which its programs find that out.
 
-use protocol::network::{Certificate, TRUST_VARIABLES, TRUSTED_BYTES_MAX, TRUSTED_MAX};
+use protocol::{
+    network::{Certificate, TRUSTED_BYTES_MAX, TRUSTED_MAX},
+    trust::TRUST_VARIABLES,
+};
 
 /// The sandbox's own authority first, then as many of the host's as a claim has room for.
 pub(super) fn trusted(own: &[u8], of_host: &[Vec<u8>]) -> Vec<Certificate> {

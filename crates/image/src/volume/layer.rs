@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, btree_map::IntoIter};
 use std::io::{self, Read, Write};
 
+use protocol::trust::BUNDLE_BYTES_MAX;
+
 use super::entry::{Entries, Piece};
 use super::links::Links;
-use super::own::{BUNDLE_BYTES_MAX, Fate, Own};
+use super::own::{Fate, Own};
 use super::{BLOCK, Kind, Node, Volume, VolumeError, below, unsupported};
 use crate::disk::tree::Limits;
 

@@ -2,36 +2,20 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use protocol::trust::{BUNDLES, CLAIMED, HASHED, KEYSTORES, NAME, SOURCES, SUDO};
 
 /// Are as in the base, or not there.
 const IDENTITY: [&str; 3] = ["etc/machine-id", "etc/hosts", "etc/resolv.conf"];
 /// Of our own making.
-const OURS: [&str; 2] = ["etc/ssl/fumehood.pem", "etc/sudoers.d/fumehood-trust"];
-/// Where the certificates of a claim are put, each as `fumehood-N.EXTENSION`.
-const SOURCES: [&str; 3] =
-    ["usr/local/share/ca-certificates", "etc/pki/ca-trust/source/anchors", HASHED];
-const HASHED: &str = "etc/ssl/certs";
-const NAME: &str = "fumehood-";
-/// What the certificates are added to.
-const BUNDLES: [&str; 6] = [
-    "etc/ssl/certs/ca-certificates.crt",
-    "etc/pki/tls/certs/ca-bundle.crt",
-    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "etc/ssl/ca-bundle.pem",
-    "etc/ssl/cert.pem",
-    "etc/ssl/certs/ca-bundle.crt",
-];
-const KEYSTORES: [&str; 2] = ["etc/ssl/certs/java/cacerts", "etc/pki/java/cacerts"];
+const OURS: [&str; 2] = [CLAIMED.split_at(1).1, SUDO];
 /// Who a machine is to who logs in to it: `ssh-keygen -A` makes them anew.
 const HOST_KEYS: &str = "etc/ssh/ssh_host_";
-/// Folders that the agent makes, or writes to, whatever is in them.
-const FOLDERS: [&str; 18] = [
+/// Folders that the agent makes, or writes to, whatever is in them; beside those of certificates.
+const FOLDERS: [&str; 15] = [
     "",
     "dev",
     "etc",
-    "etc/pki/ca-trust/source/anchors",
     "etc/ssl",
-    "etc/ssl/certs",
     "etc/sudoers.d",
     "lib",
     "lib/modules",
@@ -43,10 +27,7 @@ const FOLDERS: [&str; 18] = [
     "usr/lib/modules",
     "usr/local",
     "usr/local/share",
-    "usr/local/share/ca-certificates",
 ];
-/// A bundle is looked into up to here, as the agent does.
-pub(super) const BUNDLE_BYTES_MAX: u64 = 4 << 20;
 const PEM_LINE: usize = 64;
 
 /// The certificates that were put into a guest, in DER.
@@ -100,7 +81,7 @@ impl Own {
 
     /// Whether the agent itself may have made the folder, or what is in it.
     pub(super) fn is_touched(path: &str) -> bool {
-        FOLDERS.contains(&path)
+        FOLDERS.contains(&path) || SOURCES.contains(&path)
     }
 
     /// A bundle as it would be without us.
