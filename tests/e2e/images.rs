@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command, thread};
 use crate::{
     hood::{Hood, cache},
     registry::Registry,
+    templates::of_another_version,
 };
 
 /// With images and templates of its own.
@@ -85,8 +86,13 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     assert!(found[0]["templatesBytes"].as_u64() > Some(1 << 20), "{found}");
     let kept = hood.run(&["image", "rm", &image]);
     assert_eq!(kept.code, Some(246), "{kept:?}");
+    let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
+    let templates = folder.path().join("templates");
+    let (old, _kept) =
+        (of_another_version(&templates, hours(2)), of_another_version(&templates, hours(0)));
     hood.ok(&["image", "prune", "--keep-bytes", "0"]);
     assert_eq!(listed().as_array().unwrap().len(), 1, "a sandbox stands on it");
+    assert!(!old.exists(), "nobody can ask for it");
 
     let saved = folder.path().join("saved.tar");
     hood.ok(&["image", "save", &image, "-o", saved.to_str().unwrap()]);
@@ -94,7 +100,7 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     hood.ok(&["image", "rm", &image]);
     assert_eq!(listed().as_array().unwrap().len(), 0);
     let left = |place: &str| fs::read_dir(folder.path().join(place)).unwrap().count();
-    assert_eq!((left("blobs/sha256"), left("templates")), (0, 1), "the bare template stays");
+    assert_eq!((left("blobs/sha256"), left("templates")), (0, 2), "no template of its own");
 
     hood.ok(&["image", "import", saved.to_str().unwrap(), "me/app:2"]);
     assert_eq!(listed()[0]["name"], "me/app:2");

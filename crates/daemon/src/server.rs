@@ -180,7 +180,7 @@ pub async fn serve(
         loopback: Arc::new(loopback),
         handover: handover.clone(),
     };
-    warm_up_in_background(&context);
+    begin_upkeep(&context, handover.clone());
     let parking = Parking::begin(&context);
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
@@ -263,11 +263,18 @@ async fn run(
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The first request finds QEMU, kernel and accelerator looked up.
-fn warm_up_in_background(context: &Arc<Context>) {
+/// Finds the platform before anybody asks for it, and clears old templates away.
+fn begin_upkeep(context: &Arc<Context>, stop: CancellationToken) {
     let context = Arc::clone(context);
     tokio::spawn(async move {
-        if let Err(error) = context.platform().await {
-            tracing::warn!(error = crate::causes(&error), "no sandbox can be made yet");
+        match context.platform().await {
+            Ok(platform) => {
+                let collecting = context.templates.clone().keep_collecting(platform.clone());
+                let _stopped = stop.run_until_cancelled(collecting).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::causes(&error), "no sandbox can be made yet");
+            }
         }
     });
 }

@@ -9,7 +9,7 @@ use crate::{
     config::{AgentProgram, Paths},
     limits,
     platform::{self, PlatformError},
-    templates::{MakeError, Templates},
+    templates::{MakeError, Templates, collect::Others},
 };
 
 /// The shape of a sandbox that asks for nothing else.
@@ -70,6 +70,7 @@ pub async fn setup(
     let templates = Templates::open(paths)?;
     let notice = |what: &str| report(SetupEvent::Began(what));
     Box::pin(templates.warm(&platform, DEFAULT_SHAPE, &image, &notice)).await?;
+    templates.collected(platform, Others::KeptADay).await?;
     Ok(())
 }
 

@@ -21,9 +21,12 @@ use tokio::{net::UnixStream, time::Instant};
 
 use crate::{
     agent::{Agent, AgentError},
+    clock,
     config::Paths,
     single_flight::SingleFlight,
 };
+
+pub(crate) mod collect;
 
 /// What a warm template does before it is frozen; a change makes new templates.
 const WARM_VERSION: u32 = 1;
@@ -94,7 +97,7 @@ impl Templates {
 
     /// Whether a sandbox of this shape and image can be cloned at once.
     pub(crate) fn is_made(&self, platform: &Platform, shape: Shape, image: &BaseImage) -> bool {
-        matches!(self.folder.find(&warm_key(platform, shape, image)), Ok(Some(_)))
+        matches!(self.folder.find(&key_of(platform, shape, Some(&image.digest))), Ok(Some(_)))
     }
 
     /// The warm template, made if need be.
@@ -105,7 +108,7 @@ impl Templates {
         image: &BaseImage,
         notice: Notice<'_>,
     ) -> Result<Template, MakeError> {
-        let key = warm_key(platform, shape, image);
+        let key = key_of(platform, shape, Some(&image.digest));
         let make = async {
             let bare = Box::pin(self.bare(platform, shape, notice)).await?;
             notice(&format!("making the template of image {}", image.name));
@@ -135,7 +138,7 @@ impl Templates {
         shape: Shape,
         notice: Notice<'_>,
     ) -> Result<Template, MakeError> {
-        let key = Key::of(platform, shape, None);
+        let key = key_of(platform, shape, None);
         let make = async {
             notice(&format!("booting a guest of {} MiB", shape.memory_mib));
             let draft = self.folder.draft(&key, shape)?;
@@ -169,6 +172,8 @@ impl Templates {
         make: impl Future<Output = Result<Template, MakeError>>,
     ) -> Result<Template, MakeError> {
         if let Some(template) = self.folder.find(key)? {
+            // Who cannot write here may use it all the same.
+            drop(template.note_use(clock::now()));
             return Ok(template);
         }
         // One that was made and then removed is made again.
@@ -254,8 +259,10 @@ impl Templates {
     }
 }
 
-fn warm_key(platform: &Platform, shape: Shape, image: &BaseImage) -> Key {
-    Key::of(platform, shape, Some(&format!("{}+warm{WARM_VERSION}", image.digest)))
+/// Of the warm template of an image, by its digest, or else of the bare one.
+fn key_of(platform: &Platform, shape: Shape, digest: Option<&str>) -> Key {
+    let warm = digest.map(|digest| format!("{digest}+warm{WARM_VERSION}"));
+    Key::of(platform, shape, warm.as_deref())
 }
 
 async fn warm_up(machine: &Machine, image: &BaseImage) -> Result<(), WarmUpError> {

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -76,6 +77,16 @@ impl Template {
             .map(|blocks| blocks * STAT_BLOCK_BYTES)
     }
 
+    /// When it was made, or last used by someone who has [noted](Self::note_use) it.
+    pub fn last_used(&self) -> io::Result<SystemTime> {
+        std::fs::metadata(self.folder.join(RECORD))?.modified()
+    }
+
+    /// Notes that it is used now.
+    pub fn note_use(&self, now: SystemTime) -> io::Result<()> {
+        File::open(self.folder.join(RECORD))?.set_modified(now)
+    }
+
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -143,7 +154,7 @@ impl Templates {
         match std::fs::rename(&folder, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(at(&folder)(error)),
-            Ok(()) => std::fs::remove_dir_all(&aside).map_err(at(&aside)),
+            Ok(()) => clear_away(&aside),
         }
     }
 
@@ -173,10 +184,25 @@ fn lock(folder: &Path) -> io::Result<File> {
 /// Removes a draft unless somebody is at work on it.
 fn remove_abandoned(folder: &Path) -> Result<(), TemplateError> {
     match lock(folder) {
-        Ok(_lock) => std::fs::remove_dir_all(folder).map_err(at(folder)),
+        Ok(_lock) => clear_away(folder),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(at(folder)(error)),
+    }
+}
+
+/// Another server may be at the same: what the two leave is for the next one that opens the folder.
+fn clear_away(folder: &Path) -> Result<(), TemplateError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Err(at(folder)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -289,6 +315,9 @@ mod tests {
         assert_eq!(templates.find(&key("a")).unwrap(), Some(made.clone()));
         assert_eq!(std::fs::read(made.ram()).unwrap(), b"ram");
         assert_eq!((made.shape(), made.label()), (SHAPE, Some("a")));
+        let later = made.last_used().unwrap() + std::time::Duration::from_secs(60);
+        made.note_use(later).unwrap();
+        assert_eq!(made.last_used().unwrap(), later);
         let other = finished(&templates, "b", "ram");
         assert_eq!(templates.list().unwrap(), [made, other]);
         templates.remove(&key("a")).unwrap();

@@ -30,6 +30,7 @@ use crate::{
     platform,
     sandbox::{OVERLAY, machine_folder},
     store::Phase,
+    templates::collect::Others,
 };
 
 /// Lines that wait for a client that reads slowly.
@@ -118,7 +119,13 @@ pub(crate) async fn prune(
 ) -> Reply<Json<api::RemovedImages>> {
     let older_than = asked.older_than.map(Duration::from_millis);
     let asked = Prune { older_than, keep_bytes: asked.keep_bytes };
-    let all = upkeep(&server).prune(asked).await?;
+    let mut all = upkeep(&server).prune(asked).await?;
+    // Without a platform nobody knows whose templates these are.
+    if let Ok(platform) = server.context().platform().await {
+        let templates = &server.context().templates;
+        let collected = templates.collected(platform.clone(), Others::KeptAnHour).await;
+        all.freed_bytes += collected.map_err(ImageError::from)?;
+    }
     give_back(&server).await;
     Ok(Json(removed(all)))
 }
