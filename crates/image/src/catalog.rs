@@ -14,8 +14,8 @@ use crate::progress::Progress;
 mod config;
 mod names;
 
+pub use config::Config;
 pub(crate) use config::DEFAULT_PATH;
-pub use config::{Account, Config};
 use names::Names;
 pub use names::NamesError;
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod acl;
 pub mod ext4;
+pub(crate) mod neighbours;
 pub mod path;
 mod pax;
 mod sink;

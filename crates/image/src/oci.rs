@@ -5,7 +5,6 @@
 //! again. Nothing here speaks to a network, and no byte of a blob is trusted: sizes and counts are
 //! bounded, digests are checked, and no layer touches the host's file system under a name of its own.
 
-mod account;
 pub mod blob;
 pub mod commit;
 pub mod config;

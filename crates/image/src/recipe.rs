@@ -16,6 +16,7 @@ use crate::cache::{Cache, CacheError, Claim, Draft, Shelf};
 use crate::catalog::{self, Config, DISK_NAME, Image, OpenError, Record};
 use crate::debian::{SUITE, Sources, SourcesError};
 use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
+use crate::disk::neighbours::Neighbours;
 use crate::disk::tar::{self, TarError};
 use crate::disk::tree::{Limits, Time, Tree};
 use crate::program::{MMDEBSTRAP, NEWUIDMAP, ProgramError};
@@ -158,7 +159,8 @@ fn make(
 
     progress(Event::Began(Step::WriteDisk));
     let disk = draft.path().join(DISK_NAME);
-    let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
+    let neighbours = Neighbours::of(draft.path());
+    let digest = ext4::write_beside(neighbours.as_ref(), &tree, &disk, ROOT_DISK)?.to_string();
     let record = Record {
         name,
         recipe,
@@ -206,8 +208,6 @@ fn config_text() -> String {
 fn config() -> Config {
     Config {
         user: USER.to_owned(),
-        account: None,
-        home: HOME.to_owned(),
         cwd: HOME.to_owned(),
         env: ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         entrypoint: Vec::new(),

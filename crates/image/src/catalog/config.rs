@@ -12,14 +12,8 @@ pub(crate) const DEFAULT_PATH: &str =
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// As the image has it: `name`, `uid`, `name:group` or `uid:gid`, and `root` where it says
-    /// nothing.
+    /// nothing. Who that is the guest finds in its own `/etc/passwd` and `/etc/group`.
     pub user: String,
-    /// Who that is by the image's own `/etc/passwd` and `/etc/group`; nobody where they do not know
-    /// a name that it takes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<Account>,
-    /// That of `/etc/passwd`, and `/` for whom it does not know.
-    pub home: String,
     /// Absolute.
     pub cwd: String,
     /// In the image's order, each name once, always with a `PATH`.
@@ -32,23 +26,11 @@ pub struct Config {
     pub cmd: Vec<String>,
 }
 
-/// A user in numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    pub uid: u32,
-    pub gid: u32,
-    /// The further ones that `/etc/group` gives; at most 1024.
-    #[serde(default)]
-    pub groups: Vec<u32>,
-}
-
 impl std::fmt::Debug for Config {
     /// Without the environment and the arguments: images may hold secrets there.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Config")
             .field("user", &self.user)
-            .field("account", &self.account)
-            .field("home", &self.home)
             .field("cwd", &self.cwd)
             .finish_non_exhaustive()
     }

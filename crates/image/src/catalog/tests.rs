@@ -18,8 +18,6 @@ fn publish(cache: &Cache, name: &str, digest: &str, seconds: u64) {
         content_bytes: 5,
         config: Config {
             user: "root".to_owned(),
-            account: None,
-            home: "/root".to_owned(),
             cwd: "/".to_owned(),
             env: Vec::new(),
             entrypoint: Vec::new(),

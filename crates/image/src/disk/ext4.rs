@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use mkext4::build::ImageWriter;
 use mkext4::{FsBuilder, InodeHandle, Options, SpecialKind};
 use sha2::{Digest, Sha256};
 
 use super::acl;
+use super::neighbours::{Neighbours, Sharing};
 use super::sink::SparseSink;
 use super::tree::{Child, Kind, Meta, NodeId, Special, Time, Tree};
 
@@ -62,6 +62,16 @@ pub enum WriteError {
 
 /// Writes `tree` to the new file `path`.
 pub fn write(tree: &Tree, path: &Path, layout: Layout<'_>) -> Result<ContentDigest, WriteError> {
+    write_beside(None, tree, path, layout)
+}
+
+/// The same with blocks of its neighbours, if it has some.
+pub(crate) fn write_beside(
+    neighbours: Option<&Neighbours>,
+    tree: &Tree,
+    path: &Path,
+    layout: Layout<'_>,
+) -> Result<ContentDigest, WriteError> {
     let digest = digest(tree, layout);
     let mut options = Options::new(layout.size_bytes, digest.uuid(), 0);
     options.label = Some(layout.label.to_owned());
@@ -72,26 +82,23 @@ pub fn write(tree: &Tree, path: &Path, layout: Layout<'_>) -> Result<ContentDige
     declaration.declare_all()?;
     let Declaration { builder, files, .. } = declaration;
     let layout = builder.seal().map_err(WriteError::Layout)?;
-    let sink = SparseSink::create(path, layout.image_len())
-        .map_err(|error| WriteError::Write(error.into()))?;
-    let mut writer = layout.writer(sink).map_err(WriteError::Write)?;
-    for (id, handle) in files {
-        fill(tree, &mut writer, id, handle).map_err(WriteError::Write)?;
-    }
-    writer.finish().map_err(WriteError::Write)?;
+    let sharing = neighbours.map(Sharing::new);
+    let filled = (|| {
+        let sink = SparseSink::create(path, layout.image_len(), sharing.as_ref())?;
+        let mut writer = layout.writer(sink)?;
+        for (id, handle) in files {
+            let Kind::File(body) = tree.node(id).kind else { continue };
+            if body.len > 0 {
+                sharing.iter().for_each(|it| it.begin(body.sha256, body.len));
+                writer.fill(handle, &mut tree.content(body))?;
+            }
+        }
+        writer.finish()
+    })();
+    filled.map_err(WriteError::Write)?;
+    let listed = sharing.map_or(Ok(()), |sharing| sharing.finish(path));
+    listed.map_err(|error| WriteError::Write(error.into()))?;
     Ok(digest)
-}
-
-fn fill(
-    tree: &Tree,
-    writer: &mut ImageWriter<'_, SparseSink>,
-    id: NodeId,
-    handle: InodeHandle,
-) -> mkext4::Result<()> {
-    match tree.node(id).kind {
-        Kind::File(body) if body.len > 0 => writer.fill(handle, &mut tree.content(body)),
-        Kind::File(_) | Kind::Directory(_) | Kind::Special(_) => Ok(()),
-    }
 }
 
 /// The tree on its way into the builder, in the order of its names.

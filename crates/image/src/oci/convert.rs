@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use super::account::Accounts;
 use super::blob::{BlobError, Blobs};
 use super::config::{ConfigError, ImageConfig};
 use super::digest::Digest;
@@ -18,12 +17,13 @@ use super::platform::{Platform, PlatformError};
 use crate::cache::{Cache, CacheError, Claim, Shelf};
 use crate::catalog::{self, Config, DISK_NAME, Image, NamesError, OpenError, Record};
 use crate::disk::ext4::{self, ROOT_DISK, WRITER_VERSION, WriteError};
+use crate::disk::neighbours::Neighbours;
 use crate::disk::path::TreePath;
 use crate::disk::tree::{Found, Limits, Meta, Time, Tree};
 use crate::progress::{Event, Progress, Step};
 
 /// Part of every key: raise it when the same manifest gives another disk or record than before.
-const CONVERSION_VERSION: u32 = 1;
+const CONVERSION_VERSION: u32 = 2;
 
 /// How often the reading is reported.
 const REPORT_BYTES: u64 = 1 << 20;
@@ -156,12 +156,12 @@ impl<'a> Source<'a> {
             tempfile::tempfile_in(draft.path()).map_err(fault("make a file in", draft.path()))?;
         let mut tree = Tree::new(spool, Limits::default());
         self.lay(&mut tree, progress)?;
-        let accounts = Accounts::of(&tree).map_err(fault("read files of", draft.path()))?;
         make_folder(&mut tree, &self.config.run.cwd);
 
         progress(Event::Began(Step::WriteDisk));
         let disk = draft.path().join(DISK_NAME);
-        let digest = ext4::write(&tree, &disk, ROOT_DISK)?.to_string();
+        let neighbours = Neighbours::of(draft.path());
+        let digest = ext4::write_beside(neighbours.as_ref(), &tree, &disk, ROOT_DISK)?.to_string();
         let made = fs::metadata(&disk).map_err(fault("look at", &disk))?.mtime();
         let record = Record {
             name: self.digest.to_string(),
@@ -171,7 +171,7 @@ impl<'a> Source<'a> {
             created: u64::try_from(made).unwrap_or_default(),
             disk_bytes: ROOT_DISK.size_bytes,
             content_bytes: tree.content_bytes(),
-            config: self.run(&accounts),
+            config: self.run(),
         };
         let path = draft.path().join("image.json");
         let text = serde_json::to_vec_pretty(&record).map_err(io::Error::from);
@@ -203,13 +203,10 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    fn run(self, accounts: &Accounts) -> Config {
+    fn run(self) -> Config {
         let run = self.config.run;
-        let (account, home) = accounts.find(&run.user);
         Config {
             user: run.user,
-            account,
-            home,
             cwd: run.cwd,
             env: run.env,
             entrypoint: run.entrypoint,

@@ -14,6 +14,7 @@ mod archives;
 mod converted;
 mod hostile;
 mod others;
+mod shared;
 
 /// A cache of its own.
 struct Place {

@@ -39,8 +39,6 @@ pub fn build_builder(cache: &Cache, progress: Progress<'_>) -> Result<Image, Rec
 fn config() -> Config {
     Config {
         user: "root".to_owned(),
-        account: None,
-        home: "/root".to_owned(),
         cwd: "/build".to_owned(),
         env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
         entrypoint: Vec::new(),

@@ -30,8 +30,6 @@ pub fn build(cache: &Cache, suite: Suite, progress: Progress<'_>) -> Result<Imag
 fn config() -> Config {
     Config {
         user: "root".to_owned(),
-        account: None,
-        home: "/root".to_owned(),
         cwd: "/".to_owned(),
         env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
         entrypoint: Vec::new(),

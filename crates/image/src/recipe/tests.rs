@@ -17,7 +17,11 @@ fn the_config_in_a_key_reads_as_it_always_did() {
         env: BTreeMap<String, String>,
     }
     let now = config();
-    let first =
-        Config { user: now.user, home: now.home, cwd: now.cwd, env: now.env.into_iter().collect() };
+    let first = Config {
+        user: now.user,
+        home: HOME.to_owned(),
+        cwd: now.cwd,
+        env: now.env.into_iter().collect(),
+    };
     assert_eq!(config_text(), format!("{first:?}"));
 }

@@ -6,10 +6,8 @@ fn a_record_of_before_is_read_and_one_of_today_keeps_the_order() {
     let config: Config = serde_json::from_str(old).unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(config.env, [pair("PATH", "/bin"), pair("A", "1=2")]);
-    assert_eq!((config.account.clone(), config.cmd.len()), (None, 0));
-    let account = Account { uid: 5, gid: 6, groups: vec![7] };
+    assert_eq!((config.user.as_str(), config.cmd.len()), ("u", 0));
     let full = Config {
-        account: Some(account),
         entrypoint: vec!["/e".to_owned()],
         cmd: vec!["a".to_owned(), String::new()],
         ..config

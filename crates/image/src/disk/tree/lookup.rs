@@ -1,7 +1,7 @@
 //! What a path leads to in a tree, through its symbolic links, as a program in it would find it.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::Read;
 
 use super::{Kind, NodeId, ROOT, Special, Tree};
 
@@ -35,14 +35,6 @@ impl Tree {
             Kind::File(body) => Some(self.content(*body)),
             Kind::Directory(_) | Kind::Special(_) => None,
         }
-    }
-
-    /// The first `limit` bytes of the file, where there is one.
-    pub(crate) fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.open(path) else { return Ok(None) };
-        let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
     }
 
     fn resolve(&self, path: &str) -> Option<NodeId> {
