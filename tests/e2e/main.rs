@@ -13,6 +13,7 @@ mod hood;
 mod registry;
 
 mod basics;
+mod broken_off;
 mod builds;
 mod clients;
 mod commit;

@@ -17,7 +17,6 @@ use tempfile::NamedTempFile;
 
 use super::digest::Digest;
 use crate::cache::Cache;
-use crate::progress::{Event, Progress, Step};
 
 const PARTIAL: &str = ".partial";
 const DRAFT_PREFIX: &str = ".draft-";
@@ -44,6 +43,8 @@ pub enum Wanted {
     Present,
     /// It is not, and nobody else writes it while the writer lives.
     Missing(BlobWriter),
+    /// Another writes it.
+    Underway,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,13 +156,8 @@ impl Blobs {
         Ok((filled, digest, bytes))
     }
 
-    /// The right to write a blob, unless it is there. While another writes the same one, it waits.
-    pub fn want(
-        &self,
-        digest: Digest,
-        bytes: u64,
-        progress: Progress<'_>,
-    ) -> Result<Wanted, BlobError> {
+    /// The right to write a blob, unless it is there or another has it.
+    pub fn want(&self, digest: Digest, bytes: u64) -> Result<Wanted, BlobError> {
         self.make_folder()?;
         let path = self.folder.join(format!("{}{PARTIAL}", digest.hex()));
         loop {
@@ -173,8 +169,12 @@ impl Blobs {
             }
             let mut options = File::options();
             options.create(true).truncate(false).read(true).write(true);
-            let opened = options.open(&path).map_err(|error| fault("open", &path, error))?;
-            let partial = lock(opened, &path, progress)?;
+            let partial = options.open(&path).map_err(|error| fault("open", &path, error))?;
+            match partial.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Wanted::Underway),
+                Err(TryLockError::Error(error)) => return Err(fault("lock", &path, error)),
+            }
             // Whoever had the lock may have filed the blob, and this is then no longer its file.
             if !is_at(&partial, &path)? {
                 continue;
@@ -381,19 +381,6 @@ impl BlobWriter {
         fs::rename(&path, &target).map_err(|error| fault("file", &target, error))?;
         target.parent().map_or(Ok(()), sync_folder)
     }
-}
-
-/// The file, locked.
-fn lock(file: File, path: &Path, progress: Progress<'_>) -> Result<File, BlobError> {
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            progress(Event::Began(Step::WaitForOther));
-            file.lock().map_err(|error| fault("lock", path, error))?;
-        }
-        Err(TryLockError::Error(error)) => return Err(fault("lock", path, error)),
-    }
-    Ok(file)
 }
 
 fn remove_file(path: &Path) -> Result<(), BlobError> {

@@ -1,6 +1,7 @@
 //! One blob from a registry into the store: from where an earlier try stopped, and checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_RANGE;
 use tokio::time::sleep;
@@ -11,7 +12,9 @@ use super::session::{Ask, Session};
 use super::transport::Reply;
 use super::turns::Counter;
 use crate::oci::blob::{BlobError, BlobWriter, Blobs, Wanted};
-use crate::progress::silent;
+
+/// How often it is looked whether another has written a blob.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Clone)]
@@ -41,19 +44,23 @@ impl Download {
         }
     }
 
-    /// None for a blob that is here. What has come of it before counts as done.
-    async fn want(&self, blob: Blob) -> Result<Option<BlobWriter>, RegistryError> {
-        let (blobs, Blob { digest, size }) = (self.blobs.clone(), blob);
-        // Another process may be writing it, which is waited for.
-        let wanted = tokio::task::spawn_blocking(move || blobs.want(digest, size, &silent)).await;
-        match wanted.map_err(|_ended| RegistryError::Cancelled)?? {
-            Wanted::Present => {
-                self.counter.add(size);
-                Ok(None)
-            }
-            Wanted::Missing(writer) => {
-                self.counter.add(writer.received());
-                Ok(Some(writer))
+    /// None for a blob that is here. What has come of it before counts as done. Another who writes
+    /// it is waited for.
+    async fn want(&self, Blob { digest, size }: Blob) -> Result<Option<BlobWriter>, RegistryError> {
+        loop {
+            let blobs = self.blobs.clone();
+            // What is here of it is read.
+            let wanted = tokio::task::spawn_blocking(move || blobs.want(digest, size)).await;
+            match wanted.map_err(|_ended| RegistryError::Cancelled)?? {
+                Wanted::Present => {
+                    self.counter.add(size);
+                    return Ok(None);
+                }
+                Wanted::Missing(writer) => {
+                    self.counter.add(writer.received());
+                    return Ok(Some(writer));
+                }
+                Wanted::Underway => sleep(LOOK_AGAIN).await,
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn block_on<T>(
             done = work => done,
         }
     });
-    // Who waits for a blob of another process is not waited for.
+    // Who reads what is here of a blob, to go on with it, is not waited for.
     runtime.shutdown_background();
     result
 }
