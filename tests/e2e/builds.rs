@@ -70,6 +70,18 @@ fn an_image_is_built_in_a_sandbox_and_the_cache_is_kept() {
     let listed = hood.ok(&["drive", "ls"]);
     assert!(listed.contains("image-build"), "{listed}");
 
+    // What is here is a base too, and needs no network.
+    let above = folder.path().join("above");
+    let more = "[\"/busybox\", \"sh\", \"-c\", \"echo more >> /app/made\"]";
+    fs::write(&above, format!("FROM {tag} AS it\nUSER 0\nRUN {more}\nFROM it\nUSER 5\n")).unwrap();
+    let second = format!("test/above-{port}:1");
+    let options = ["-t", &second, "--deny-all", "-f", above.to_str().unwrap()];
+    let built = build(&hood, folder.path(), &options);
+    assert_eq!(built.code, Some(0), "{built:?}");
+    let ran = hood.ok(&["run", "--memory", "256", "--image", &second]);
+    assert_eq!(ran, "hi world\nmore\nhello\n5");
+    hood.ok(&["image", "rm", &second]);
+
     // Nothing is taken from the cache where none is wanted; what fails says why.
     let failing = format!(
         "FROM {base}\nRUN [\"/busybox\", \"sh\", \"-c\", \"echo told; echo why >&2; exit 7\"]\n"

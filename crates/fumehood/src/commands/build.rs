@@ -112,6 +112,8 @@ struct Plan {
     context: PathBuf,
     dockerfile: PathBuf,
     ignored: Ignored,
+    /// What it names as bases.
+    bases: Vec<String>,
     tag: String,
     build_args: Vec<String>,
 }
@@ -132,7 +134,11 @@ impl Plan {
             let message = format!("{tag:?} is no name for an image, such as me/app:1");
             return Err(Failure::new(Exit::Usage, message));
         }
-        Ok(Self { ignored: ignored(&context, &dockerfile)?, tag, context, dockerfile, build_args })
+        let text = fs::read(&dockerfile);
+        let text = text.map_err(|fault| Failure::host(dockerfile.display(), fault))?;
+        let bases = bases(&String::from_utf8_lossy(&text));
+        let ignored = ignored(&context, &dockerfile)?;
+        Ok(Self { ignored, bases, tag, context, dockerfile, build_args })
     }
 }
 
@@ -148,6 +154,28 @@ fn dockerfile(args: &ImageBuild, context: &Path) -> Result<PathBuf, Failure> {
         let at = args.file.clone().unwrap_or_else(|| context.join("Dockerfile"));
         Failure::new(Exit::NotFound, format!("there is no Dockerfile {}", at.display()))
     })
+}
+
+/// The images of `FROM` lines, as far as they are plain names of images. `debian:trixie` and its like
+/// are Docker's in a Dockerfile.
+fn bases(dockerfile: &str) -> Vec<String> {
+    let mut bases: Vec<String> = Vec::new();
+    let mut stages = vec!["scratch"];
+    for line in dockerfile.lines() {
+        let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
+        if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("FROM")) {
+            continue;
+        }
+        let Some(base) = words.next() else { continue };
+        let is_plain = !base.contains('$') && !base.starts_with("debian:");
+        if is_plain && !stages.contains(&base) && !bases.iter().any(|known| known == base) {
+            bases.push(base.to_owned());
+        }
+        if words.next().is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+            stages.extend(words.next());
+        }
+    }
+    bases
 }
 
 /// One beside the Dockerfile that is called after it counts before that of the context.
@@ -193,8 +221,14 @@ impl Build<'_> {
         plan: &Plan,
         args: &ImageBuild,
     ) -> Result<tempfile::NamedTempFile, Failure> {
-        self.send(plan).await?;
+        let here = self.send(plan).await?;
         let mut words = vec!["bud".to_owned()];
+        for (base, folder) in here {
+            words.extend([
+                "--build-context".to_owned(),
+                format!("{base}=container-image://oci:{folder}"),
+            ]);
+        }
         words.extend(options(plan, args));
         let ports: Vec<String> =
             args.network.policy.allow_host_port.iter().map(ToString::to_string).collect();
@@ -213,11 +247,11 @@ impl Build<'_> {
         self.fetch().await
     }
 
-    /// The Dockerfile by itself, since `.dockerignore` may name it, and the context.
-    async fn send(&mut self, plan: &Plan) -> Result<(), Failure> {
+    /// The Dockerfile by itself, since `.dockerignore` may name it, the context, and those bases that
+    /// are here: gives their names and where they are.
+    async fn send(&mut self, plan: &Plan) -> Result<Vec<(String, String)>, Failure> {
         let client = self.server.client();
         let session = self.session;
-        let into = |folder| Unpack { folder, packing: Packing::Tar, owner: Owner::DefaultUser };
         let file = archive::pack(plan.dockerfile.clone(), Content::Whole("Dockerfile".into()));
         let ignored = plan.ignored.clone();
         let context = archive::pack_some(plan.context.clone(), move |path: &Path| {
@@ -230,7 +264,19 @@ impl Build<'_> {
         let sent = async {
             client.unpack(session, into("/build"), file).await?;
             client.unpack(session, into("/build/context"), context).await?;
-            Ok(())
+            let mut here = Vec::new();
+            for base in &plan.bases {
+                let image = match client.save_image(base).await {
+                    Ok(image) => image,
+                    Err(refused) if refused.code() == Some(api::Code::ImageNotFound) => continue,
+                    Err(fault) => return Err(fault.into()),
+                };
+                say::note(&format!("{base} is the one that is here"));
+                let folder = format!("/build/base-{}", here.len());
+                client.unpack(session, into(&folder), image.into_stream()).await?;
+                here.push((base.clone(), folder));
+            }
+            Ok(here)
         };
         interruptible(self.signals, sent).await
     }
@@ -307,6 +353,10 @@ fn options(plan: &Plan, args: &ImageBuild) -> Vec<String> {
     words
 }
 
+fn into(folder: &str) -> Unpack<'_> {
+    Unpack { folder, packing: Packing::Tar, owner: Owner::DefaultUser }
+}
+
 async fn interruptible<T>(
     signals: &mut Signals,
     work: impl Future<Output = Result<T, Failure>>,
@@ -320,6 +370,18 @@ async fn interruptible<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_dockerfile_stands_on() {
+        let table = [
+            ("FROM me/base:1\nRUN x", &["me/base:1"][..]),
+            ("# FROM x\nfrom --platform=linux/amd64 a AS b\nFROM b\nFROM scratch\nFROM a", &["a"]),
+            ("ARG X=y\nFROM $X\nFROM debian:trixie\nFROM\nCOPY --from=z . .", &[]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(bases(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_image_is_called_after_its_folder() {
