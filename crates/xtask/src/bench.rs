@@ -2,5 +2,6 @@
 
 pub(crate) mod egress;
 pub(crate) mod image;
+mod place;
 pub(crate) mod start;
 mod table;

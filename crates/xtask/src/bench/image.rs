@@ -1,26 +1,34 @@
-//! `cargo xtask bench image`: from the layers of an image to a disk, beside `umoci unpack`; and from a
-//! registry to a disk, beside `skopeo copy` and `umoci unpack`.
+//! `cargo xtask bench image`: from an archive and from a registry to an image that is here, and from its name to
+//! the first command's result, beside `skopeo copy`, `umoci unpack` and `runc run`.
 //!
 //! The image is the default one, mounted and packed by `umoci` into an OCI layout of one gzip layer, and pushed by
-//! `skopeo` to Debian's `docker-registry` on this computer. Ours goes through the library
-//! (`crates/image/examples/import.rs`): blobs fetched, filed and checked, a disk written and flushed.
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
+//! `skopeo` to Debian's `docker-registry` on this computer. Ours is the release binary as it is used, with a server
+//! and a cache folder of its own: cold, with kernel and bare template there and nothing of the image; warm, with the
+//! image's disk and template. Ours and theirs are timed in turn.
 #![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
 use std::{
-    env, fs,
-    net::{TcpListener, TcpStream},
+    fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use super::table::{Row, markdown};
+use super::{
+    place::{Place, timed},
+    table::{Row, markdown},
+};
 
-const RUNS: usize = 5;
+mod peer;
+mod registry;
+
+use peer::Peer;
+use registry::Registry;
+
+const RUNS: usize = 3;
 
 /// Runs the benchmark, as root; `--runs N` for more or fewer.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
@@ -29,111 +37,97 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         ["--runs", count] => count.parse().context("--runs takes a number")?,
         _ => bail!("usage: cargo xtask bench image [--runs N]"),
     };
-    let folder = env::temp_dir().join(format!("fumehood-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = measure(&folder, runs);
-    fs::remove_dir_all(&folder)?;
-    let [unpacked, pulled] = result?;
-    println!("{}", markdown(&unpacked, "umoci unpack"));
-    println!("{}", markdown(&pulled, "skopeo copy + umoci unpack"));
+    let place = Place::new()?;
+    let result = measure(&place, runs);
+    place.clean();
+    for (rows, peer) in result? {
+        println!("{}", markdown(&rows, peer));
+    }
     Ok(())
 }
 
-fn measure(folder: &Path, runs: usize) -> Result<[Vec<Row>; 2]> {
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let import = fs::canonicalize(target.join("release/examples/import"))
-        .context("build it first: cargo build --release -p image --example import")?;
-    let layout = pack(&default_disk()?, folder)?;
-    let reference = format!("{}:bench", layout.display());
-    let (mut ours, mut theirs) = (vec![], vec![]);
+fn measure(place: &Place, runs: usize) -> Result<[(Vec<Row>, &'static str); 4]> {
+    let image = pack(&default_disk(&place.cache)?, &place.folder)?;
+    let registry = Registry::start(&place.folder)?;
+    let name = registry.push(&image)?;
+    let (own, peer) = (Own::new(place, &name)?, Peer::new(&place.folder));
+    let mut times: [Vec<Duration>; 8] = Default::default();
+    let [imports, unpacks, pulls, copies, colds, firsts, warms, runcs] = &mut times;
     for _ in 0..runs {
-        let (cache, bundle) = (folder.join("cache"), folder.join("bundle"));
-        ours.push(timed(Command::new(&import).arg(&cache).arg(&layout).arg("bench"))?);
-        fs::remove_dir_all(&cache)?;
-        let mut unpack = Command::new("umoci");
-        theirs.push(timed(unpack.args(["unpack", "--image", &reference]).arg(&bundle))?);
-        fs::remove_dir_all(&bundle)?;
+        imports.push(own.import(&image)?);
+        pulls.push(own.pull()?);
+        colds.push(own.run()?);
+        warms.push(own.run()?);
+        own.forget(&name)?;
+        let (copied, layout) = peer.copy(&name)?;
+        let unpacked = peer.unpack(&layout)?;
+        unpacks.push(unpacked);
+        copies.push(copied + unpacked);
+        firsts.push(copied + unpacked + peer.run()?);
+        runcs.push(peer.run()?);
+        peer.forget()?;
     }
-    let unpacked = vec![Row::new("layout to disk", ours), Row::new("umoci unpack", theirs)];
-    Ok([unpacked, measure_pull(folder, (&import, &reference), runs)?])
+    let [imports, unpacks, pulls, copies, colds, firsts, warms, runcs] = times;
+    let beside = |ours: &str, own, theirs: &'static str, others| {
+        (vec![Row::new(ours, own), Row::new(theirs, others)], theirs)
+    };
+    Ok([
+        beside("image import", imports, "umoci unpack", unpacks),
+        beside("image pull", pulls, "skopeo copy + umoci unpack", copies),
+        beside("cold: run --image", colds, "skopeo copy + umoci unpack + runc run", firsts),
+        beside("warm: run --image", warms, "runc run", runcs),
+    ])
 }
 
-/// The same from a registry.
-fn measure_pull(
-    folder: &Path,
-    (import, reference): (&Path, &str),
-    runs: usize,
-) -> Result<Vec<Row>> {
-    let registry = Registry::start(folder)?;
-    let remote = format!("docker://{}/bench:1", registry.place);
-    let from = format!("oci:{reference}");
-    timed(Command::new("skopeo").args(["copy", "-q", "--dest-tls-verify=false", &from, &remote]))
-        .context("skopeo is missing: apt install skopeo")?;
-    let (mut ours, mut theirs) = (vec![], vec![]);
-    for _ in 0..runs {
-        let (cache, bundle) = (folder.join("cache"), folder.join("bundle"));
-        ours.push(timed(Command::new(import).arg(&cache).arg(&remote))?);
-        fs::remove_dir_all(&cache)?;
-        let copy = folder.join("copy");
-        let to = format!("{}:bench", copy.display());
-        let options = ["copy", "-q", "--src-tls-verify=false", &remote];
-        let copied = timed(Command::new("skopeo").args(options).arg(format!("oci:{to}")))?;
-        let unpacked = timed(Command::new("umoci").args(["unpack", "--image", &to]).arg(&bundle))?;
-        theirs.push(copied + unpacked);
-        fs::remove_dir_all(&bundle)?;
-        fs::remove_dir_all(&copy)?;
+/// Ours: a server with a cache folder that has no image but what it is told to fetch.
+struct Own<'a> {
+    place: &'a Place,
+    cache: PathBuf,
+    name: &'a str,
+}
+
+impl<'a> Own<'a> {
+    fn new(place: &'a Place, name: &'a str) -> Result<Self> {
+        let cache = place.folder.join("cache");
+        let kernels = Path::new("x86_64/kernels");
+        fs::create_dir_all(cache.join("x86_64"))?;
+        symlink(place.cache.join(kernels), cache.join(kernels))?;
+        let own = Self { place, cache, name };
+        // Makes the bare template, which every image shares.
+        own.run()?;
+        own.forget(name)?;
+        Ok(own)
     }
-    let peer = Row::new("skopeo copy + umoci unpack", theirs);
-    Ok(vec![Row::new("registry to disk", ours), peer])
-}
 
-/// Debian's `docker-registry`, until it is dropped.
-struct Registry {
-    child: Child,
-    place: String,
-}
-
-impl Registry {
-    fn start(folder: &Path) -> Result<Self> {
-        const TRIES: u32 = 200;
-        let place = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let (config, data) = (folder.join("registry.yml"), folder.join("registry"));
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '{place}'}}\n",
-            data.display()
-        );
-        fs::write(&config, text)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("apt install docker-registry")?;
-        let registry = Self { child, place };
-        for _ in 0..TRIES {
-            if TcpStream::connect(&registry.place).is_ok() {
-                return Ok(registry);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        bail!("docker-registry does not listen")
+    fn import(&self, image: &str) -> Result<Duration> {
+        let took = self.timed(&["image", "import", &format!("oci:{image}"), "bench"])?;
+        self.forget("bench")?;
+        Ok(took)
     }
-}
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It has nothing to lose.
-        drop(self.child.kill());
-        drop(self.child.wait());
+    fn pull(&self) -> Result<Duration> {
+        let took = self.timed(&["image", "pull", self.name])?;
+        self.forget(self.name)?;
+        Ok(took)
+    }
+
+    /// From the image's name to the first command's result.
+    fn run(&self) -> Result<Duration> {
+        self.timed(&["run", "--image", self.name, "--", "true"])
+    }
+
+    /// Nothing of the image is here afterwards.
+    fn forget(&self, name: &str) -> Result<()> {
+        self.timed(&["image", "rm", name]).map(drop)
+    }
+
+    fn timed(&self, words: &[&str]) -> Result<Duration> {
+        timed(&mut self.place.fumehood(&self.cache, "state", words))
     }
 }
 
 /// That of the newest default image in the cache.
-fn default_disk() -> Result<PathBuf> {
-    let cache = match (env::var_os("FUMEHOOD_CACHE_DIR"), env::var_os("HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join(".cache/fumehood"),
-        (None, None) => bail!("set HOME or FUMEHOOD_CACHE_DIR"),
-    };
+fn default_disk(cache: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(cache.join("x86_64/images"))? {
         let record = entry?.path().join("image.json");
@@ -147,8 +141,8 @@ fn default_disk() -> Result<PathBuf> {
     found.pop().map(|(_, disk)| disk).context("there is no default image: `fumehood setup`")
 }
 
-/// An OCI layout of what is on the disk, with the image `bench` in it.
-fn pack(disk: &Path, folder: &Path) -> Result<PathBuf> {
+/// An OCI layout of what is on the disk, by its path with the tag.
+fn pack(disk: &Path, folder: &Path) -> Result<String> {
     let (mounted, layer) = (folder.join("mounted"), folder.join("layer.tar"));
     fs::create_dir(&mounted)?;
     let mut mount = Command::new("mount");
@@ -165,18 +159,7 @@ fn pack(disk: &Path, folder: &Path) -> Result<PathBuf> {
         .context("umoci is missing: apt install umoci")?;
     timed(Command::new("umoci").args(["new", "--image", &image]))?;
     timed(Command::new("umoci").args(["raw", "add-layer", "--image", &image]).arg(&layer))?;
-    let bytes = fs::metadata(&layer)?.len();
+    println!("the layer has {} MiB, decompressed", fs::metadata(&layer)?.len() >> 20);
     fs::remove_file(&layer)?;
-    println!("the layer has {} MiB, decompressed", bytes >> 20);
-    Ok(layout)
-}
-
-/// How long a program takes that has to succeed.
-fn timed(command: &mut Command) -> Result<Duration> {
-    let began = Instant::now();
-    let output = command.stdin(Stdio::null()).output()?;
-    let took = began.elapsed();
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {said}");
-    Ok(took)
+    Ok(image)
 }

@@ -6,15 +6,18 @@
 #![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    fs,
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::table::{Row, markdown, milliseconds};
+use super::{
+    place::{POOLED, Place, handover, timed},
+    table::{Row, markdown, milliseconds},
+};
 
 mod api;
 
@@ -22,8 +25,6 @@ use api::Api;
 
 const RUNS: usize = 30;
 const COLD_RUNS: usize = 3;
-/// The state folder of the server that keeps machines ready.
-const POOLED: &str = "pooled";
 
 /// Runs the benchmark; `--runs N` for more or fewer.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
@@ -44,77 +45,6 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             milliseconds(row.percentile(50)),
             row.count()
         );
-    }
-    Ok(())
-}
-
-/// Folders of this run.
-struct Place {
-    folder: PathBuf,
-    fumehood: PathBuf,
-    cache: PathBuf,
-}
-
-impl Place {
-    fn new() -> Result<Self> {
-        let folder = env::temp_dir().join(format!("fumehood-bench-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
-        let target =
-            env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-        let fumehood = fs::canonicalize(target.join("release/fumehood"))
-            .context("build the release binary first: cargo build --release -p fumehood")?;
-        let cache = match (env::var_os("FUMEHOOD_CACHE_DIR"), env::var_os("HOME")) {
-            (Some(cache), _) => PathBuf::from(cache),
-            (None, Some(home)) => PathBuf::from(home).join(".cache/fumehood"),
-            (None, None) => bail!("set HOME or FUMEHOOD_CACHE_DIR"),
-        };
-        Ok(Self { folder, fumehood, cache })
-    }
-
-    fn fumehood(&self, cache: &Path, state: &str, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.fumehood);
-        command
-            .args(words)
-            .env("FUMEHOOD_STATE_DIR", self.state(state))
-            .env("FUMEHOOD_CACHE_DIR", cache)
-            .env("FUMEHOOD_POOL", if state == POOLED { "2" } else { "0" });
-        command
-    }
-
-    fn state(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    /// Waits until two machines are ready and nothing else is to be done.
-    fn fill_pool(&self) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let pool = self.fumehood(&self.cache, POOLED, &["pool", "--json"]).output()?;
-            let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
-            if pool["parked"][0]["machines"] == 2 {
-                return Ok(());
-            }
-            ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Ends the servers of this run and removes what they left.
-    fn clean(&self) {
-        for state in ["warm", "cold", POOLED] {
-            drop(handover(&self.folder.join(state)));
-        }
-        drop(fs::remove_dir_all(&self.folder));
-    }
-}
-
-fn handover(state: &Path) -> Result<()> {
-    let socket = state.join("api.sock");
-    if socket.exists() {
-        let url = "http://localhost/v1/fumehood/handover";
-        timed(
-            Command::new("curl").args(["-s", "-X", "POST", "--unix-socket"]).arg(socket).arg(url),
-        )?;
     }
     Ok(())
 }
@@ -141,9 +71,9 @@ fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
         runc_runs.push(container.run(turn)?);
         execs.push(timed(&mut place.fumehood(&place.cache, "warm", &exec))?);
         runc_execs.push(container.exec()?);
-        place.fill_pool()?;
+        fill_pool(place)?;
         pools.push(run(POOLED)?);
-        place.fill_pool()?;
+        fill_pool(place)?;
         pool_results.push(pool_api.first_result()?);
     }
     timed(&mut place.fumehood(&place.cache, "warm", &["rm", "-f", "bench"]))?;
@@ -160,6 +90,20 @@ fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
         Row::new("fumehood exec", execs),
         Row::new("runc exec", runc_execs),
     ])
+}
+
+/// Waits until two machines are ready and nothing else is to be done.
+fn fill_pool(place: &Place) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let pool = place.fumehood(&place.cache, POOLED, &["pool", "--json"]).output()?;
+        let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
+        if pool["parked"][0]["machines"] == 2 {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The first `run` with kernel and image at hand and no template.
@@ -234,14 +178,4 @@ impl Container {
     fn end(&self) -> Result<()> {
         timed(&mut self.runc(&["delete", "-f", "bench"])).map(drop)
     }
-}
-
-/// How long a program takes that has to succeed.
-fn timed(command: &mut Command) -> Result<Duration> {
-    let began = Instant::now();
-    let output = command.stdin(Stdio::null()).output()?;
-    let took = began.elapsed();
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {said}");
-    Ok(took)
 }
