@@ -82,7 +82,7 @@ impl Neighbours {
 /// Whether two files may have the same blocks in this folder.
 fn shares_blocks(folder: &Path) -> io::Result<bool> {
     let (mut from, to) = (tempfile::tempfile_in(folder)?, tempfile::tempfile_in(folder)?);
-    from.write_all(&[1; BLOCK as usize])?;
+    from.write_all(&[1; 4096])?;
     Ok(ioctl_ficlone(&to, &from).is_ok())
 }
 

@@ -17,7 +17,7 @@ fn place() -> Place {
 fn writer(blobs: &Blobs, digest: Digest, bytes: u64) -> BlobWriter {
     match blobs.want(digest, bytes).unwrap() {
         Wanted::Missing(writer) => writer,
-        found => panic!("{found:?}"),
+        found @ (Wanted::Present | Wanted::Underway) => panic!("{found:?}"),
     }
 }
 
