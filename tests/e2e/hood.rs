@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -101,8 +102,7 @@ impl Hood {
 
     /// The reason why a sandbox ended, as a user reads it.
     pub(crate) fn end_reason(&self, name: &str) -> Option<String> {
-        let listed: serde_json::Value =
-            serde_json::from_str(&self.ok(&["ls", "-a", "--json"])).unwrap();
+        let listed: Value = serde_json::from_str(&self.ok(&["ls", "-a", "--json"])).unwrap();
         let one = listed.as_array()?.iter().find(|one| one["name"] == name)?;
         one["endReason"].as_str().map(str::to_owned)
     }
@@ -170,6 +170,27 @@ impl Hood {
             kill(pid, rustix::process::Signal::TERM);
         }
         wait_until("the server is gone", || self.servers().is_empty());
+    }
+
+    /// The layers of snapshots.
+    pub(crate) fn layers(&self) -> Vec<PathBuf> {
+        entries(&self.state().join("layers"))
+    }
+
+    /// Asks the server over its socket, and gives status and JSON. It has to run.
+    #[track_caller]
+    pub(crate) fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", &PATIENCE.as_secs().to_string(), "-X", method])
+            .args(["-w", "\n%{http_code}", "--unix-socket"])
+            .arg(self.state().join("api.sock"));
+        if !body.is_null() {
+            curl.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
+        }
+        let output = curl.arg(format!("http://localhost/api{path}")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (text, status) = text.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), serde_json::from_str(text).unwrap_or_default())
     }
 
     /// Nothing runs and no folder of a machine or session is left.

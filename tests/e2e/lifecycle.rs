@@ -28,8 +28,17 @@ fn a_sandbox_keeps_what_is_done_in_it_until_it_is_removed() {
     );
     assert!(hood.ok(&["ls"]).contains("box"));
 
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_keeps_nothing_ends_for_good() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box", "--no-persistent"]);
+    hood.ok(&["exec", "box", "--", "echo", "kept"]);
     hood.ok(&["stop", "box"]);
-    assert!(hood.machines().is_empty());
+    assert!(hood.machines().is_empty() && hood.layers().is_empty());
     assert_eq!(hood.end_reason("box").as_deref(), Some("the sandbox was stopped"));
     assert!(!hood.ok(&["ls"]).contains("box"));
     let late = hood.run(&["exec", "box", "--", "true"]);

@@ -26,6 +26,7 @@ mod gateway;
 mod identity;
 mod images;
 mod lifecycle;
+mod persistence;
 mod pool;
 mod ports;
 mod projects;

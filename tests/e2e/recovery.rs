@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::hood::{Hood, entries, kill, wait_until};
 
-/// As in the server's `failpoint` module.
+/// As in the server's `failpoint` module, those that a sandbox passes of which nothing is kept.
 const POINTS: [&str; 13] = [
     "create-recorded",
     "disk-made",
@@ -51,6 +51,48 @@ fn killed_at_every_point_of_a_life() {
         assert_eq!(hood.ok(&["run", "--", "echo", "next"]), "next", "{point}");
         hood.assert_nothing_left();
         assert_eq!(hood.ok(&["ls", "-a", "--json"]), "[]", "{point}");
+    }
+}
+
+/// Those that a sandbox passes whose disk is kept and which is resumed.
+const POINTS_OF_KEEPING: [&str; 7] = [
+    "snapshot-planned",
+    "guest-frozen",
+    "machine-killed",
+    "layer-moved",
+    "snapshot-recorded",
+    "released",
+    "resume-recorded",
+];
+
+/// Whenever the server dies while a disk is kept or a session resumed, the next one has the disk, one
+/// snapshot of it, and no file that belongs to nothing.
+#[test]
+fn killed_at_every_point_a_disk_is_kept() {
+    for point in POINTS_OF_KEEPING {
+        let mut hood = Hood::new();
+        hood.create(&["--name", "victim", "--timeout", "10m"]);
+        hood.ok(&["exec", "victim", "--", "sh", "-c", "echo kept > file"]);
+        hood.kill_server();
+        let socket = hood.state().join("api.sock");
+        std::fs::remove_file(&socket).unwrap();
+        hood.set("FUMEHOOD_DIE_AT", point);
+        let server = hood.spawn(&["serve"]);
+        wait_until("the server listens", || socket.exists());
+        hood.unset("FUMEHOOD_DIE_AT");
+        // The server dies under one of the two; another goes on with what it left.
+        let ran = ["stop", "resume"].map(|command| hood.run(&[command, "victim"]));
+        let died = server.wait_with_output().unwrap();
+        assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
+
+        assert_eq!(hood.ok(&["exec", "victim", "--", "cat", "file"]), "kept", "{point}");
+        assert_eq!(hood.layers().len(), 1, "{point}");
+        let listed = hood.ok(&["snapshot", "ls", "--json", "victim"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{point}: {listed}");
+        hood.ok(&["rm", "-f", "victim"]);
+        hood.assert_nothing_left();
+        assert_eq!(hood.layers().len(), 0, "{point}");
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderName, Method, StatusCode};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use attachment::{AttachReceiver, AttachSender, Received};
@@ -31,6 +32,9 @@ use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, Sand
 use crate::secrets::{PutSecret, SecretList};
 use crate::server::{Listener, Pool, Version};
 use crate::session::{MakePass, Pass, SessionReply, StopReply, TUNNEL_PROTOCOL};
+use crate::snapshot::{
+    CreateSnapshot, CreateSnapshotReply, PageQuery, SnapshotList, SnapshotReply,
+};
 use crate::tokens::{CreateToken, NewToken, RevokedTokens, TokenList};
 use exchange::{Exchange, stream_body};
 
@@ -279,10 +283,33 @@ impl Client {
         self.get(&format!("/v2/sandboxes{}", query_string(query))).reply().await
     }
 
-    /// Ends a sandbox's session, if one runs, and removes the sandbox.
+    /// Ends a sandbox's session, if one runs, and removes the sandbox with its automatic snapshots.
     pub async fn delete(&self, name: &str) -> Result<DeleteReply, ClientError> {
-        let path = format!("/v2/sandboxes/{}", segment(name));
+        let path = format!("/v2/sandboxes/{}?deleteOrphanSnapshots=automatic", segment(name));
         Exchange::new(self, Method::DELETE, &path).reply().await
+    }
+
+    /// Makes the disk of a session a snapshot, which ends the session. `expiration` is in milliseconds from
+    /// the snapshot's last use, 0 for never.
+    pub async fn take_snapshot(
+        &self,
+        session: &str,
+        expiration: Option<u64>,
+    ) -> Result<CreateSnapshotReply, ClientError> {
+        let path = session_path(session, "/snapshot");
+        self.post(&path).json(&CreateSnapshot { expiration }).reply().await
+    }
+
+    pub async fn snapshots(&self, query: &PageQuery) -> Result<SnapshotList, ClientError> {
+        self.get(&format!("/v2/sandboxes/snapshots{}", query_string(query))).reply().await
+    }
+
+    pub async fn snapshot(&self, id: &str) -> Result<SnapshotReply, ClientError> {
+        self.get(&snapshot_path(id)).reply().await
+    }
+
+    pub async fn delete_snapshot(&self, id: &str) -> Result<SnapshotReply, ClientError> {
+        Exchange::new(self, Method::DELETE, &snapshot_path(id)).reply().await
     }
 
     pub async fn session(&self, session: &str) -> Result<SessionReply, ClientError> {
@@ -449,6 +476,10 @@ fn secret_path(name: &str) -> String {
     format!("/v1/fumehood/secrets/{}", segment(name))
 }
 
+fn snapshot_path(id: &str) -> String {
+    format!("/v2/sandboxes/snapshots/{}", segment(id))
+}
+
 fn session_path(session: &str, rest: &str) -> String {
     format!("/v2/sandboxes/sessions/{}{rest}", segment(session))
 }
@@ -470,7 +501,7 @@ fn segment(text: &str) -> String {
     encoded
 }
 
-fn query_string<T: serde::Serialize>(query: &T) -> String {
+fn query_string(query: &impl Serialize) -> String {
     let fields = serde_json::to_value(query).expect("our own types are always JSON");
     let mut text = String::new();
     for (name, value) in fields.as_object().into_iter().flatten() {

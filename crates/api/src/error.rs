@@ -70,12 +70,16 @@ codes! {
     DriveNotInitialized = "drive_not_initialized", CONFLICT;
     /// The session has ended.
     SandboxStopped = "sandbox_stopped", GONE;
+    /// There is no snapshot to start from: it was deleted, has expired, or never was.
+    SnapshotNotFound = "snapshot_not_found", GONE;
     /// `fumehood setup` has to run first; the message says what is missing.
     SetupNeeded = "setup_needed", PRECONDITION_FAILED;
     /// The body is larger than this request may have.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE;
     /// The session is ending.
     SandboxStopping = "sandbox_stopping", UNPROCESSABLE_ENTITY;
+    /// The session is ending, and its disk becomes a snapshot.
+    SandboxSnapshotting = "sandbox_snapshotting", UNPROCESSABLE_ENTITY;
     /// This machine cannot bear more: memory, disk, CPU or count.
     LimitReached = "limit_reached", TOO_MANY_REQUESTS;
     /// The registry gives out no more for now.

@@ -17,7 +17,9 @@ mod sandbox;
 mod secrets;
 mod server;
 mod session;
+mod snapshot;
 mod tokens;
+mod update;
 
 pub use command::{
     Command, CommandLine, CommandList, CommandReply, Kill, LogLine, PtySize, StartCommand,
@@ -47,7 +49,12 @@ pub use session::{
     EndCode, ExtendTimeout, Interactive, MakePass, NetworkTransfer, Pass, Route, Session,
     SessionReply, Status, StopReply, TUNNEL_PROTOCOL,
 };
+pub use snapshot::{
+    CreateSnapshot, CreateSnapshotReply, CreationMethod, KeepLastSnapshots, PageQuery, SessionList,
+    Snapshot, SnapshotList, SnapshotReply, SnapshotStatus, SnapshotTree, TreeNode, TreeQuery,
+};
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
+pub use update::{ForkSandbox, UpdateSandbox};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

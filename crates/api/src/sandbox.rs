@@ -11,6 +11,7 @@ use crate::image::PullPolicy;
 use crate::network_policy::NetworkPolicy;
 use crate::secrets::SecretValue;
 use crate::session::{EndCode, Route, Session, Status};
+use crate::snapshot::{KeepLastSnapshots, nullable};
 
 /// `POST /v3/sandboxes` and `POST /v2/sandboxes`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -44,8 +45,17 @@ pub struct CreateSandbox {
     /// The user commands run as when they name none (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whether its disk is kept when a session ends, so that the next one goes on with it; true when
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
+    /// Of its snapshots, milliseconds from their last use: 0 for never, else at least a day. When
+    /// absent 30 days, and 7 days in v4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_expiration: Option<u64>,
+    /// Null keeps all. When absent too, but in v4 a persistent sandbox keeps one.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
     /// Given to every command of the sandbox.
     #[serde(skip_serializing_if = "Env::is_empty")]
     pub env: Env,
@@ -144,6 +154,14 @@ pub struct Sandbox {
     /// Drives by the path that each is mounted at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<String, Mount>,
+    /// What its next session starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_snapshot_id: Option<String>,
+    /// Milliseconds; 0 is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_expiration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_last_snapshots: Option<KeepLastSnapshots>,
     pub created_at: u64,
     pub updated_at: u64,
     /// Why the last session ended, for programs (ours).

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::sandbox::Sandbox;
+use crate::snapshot::Snapshot;
 
 /// How a session or sandbox stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -105,6 +106,12 @@ pub struct Session {
     pub network_policy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_transfer: Option<NetworkTransfer>,
+    /// The snapshot that it started from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_snapshot_id: Option<String>,
+    /// When its disk became a snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshotted_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_sandbox_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,4 +214,7 @@ pub struct StopReply {
     pub session: Session,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// What its disk has become, if it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
 }

@@ -67,6 +67,10 @@ fn what_their_clients_send_is_taken() {
     .unwrap();
     assert_eq!(sdk.resources, Some(Resources { vcpus: Some(2), memory: None }));
     assert_eq!(sdk.env.0["A"], "b");
+    assert_eq!(sdk.keep_last_snapshots, Some(Some(KeepLastSnapshots::of(1))));
+    let keeps = |body| serde_json::from_value::<CreateSandbox>(body).unwrap().keep_last_snapshots;
+    assert_eq!(keeps(json!({"keepLastSnapshots":null})), Some(None), "null keeps all");
+    assert_eq!(keeps(json!({})), None, "and nothing leaves it to the server");
 
     let attached: StartCommand = serde_json::from_value(json!({"command":"ls","args":["-l"],
         "env":{},"sudo":false,"wait":true,"logs":true,"__trace":1}))
@@ -117,6 +121,8 @@ fn a_session_has_no_nulls() {
         interactive_port: None,
         network_policy: None,
         network_transfer: None,
+        source_snapshot_id: None,
+        snapshotted_at: None,
         source_sandbox_name: None,
         project_id: None,
         end_code: Some(EndCode::TimedOut),

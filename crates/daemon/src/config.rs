@@ -93,6 +93,11 @@ impl Paths {
         self.state.join("drives")
     }
 
+    /// One file for each layer of the snapshots' disks.
+    pub fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+
     /// All that is known of boots that failed.
     pub fn failures(&self) -> PathBuf {
         self.state.join("failures")
@@ -116,6 +121,7 @@ impl Paths {
             self.machines(),
             self.sessions(),
             self.drives(),
+            self.layers(),
             self.failures(),
             self.templates(),
             self.pieces(),

@@ -15,6 +15,7 @@ use crate::{
     platform::{self, PlatformError},
     pool::Pool,
     route::IngressUrl,
+    snapshots::Snapshots,
     store::Store,
     templates::Templates,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) drives: Arc<Drives>,
     pub(crate) pool: Pool,
     pub(crate) ingress: IngressPlace,
+    pub(crate) snapshots: Snapshots,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -50,6 +52,7 @@ pub(crate) struct Kept {
     pub(crate) store: Store,
     pub(crate) templates: Templates,
     pub(crate) drives: Drives,
+    pub(crate) snapshots: Snapshots,
 }
 
 impl Context {
@@ -59,7 +62,7 @@ impl Context {
         (egress, ingress): (Egress, IngressPlace),
         agent_program: AgentProgram,
     ) -> Self {
-        let Kept { store, templates, drives } = kept;
+        let Kept { store, templates, drives, snapshots } = kept;
         let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let images = Images::new(paths.clone(), egress.uplink.clone());
         Self {
@@ -68,6 +71,7 @@ impl Context {
             images,
             drives: Arc::new(drives),
             pool: Pool::new(0),
+            snapshots,
             templates,
             ingress,
             egress: Arc::new(egress),

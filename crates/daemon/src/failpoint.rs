@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 16] = [
+pub(crate) const POINTS: [&str; 21] = [
     "create-recorded",
     "drives-recorded",
     "disk-made",
@@ -20,10 +20,15 @@ pub(crate) const POINTS: [&str; 16] = [
     "running-recorded",
     "command-recorded",
     "command-started",
+    "snapshot-planned",
+    "guest-frozen",
     "stop-recorded",
     "machine-killed",
     "drives-detached",
+    "layer-moved",
+    "snapshot-recorded",
     "released",
+    "resume-recorded",
 ];
 
 /// Dies here if the environment says so.

@@ -13,19 +13,23 @@ mod images;
 mod ingress;
 mod interactive;
 mod json;
+mod keeping;
 mod network;
 pub mod network_policy;
 mod output;
+mod paging;
 mod ports;
 mod runtimes;
 mod sandboxes;
 mod secrets;
 mod server_routes;
 mod sessions;
+mod snapshots;
 mod sources;
 mod stdin;
 mod tokens;
 mod tunnel;
+mod updates;
 mod v1;
 mod visit;
 mod wire;
@@ -34,7 +38,7 @@ use std::sync::Arc;
 
 use aide::axum::routing::{delete, get, post, put};
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderValue, header::HeaderName},
     middleware::{self, Next},
@@ -48,6 +52,7 @@ use description::Routes;
 pub(crate) use doors::{Later, Loopback, Opened, serve_all};
 pub(crate) use ingress::Ingress;
 pub(crate) use interactive::Tickets;
+use keeping::Defaults;
 pub(crate) use server_routes::reopen_loopback;
 use visit::{Administrator, Reader, Server};
 
@@ -92,7 +97,7 @@ fn described() -> (Router<Shared>, serde_json::Value) {
     let (router, description) = once.described();
     let router = router
         .nest("/v3/sandboxes", sandboxes.clone().again())
-        .nest("/v4/sandboxes", sandboxes.again());
+        .nest("/v4/sandboxes", sandboxes.again().layer(Extension(Defaults::KeepOne)));
     (router, description)
 }
 
@@ -102,11 +107,17 @@ fn sandbox_routes() -> Routes {
         .route("/drives", get(drives::list))
         .route("/drives/{name}", get(drives::get).post(drives::create).delete(drives::remove))
         .route("/drives/{name}/fork", post(drives::fork))
-        .route("/{name}", get(sandboxes::get).delete(sandboxes::remove))
+        .route("/{name}", get(sandboxes::get).patch(updates::update).delete(sandboxes::remove))
         .route("/{name}/pass", post(ports::make_pass))
+        .route("/{name}/fork", post(updates::fork))
+        .route("/snapshots", get(snapshots::list))
+        .route("/snapshots/tree", get(snapshots::tree))
+        .route("/snapshots/{id}", get(snapshots::get).delete(snapshots::remove))
+        .route("/sessions", get(sessions::list))
         .route("/sessions/{sid}", get(sessions::get))
         .route("/sessions/{sid}/stop", post(sessions::stop))
         .route("/sessions/{sid}/extend-timeout", post(sessions::extend_timeout))
+        .route("/sessions/{sid}/snapshot", post(snapshots::create))
         .route("/sessions/{sid}/console", get(sessions::console))
         .route("/sessions/{sid}/audit", get(network::audit))
         .route("/sessions/{sid}/network-policy", post(network::set_policy))

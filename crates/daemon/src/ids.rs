@@ -62,6 +62,31 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// A snapshot: `snap_` and 28 letters and digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SnapshotId(String);
+
+impl SnapshotId {
+    pub(crate) fn random() -> Self {
+        Self(format!("snap_{}", random_text(BASE62)))
+    }
+
+    /// As a client names one; it may not be there.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A sandbox and what is forked from it: 28 hexadecimal digits. Never told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Lineage(String);
@@ -183,7 +208,7 @@ impl fmt::Display for DriveId {
     }
 }
 
-/// A file that holds a part of a drive: 28 hexadecimal digits. Never told.
+/// A file that holds a part of a disk or a drive: 28 hexadecimal digits. Never told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct LayerId(String);
 

@@ -31,6 +31,7 @@ mod secrets;
 mod server;
 mod setup;
 mod single_flight;
+mod snapshots;
 mod store;
 mod templates;
 mod tls;

@@ -49,6 +49,12 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 512 * 1024;
 pub(crate) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Sandboxes that are remembered, ended ones included.
 pub(crate) const SANDBOXES_MAX: usize = 10_000;
+/// Snapshots of disks that somebody can ask for; automatic ones may be more.
+pub(crate) const SNAPSHOTS_MAX: usize = 10_000;
+/// Deleted snapshots that are remembered.
+pub(crate) const TOMBSTONES_MAX: usize = 10_000;
+/// Sessions of one sandbox that are remembered with their logs, the current one included.
+pub(crate) const SESSIONS_MAX: usize = 20;
 /// Tags of one sandbox.
 pub(crate) const TAGS_MAX: usize = 5;
 

@@ -17,7 +17,7 @@ use machine::{Adoption, Machine, Stray, strays};
 use crate::{
     context::Context,
     gateway,
-    ids::{Lineage, SandboxKey, SessionId},
+    ids::{LayerId, Lineage, SandboxKey, SessionId},
     network::Network,
     sandbox::{
         Adopted, Durable, EndReason, Owner, Remembered, Sandbox, Session, end_of_state,
@@ -40,6 +40,11 @@ pub(crate) async fn reconcile(
         let commands = commands.remove(&session.id).unwrap_or_default();
         let of_sandbox = sessions.entry(session.sandbox.clone()).or_default();
         of_sandbox.push(Remembered { session, commands });
+    }
+    for session in stored_sessions_holding(&sessions) {
+        let planned = session.plan.iter().map(|plan| &plan.layer);
+        let layers: Vec<LayerId> = planned.chain(&session.layers).cloned().collect();
+        context.snapshots.hold(&session.id, session.source_snapshot.as_ref(), &layers);
     }
     let mut networks = recall(context, stored.networks, stored.authorities);
     let mut sandboxes = Vec::new();
@@ -67,7 +72,16 @@ pub(crate) async fn reconcile(
         sessions.iter().any(|session| session.id() == id && session.phase() != Phase::Stopped)
     };
     context.drives.settle(|session| !holds(session)).await?;
+    context.snapshots.sweep();
     Ok(sandboxes)
+}
+
+/// Those that may stand on layers: all that have not ended.
+fn stored_sessions_holding(
+    sessions: &HashMap<SandboxKey, Vec<Remembered>>,
+) -> impl Iterator<Item = &SessionRecord> {
+    let all = sessions.values().flatten().map(|remembered| &remembered.session);
+    all.filter(|session| session.phase != Phase::Stopped)
 }
 
 /// The networks of the sandboxes that are stored.
@@ -94,7 +108,7 @@ async fn take_up(
 ) -> Arc<Session> {
     let session = &mut remembered.session;
     let adopted = match session.phase {
-        Phase::Running => adopt(context, session).await,
+        Phase::Running | Phase::Snapshotting => adopt(context, session).await,
         Phase::Preparing => {
             session.detail = Some("the server was restarted while it started".to_owned());
             Adopted::Ended(EndReason::FailedToStart)

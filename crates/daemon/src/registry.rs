@@ -9,16 +9,22 @@ use egress::secret::SecretName;
 use machine::Shape;
 
 use crate::{
-    clock,
     context::Context,
-    ids::{Project, SandboxKey, SandboxName, SessionId},
+    ids::{Project, SandboxKey, SandboxName, SessionId, SnapshotId},
     limits::{self, Host, NoRoom, Promised},
     network::{Network, secret_names},
     pool::Kind,
     route::{Route, Subdomain},
     sandbox::{Beginning, NotRunning, Owner, PrepareError, Sandbox, Session, Source},
-    store::{Change, Phase, SandboxRecord, SessionRecord, StoreError, Traffic},
+    snapshots::NoSnapshot,
+    store::{
+        Change, Phase, SandboxRecord, SessionRecord, SnapshotMethod, SnapshotRecord, StoreError,
+    },
 };
+
+mod resuming;
+
+pub(crate) use resuming::{ResumeError, Resumed};
 
 /// What a client asks for, checked.
 pub(crate) struct NewSandbox {
@@ -27,6 +33,8 @@ pub(crate) struct NewSandbox {
     /// All but the name and the session, which are made here.
     pub(crate) record: Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>,
     pub(crate) shape: Shape,
+    /// What its disk starts as; its image if none.
+    pub(crate) snapshot: Option<SnapshotId>,
     pub(crate) network: Network,
     /// What is fetched into it.
     pub(crate) source: Option<Source>,
@@ -50,6 +58,8 @@ pub(crate) enum CreateError {
     Prepare(#[source] Arc<PrepareError>),
     #[error("the sandbox ended while it started: {0}")]
     Ended(NotRunning),
+    #[error("There is no such snapshot any more.")]
+    NoSnapshot(#[from] NoSnapshot),
 }
 
 #[derive(Debug)]
@@ -64,16 +74,35 @@ enum Slot {
 pub(crate) struct Registry {
     context: Arc<Context>,
     slots: Mutex<BTreeMap<SandboxKey, Slot>>,
+    /// Sessions of sandboxes that are about to begin.
+    promises: Mutex<BTreeMap<u64, Shape>>,
+}
+
+/// Room for one more session, until it is one.
+#[derive(Debug)]
+struct Promise<'a> {
+    registry: &'a Registry,
+    number: u64,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        lock(&self.registry.promises).remove(&self.number);
+    }
 }
 
 impl Registry {
     /// With the sandboxes of an earlier server.
     pub(crate) fn new(context: Arc<Context>, sandboxes: Vec<Arc<Sandbox>>) -> Self {
+        for sandbox in &sandboxes {
+            let snapshot = sandbox.durable.record().current_snapshot;
+            context.snapshots.point(sandbox.key.clone(), snapshot);
+        }
         let slots = sandboxes
             .into_iter()
             .map(|sandbox| (sandbox.key.clone(), Slot::Taken(sandbox)))
             .collect();
-        Self { context, slots: Mutex::new(slots) }
+        Self { context, slots: Mutex::new(slots), promises: Mutex::default() }
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
@@ -96,29 +125,21 @@ impl Registry {
         let key = self.reserve(&new.project, new.name, new.shape, host)?;
         let mut abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
         let mut record = (new.record)(key.clone(), SessionId::random());
-        let parked = Kind::of(&record).and_then(|kind| pool.take(&kind));
+        let from_image = new.snapshot.is_none();
+        let parked = Kind::of(&record).filter(|_| from_image).and_then(|kind| pool.take(&kind));
         if let Some(parked) = &parked {
             record.session = parked.session.clone();
         }
-        let now = clock::now_ms();
-        let session = SessionRecord {
-            id: record.session.clone(),
-            sandbox: key.clone(),
-            phase: Phase::Preparing,
-            reason: None,
-            detail: None,
-            timeout_ms: record.timeout_ms,
-            requested_at: now,
-            started_at: None,
-            stop_requested_at: None,
-            stopped_at: None,
-            updated_at: now,
-            host_boot: self.context.host_boot.clone(),
-            traffic: Traffic::default(),
-        };
+        let mut session = SessionRecord::of(&record, &self.context.host_boot);
+        if let Some(snapshot) = &new.snapshot {
+            let snapshot = self.context.snapshots.stand(&session.id, snapshot)?;
+            session.layers = snapshot.layers;
+            session.source_snapshot = Some(snapshot.id);
+        }
+        let id = session.id.clone();
         let beginning = Beginning { parked, source: new.source };
         let made = Owner::create(&self.context, record, session, new.network, beginning).await;
-        let sandbox = made?;
+        let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();
         let view = session.started().await;
@@ -149,7 +170,15 @@ impl Registry {
                 .find(|key| !slots.contains_key(key))
                 .expect("there are more names than sandboxes"),
         };
+        limits::admit(host, self.promised(&slots), shape)?;
+        slots.insert(key.clone(), Slot::Reserved(shape));
+        Ok(key)
+    }
+
+    /// What all sessions that run, or are about to, have of the host.
+    fn promised(&self, slots: &BTreeMap<SandboxKey, Slot>) -> Promised {
         let mut promised = Promised::default();
+        lock(&self.promises).values().for_each(|shape| promised.add(*shape));
         for slot in slots.values() {
             match slot {
                 Slot::Reserved(shape) => promised.add(*shape),
@@ -161,9 +190,17 @@ impl Registry {
                 }
             }
         }
-        limits::admit(host, promised, shape)?;
-        slots.insert(key.clone(), Slot::Reserved(shape));
-        Ok(key)
+        promised
+    }
+
+    /// Room for one more session of this shape.
+    fn promise(&self, shape: Shape, host: Host) -> Result<Promise<'_>, NoRoom> {
+        let slots = self.slots();
+        limits::admit(host, self.promised(&slots), shape)?;
+        let mut promises = lock(&self.promises);
+        let number = promises.last_key_value().map_or(0, |(last, _)| last + 1);
+        promises.insert(number, shape);
+        Ok(Promise { registry: self, number })
     }
 
     pub(crate) fn find(&self, key: &SandboxKey) -> Option<Arc<Sandbox>> {
@@ -213,17 +250,25 @@ impl Registry {
         futures_util::future::join_all(told).await;
     }
 
-    /// Ends a sandbox and forgets it with its logs.
-    pub(crate) async fn remove(&self, sandbox: &Arc<Sandbox>) -> Result<(), StoreError> {
-        sandbox.current().stop().await;
-        let key = &sandbox.key;
+    /// Ends a sandbox and forgets it with its logs. What runs is not kept; of the snapshots that it
+    /// has, and that no other sandbox starts from, those go that are chosen.
+    pub(crate) async fn remove(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        orphans: Orphans,
+    ) -> Result<(), StoreError> {
+        let _no_session_starts = sandbox.starting.lock().await;
+        sandbox.current().discard().await;
+        // Another removal may have come first.
+        let Ok(turn) = sandbox.durable.turn().await else { return Ok(()) };
+        let (key, created_at) = (&sandbox.key, turn.record().created_at);
+        let chosen = |snapshot: &SnapshotRecord| orphans.has(snapshot.method);
+        self.context.snapshots.delete_orphans(key, created_at, chosen).await?;
         self.context.store.commit(vec![Change::RemoveSandbox(key.clone())]).await?;
-        for session in sandbox.sessions() {
-            let folder = self.context.paths.sessions().join(session.id().as_str());
-            if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
-                tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
-            }
-        }
+        turn.set_removed();
+        self.context.snapshots.point(key.clone(), None);
+        self.context.snapshots.let_go().await?;
+        self.forget_logs(&sandbox.sessions()).await;
         let mut slots = self.slots();
         if matches!(slots.get(key), Some(Slot::Taken(now)) if Arc::ptr_eq(now, sandbox)) {
             slots.remove(key);
@@ -231,8 +276,41 @@ impl Registry {
         Ok(())
     }
 
+    /// Removes what is left of sessions that are not remembered.
+    async fn forget_logs(&self, sessions: &[Arc<Session>]) {
+        for session in sessions {
+            let folder = self.context.paths.sessions().join(session.id().as_str());
+            if let Err(error) = crate::sandbox::remove_if_there(&folder).await {
+                tracing::warn!(%error, path = %folder.display(), "a folder was left behind");
+            }
+        }
+    }
+
     fn slots(&self) -> MutexGuard<'_, BTreeMap<SandboxKey, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which snapshots go with a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    Keep,
+    /// Those that nobody asked for.
+    DeleteAutomatic,
+    DeleteAll,
+}
+
+impl Orphans {
+    fn has(self, method: SnapshotMethod) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::DeleteAutomatic => method == SnapshotMethod::Automatic,
+            Self::DeleteAll => true,
+        }
     }
 }
 
@@ -252,7 +330,7 @@ impl Drop for Abandoned {
         };
         let registry = Arc::clone(&self.registry);
         tokio::spawn(async move {
-            if let Err(error) = registry.remove(&sandbox).await {
+            if let Err(error) = registry.remove(&sandbox, Orphans::DeleteAll).await {
                 tracing::error!(%error, "an abandoned sandbox was not removed");
             }
         });

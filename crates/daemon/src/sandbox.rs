@@ -8,6 +8,7 @@ mod owner;
 mod parked;
 mod policy;
 mod prepare;
+mod saving;
 mod session;
 mod source;
 mod state;
@@ -16,17 +17,19 @@ mod trust;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lost, Piece};
-pub(crate) use durable::Durable;
+pub(crate) use durable::{Durable, Removed};
 pub(crate) use ending::end_of_state;
 pub(crate) use owner::{Adopted, Beginning, Owner, Remembered};
 pub(crate) use parked::Parked;
 pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{OVERLAY, PrepareError, machine_folder, remove_if_there};
+pub(crate) use saving::SnapshotError;
 pub(crate) use session::{ExtendError, NotRunning, Session, View};
 pub(crate) use source::{Address, Credential, FetchError, Kind, Source};
+use state::Disk;
 pub(crate) use state::EndReason;
 
-use crate::ids::SandboxKey;
+use crate::{ids::SandboxKey, limits};
 
 /// A sandbox and its sessions that are remembered.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Sandbox {
     pub(crate) key: SandboxKey,
     pub(crate) durable: Arc<Durable>,
     sessions: Mutex<Sessions>,
+    /// Held by who starts a session, or sees to it that none starts.
+    pub(crate) starting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -51,7 +56,23 @@ impl Sandbox {
         current: Arc<Session>,
     ) -> Arc<Self> {
         let key = durable.record().key();
-        Arc::new(Self { key, durable, sessions: Mutex::new(Sessions { current, earlier }) })
+        let sessions = Mutex::new(Sessions { current, earlier });
+        Arc::new(Self { key, durable, sessions, starting: tokio::sync::Mutex::default() })
+    }
+
+    /// The oldest of its sessions, those that are too many once there is one more.
+    pub(crate) fn too_many(&self) -> Vec<Arc<Session>> {
+        let mut all = self.sessions();
+        all.truncate((all.len() + 1).saturating_sub(limits::SESSIONS_MAX));
+        all
+    }
+
+    /// Makes a session the current one, and forgets the oldest.
+    pub(crate) fn push(&self, session: Arc<Session>, forgotten: usize) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut sessions.current, session);
+        sessions.earlier.push(before);
+        sessions.earlier.drain(..forgotten);
     }
 
     /// Its newest session.

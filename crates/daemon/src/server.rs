@@ -33,6 +33,7 @@ use crate::{
     route::IngressUrl,
     seal::{KeySource, Seal},
     secrets::Secrets,
+    snapshots::{Snapshots, keep_house},
     store::{SecretRecord, Store, StoreError},
     templates::Templates,
     tls::{TlsError, TlsFiles},
@@ -149,11 +150,13 @@ pub async fn serve(
     let templates = Templates::open(paths)?;
     let tokens = std::mem::take(&mut stored.tokens);
     let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
+    let snapshots = std::mem::take(&mut stored.snapshots);
     let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
     let held = std::mem::take(&mut stored.attachments);
     let drives = std::mem::take(&mut stored.drives);
     let drives = Drives::new(paths.drives(), store.clone(), drives, held);
-    let kept = Kept { store, templates, drives };
+    let snapshots = Snapshots::new(paths, store.clone(), snapshots);
+    let kept = Kept { store, templates, drives, snapshots };
     let ingress::Opened { door, port, url } =
         ingress::open(config.ingress, &paths.ingress_port()).await?;
     let place = IngressPlace {
@@ -182,6 +185,7 @@ pub async fn serve(
     };
     begin_upkeep(&context, handover.clone());
     let parking = Parking::begin(&context);
+    tokio::spawn(keep_house(Arc::clone(&context)));
 
     let unix = Door::Unix(bind_unix(&paths.socket())?);
     let mut told = Listening { socket: paths.socket(), url: None, token: None, ingress: url };

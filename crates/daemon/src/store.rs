@@ -7,6 +7,7 @@
 mod drive;
 mod record;
 mod schema;
+mod snapshot;
 
 use std::{path::Path, sync::mpsc, thread};
 
@@ -22,6 +23,9 @@ pub(crate) use drive::{
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
     SessionRecord, Stored, TokenRecord, Traffic,
+};
+pub(crate) use snapshot::{
+    Counted, Evicted, KeepLast, Keeping, SnapshotMethod, SnapshotPlan, SnapshotRecord,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,11 @@ pub(crate) enum Change {
     Sandbox(SandboxRecord),
     Session(SessionRecord),
     Command(CommandRecord),
+    Snapshot(SnapshotRecord),
+    /// One that has ended, with its commands.
+    ForgetSession(crate::ids::SessionId),
+    /// One that is deleted, for good.
+    ForgetSnapshot(crate::ids::SnapshotId),
     /// A command that was recorded and never started.
     RemoveCommand(crate::ids::CommandName),
     /// With all its sessions and their commands, and its authority if it was the last of its

@@ -12,6 +12,7 @@ mod policy;
 mod ports;
 mod secret;
 mod serve;
+mod snapshot;
 mod token;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicyS
 pub(crate) use ports::{Forward, PortOptions, Ports, Url};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
 pub(crate) use serve::Serve;
+pub(crate) use snapshot::{Keep, KeepOptions, Snapshot, SnapshotCommand, SnapshotTake};
 pub(crate) use token::{Scope, Token, TokenCreate};
 
 /// Run code nobody has read in a microVM of its own.
@@ -113,8 +115,10 @@ pub(crate) enum Command {
     Url(Url),
     Forward(Forward),
     Stop(Stop),
+    Resume(Resume),
     Rm(Rm),
     Commit(Commit),
+    Snapshot(Snapshot),
     #[command(subcommand)]
     Policy(Policy),
     Audit(Audit),
@@ -234,7 +238,7 @@ pub(crate) struct Run {
     #[arg(short, long)]
     pub(crate) tty: bool,
 
-    /// Leave the sandbox running when the command has ended
+    /// Leave the sandbox running when the command has ended, and keep its disk when it stops
     #[arg(long)]
     pub(crate) keep: bool,
 
@@ -253,16 +257,25 @@ pub(crate) struct Run {
 
 /// Make a sandbox and print its name
 ///
-/// It runs until its time is over or `fumehood stop`.
+/// It runs until its time is over or `fumehood stop`. Its disk is kept, and the next command of any
+/// kind starts it again, until `fumehood rm`. Processes and memory are not kept.
 #[derive(Debug, Args)]
 #[command(after_help = with_network("\
 Examples:
   box=$(fumehood create --memory 1024 --timeout 2h)
   fumehood exec $box -- npm test
+  fumehood create --snapshot snap_...           from `fumehood snapshot`
 "))]
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) sandbox: SandboxOptions,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepOptions,
+
+    /// Start from this snapshot's disk instead of an image
+    #[arg(long, value_name = "ID", conflicts_with = "image")]
+    pub(crate) snapshot: Option<String>,
 
     #[command(flatten)]
     pub(crate) network: NetworkOptions,
@@ -279,7 +292,9 @@ pub(crate) struct Create {
     pub(crate) json: bool,
 }
 
-/// Run a command in a sandbox that runs
+/// Run a command in a sandbox
+///
+/// One that has stopped, and whose disk was kept, is resumed first.
 ///
 /// The first Ctrl-C goes to the command, the second leaves it behind.
 #[derive(Debug, Args)]
@@ -318,7 +333,7 @@ pub(crate) struct Exec {
     pub(crate) argv: Vec<String>,
 }
 
-/// Open a login shell in a sandbox that runs
+/// Open a login shell in a sandbox; one that has stopped is resumed
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// Run the shell as root
@@ -362,7 +377,7 @@ pub(crate) struct Cp {
 /// List sandboxes
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// Those that have ended too
+    /// Those that have ended for good too
     #[arg(short, long)]
     pub(crate) all: bool,
 
@@ -392,7 +407,8 @@ pub(crate) struct Logs {
 
 /// Stop sandboxes
 ///
-/// Returns when their machines are gone. One that has stopped already is no fault.
+/// Returns when their machines are gone and their disks are kept; those made with --no-persistent keep
+/// nothing. One that has stopped already is no fault.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     /// The sandboxes
@@ -400,7 +416,19 @@ pub(crate) struct Stop {
     pub(crate) names: Vec<String>,
 }
 
+/// Start sandboxes that have stopped, from the disks that were kept
+///
+/// Every command that needs a sandbox to run does so by itself. One that runs is no fault.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The sandboxes
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
 /// Remove sandboxes and their files
+///
+/// Snapshots that were taken with `fumehood snapshot` stay.
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// Those that still run too; one that does not exist is no fault

@@ -19,19 +19,21 @@ mod man;
 mod policy;
 mod pool;
 mod ports;
+mod resume;
 mod rm;
 mod run;
 mod secret;
 mod serve;
 mod setup;
+mod snapshot;
 mod stop;
 mod token;
 mod version;
 
 pub(crate) use create::is_giving_way;
 
-use api::SandboxReply;
 use api::client::Resume;
+use api::{Code, SandboxReply, Status};
 
 use crate::cli::{Command, ServerOptions};
 use crate::failure::{Exit, Failure};
@@ -55,6 +57,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Ls(args) => ls::run(&args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
+        Command::Resume(args) => resume::run(&args, context).await,
+        Command::Snapshot(args) => snapshot::run(args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
         Command::Commit(args) => image::commit(args, context).await,
         Command::Policy(args) => policy::run(args, context).await,
@@ -78,10 +82,19 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     }
 }
 
-/// The sandbox of this name, which must run.
+/// The sandbox of this name, which runs: one that has stopped is resumed if its disk was kept.
 async fn running(server: &Server, name: &str) -> Result<SandboxReply, Failure> {
     let reply = server.client().sandbox(name, Resume::No).await?;
     let session = &reply.session;
+    let is_ending = matches!(session.status, Status::Stopping | Status::Snapshotting);
+    let is_kept = reply.sandbox.persistent || reply.sandbox.current_snapshot_id.is_some();
+    if is_kept && (is_ending || session.status.is_ended()) {
+        match server.client().sandbox(name, Resume::Yes).await {
+            // Nothing of it was kept after all.
+            Err(fault) if fault.code() == Some(Code::SnapshotNotFound) => {}
+            resumed => return Ok(resumed?),
+        }
+    }
     if session.status.is_ended() {
         let reason = session.end_reason.as_deref().unwrap_or(session.status.as_str());
         let message = format!("sandbox {name} has ended: {reason}");

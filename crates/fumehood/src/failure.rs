@@ -141,10 +141,12 @@ pub(crate) fn exit_of(code: Code) -> Exit {
         Code::ExecutableNotFound => Exit::NoExecutable,
         Code::NotExecutable => Exit::NotExecutable,
         Code::SetupNeeded => Exit::Usage,
-        Code::NotFound | Code::ImageNotFound => Exit::NotFound,
+        Code::NotFound | Code::ImageNotFound | Code::SnapshotNotFound => Exit::NotFound,
         Code::LimitReached | Code::DiskFull => Exit::Limit,
         Code::Unavailable => Exit::Unreachable,
-        Code::SandboxStopped | Code::SandboxStopping => Exit::SandboxEnded,
+        Code::SandboxStopped | Code::SandboxStopping | Code::SandboxSnapshotting => {
+            Exit::SandboxEnded
+        }
         Code::BadRequest
         | Code::FileError
         | Code::CommandStdinUnavailable

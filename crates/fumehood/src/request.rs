@@ -22,7 +22,6 @@ impl SandboxOptions {
             mounts: self.mounts.request(),
             ports: self.ports.public.iter().map(|port| port.get()).collect(),
             private_ports: self.ports.private.iter().map(|port| port.get()).collect(),
-            persistent: Some(false),
             ..CreateSandbox::default()
         }
     }

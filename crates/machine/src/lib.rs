@@ -25,6 +25,7 @@ mod event;
 mod failure;
 mod identity;
 mod key;
+mod layer;
 mod machine;
 mod platform;
 mod port;
@@ -48,6 +49,7 @@ pub use event::{Event, Exit, RunState};
 pub use failure::{BootFailure, Retry, Step, boot_until_ready, record_failure};
 pub use identity::{InvalidMachineId, MachineId, Stray, strays};
 pub use key::Key;
+pub use layer::{LayerError, check_layer};
 pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
 };

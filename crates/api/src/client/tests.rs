@@ -67,9 +67,9 @@ async fn a_call_says_who_asks_and_gives_what_is_answered() {
 async fn a_name_cannot_become_another_route() {
     let (world, served) = World::answering("HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n");
     let _refused = world.client.delete("../a/b?c").await.unwrap_err();
-    assert!(
-        served.await.unwrap().starts_with("DELETE /v2/sandboxes/%2E%2E%2Fa%2Fb%3Fc HTTP/1.1\r\n")
-    );
+    assert!(served.await.unwrap().starts_with(
+        "DELETE /v2/sandboxes/%2E%2E%2Fa%2Fb%3Fc?deleteOrphanSnapshots=automatic HTTP/1.1\r\n"
+    ));
 }
 
 #[tokio::test]

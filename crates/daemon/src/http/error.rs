@@ -32,8 +32,11 @@ use crate::{
     gateway::ChangeError,
     images::{CopyError, ImageError},
     platform::PlatformError,
-    registry::CreateError,
-    sandbox::{CommandError, ExtendError, FetchError, NotRunning, PolicyError, PrepareError},
+    registry::{CreateError, ResumeError},
+    sandbox::{
+        CommandError, ExtendError, FetchError, NotRunning, PolicyError, PrepareError, Removed,
+        SnapshotError,
+    },
     secrets::PutError,
     store::StoreError,
     tokens::TokenError,
@@ -98,6 +101,7 @@ impl From<NotRunning> for Failure {
     fn from(error: NotRunning) -> Self {
         let code = match error {
             NotRunning::Starting => Code::Conflict,
+            NotRunning::Snapshotting(_) => Code::SandboxSnapshotting,
             NotRunning::Stopping(_) => Code::SandboxStopping,
             NotRunning::Stopped(_) => Code::SandboxStopped,
         };
@@ -307,6 +311,7 @@ impl From<CreateError> for Failure {
             CreateError::Exists(_) => Code::BadRequest,
             CreateError::TooMany | CreateError::NoRoom(_) => Code::LimitReached,
             CreateError::Host(_) => Code::Internal,
+            CreateError::NoSnapshot(_) => Code::SnapshotNotFound,
             CreateError::Store(error) => return error.into(),
             CreateError::Ended(error) => return error.into(),
             CreateError::Prepare(failure) => {
@@ -315,6 +320,34 @@ impl From<CreateError> for Failure {
             }
         };
         Self::new(code, causes(&error))
+    }
+}
+
+impl From<ResumeError> for Failure {
+    fn from(error: ResumeError) -> Self {
+        let code = match error {
+            ResumeError::NoSnapshot(_) => Code::SnapshotNotFound,
+            ResumeError::Removed(error) => return error.into(),
+            ResumeError::Begin(error) => return CreateError::from(error).into(),
+            ResumeError::Prepare(failure) => return CreateError::Prepare(failure).into(),
+            ResumeError::Ended(error) => return error.into(),
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<Removed> for Failure {
+    fn from(error: Removed) -> Self {
+        Self::new(Code::NotFound, error.to_string())
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NotRunning(error) => error.into(),
+            SnapshotError::Lost(_) => Self::new(Code::MachineFailed, error.to_string()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images: what there is, bringing one here, taking one away.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use api::{
     CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent,
@@ -62,8 +62,8 @@ fn upkeep(server: &Server) -> Upkeep<'_> {
     let context = server.context();
     let sandboxes = server.registry().list().into_iter();
     let alive = sandboxes.filter(|sandbox| sandbox.current().phase() != Phase::Stopped);
-    let digests: BTreeSet<String> =
-        alive.filter_map(|sandbox| sandbox.durable.record().image_digest).collect();
+    let mut digests = context.snapshots.images();
+    digests.extend(alive.filter_map(|sandbox| sandbox.durable.record().image_digest));
     Upkeep { images: &context.images, templates: &context.templates, stood: Stood(digests) }
 }
 

@@ -5,6 +5,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, Request, rejection::QueryRejection},
     http::request::Parts,
 };
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::error::Failure;
@@ -18,14 +19,29 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body400<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Failure> {
-        let bytes =
-            to_bytes(request.into_body(), limits::BODY_BYTES_MAX).await.map_err(|error| {
-                let message =
-                    format!("Invalid request: the body is over the limit or broke: {error}");
-                Failure::new(api::Code::TooLarge, message)
-            })?;
-        parse(&bytes).map(Self)
+        parse(&read(request).await?).map(Self)
     }
+}
+
+/// A JSON body that may be missing, which says nothing.
+#[derive(Debug)]
+pub(crate) struct MaybeBody400<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for MaybeBody400<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Failure> {
+        let bytes = read(request).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+async fn read(request: Request<Body>) -> Result<Bytes, Failure> {
+    let read = to_bytes(request.into_body(), limits::BODY_BYTES_MAX).await;
+    read.map_err(|error| {
+        let message = format!("Invalid request: the body is over the limit or broke: {error}");
+        Failure::new(api::Code::TooLarge, message)
+    })
 }
 
 /// A query string whose every fault is named.

@@ -31,7 +31,7 @@ use crate::{
     gateway::News,
     ids::Project,
     network::{Network, Placeholders, secret_names},
-    sandbox::{PolicyError, Session},
+    sandbox::{PolicyError, Sandbox, Session},
     store::Phase,
 };
 
@@ -49,6 +49,50 @@ pub(crate) fn new(
     let seal = &server.context().egress.seal;
     Network::new(seal, policy, placeholders)
         .map_err(|error| Failure::new(api::Code::Internal, crate::causes(&error)))
+}
+
+/// The network of a sandbox that is forked: its guest knows the same placeholders and trusts the same
+/// authority.
+pub(crate) fn fork(
+    server: &Server,
+    source: &Sandbox,
+    asked: Option<&NetworkPolicy>,
+) -> Reply<Network> {
+    let network = source.durable.network().ok_or(PolicyError::NoNetwork)?;
+    let policy = asked.map(|asked| policy_of(server, source, asked)).transpose()?;
+    Ok(match policy {
+        Some(policy) => network.with_policy(policy),
+        None => network,
+    })
+}
+
+/// A policy that is asked for a sandbox.
+pub(crate) fn policy_of(
+    server: &Server,
+    sandbox: &Sandbox,
+    asked: &NetworkPolicy,
+) -> Reply<Policy> {
+    let network = sandbox.durable.network().ok_or(PolicyError::NoNetwork)?;
+    let placeholder = |name: &SecretName| network.placeholder(name);
+    parse(server, &sandbox.key.project, asked, &placeholder)
+}
+
+/// Makes another policy a sandbox's, which holds at once if it runs.
+pub(crate) async fn change(server: &Server, sandbox: &Sandbox, policy: Policy) -> Reply<()> {
+    let session = sandbox.current();
+    if session.phase() == Phase::Running {
+        match session.set_policy(policy.clone()).await {
+            // It has ended meanwhile.
+            Err(PolicyError::NotRunning(_)) => {}
+            set => return Ok(set.map(drop)?),
+        }
+    }
+    let turn = sandbox.durable.turn().await?;
+    let network = sandbox.durable.network().ok_or(PolicyError::NoNetwork)?.with_policy(policy);
+    let change = network.changed(&server.context().egress.seal, &sandbox.key)?;
+    server.context().store.commit(vec![change]).await?;
+    turn.set_network(network);
+    Ok(())
 }
 
 /// Makes another policy hold, at once and for connections that are open too.

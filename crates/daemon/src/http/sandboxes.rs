@@ -1,10 +1,12 @@
 //! Sandboxes by name: create, get, list, delete.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use api::{CreateSandbox, SandboxQuery, SortBy, SortOrder};
+use api::{CreateSandbox, SandboxQuery, SortBy, Source};
 use axum::{Json, extract::Path};
 use machine::Shape;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::{
     Reader, Server,
@@ -13,71 +15,171 @@ use super::{
     error::{Failure, Reply},
     images,
     json::{Body400, Query400},
+<<<<<<< HEAD
     network, ports, runtimes, sources, wire,
+=======
+    keeping::Asked,
+    network,
+    paging::{Wanted, by_time},
+    ports,
+    snapshots::usable,
+    wire,
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
 };
 use crate::{
     clock,
-    ids::{SandboxKey, SandboxName, SessionId},
+    ids::{Project, SandboxKey, SandboxName, SessionId, SnapshotId},
     limits, platform,
-    registry::NewSandbox,
+    registry::{NewSandbox, Orphans, Resumed},
     route::Route,
     sandbox::Sandbox,
-    store::SandboxRecord,
-    templates::BaseImage,
+    store::{Keeping, SandboxRecord},
 };
 
+<<<<<<< HEAD
 const LIST_LIMIT: u32 = 20;
 const LIST_LIMIT_MAX: u32 = 50;
+=======
+/// Runtimes that the default image carries.
+const RUNTIMES: [&str; 2] = ["node24", "python3.13"];
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
 
 pub(crate) async fn create(
     server: Server,
     Body400(mut body): Body400<CreateSandbox>,
 ) -> Reply<Json<api::SandboxReply>> {
     check(&body)?;
-    let caller = server.visitor.caller;
     // Who is on this machine sits behind the same company's proxies as the guest will.
-    body.trust_host_ca.get_or_insert(caller == Caller::Local);
+    body.trust_host_ca.get_or_insert(server.visitor.caller == Caller::Local);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;
+<<<<<<< HEAD
     let wanted = images::reference(body.image.as_deref(), caller)?;
     let context = server.context();
     let image = context.images.get(&wanted, body.pull.unwrap_or_default()).await?;
     context.images.note_use(image.digest()).await;
     let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
     runtimes::choose(&mut body, &mut image);
+=======
+    let asked = Asked {
+        persistent: body.persistent,
+        expiration: body.snapshot_expiration,
+        last: body.keep_last_snapshots,
+    };
+    let keeping = asked.with(server.defaults)?;
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
     let project = server.project(body.project_id.as_deref())?;
+    let ground = ground(&server, &body, &project).await?;
     let routes = ports::asked(&[], &body.ports, &body.private_ports)?;
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
+<<<<<<< HEAD
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
     let record = record(body, shape, image, routes);
     let new = NewSandbox { project, name, record, shape, network, source };
+=======
+    let snapshot = ground.snapshot.clone();
+    let record = record(body, shape, (keeping, routes), ground);
+    let new = NewSandbox { project, name, record, shape, snapshot, network };
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
     let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&server, &sandbox)))
 }
 
 /// What no field's type says.
 fn check(body: &CreateSandbox) -> Reply<()> {
+<<<<<<< HEAD
     let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
     runtimes::check(body)?;
     let timeout = body.timeout.unwrap_or(limits::TIMEOUT_MS);
+=======
+    let fault = |text: &str| Err(Failure::bad_request(format!("Invalid request: {text}")));
+    if let Some(runtime) = body.runtime.as_deref().filter(|name| !RUNTIMES.contains(name)) {
+        return fault(&format!("`runtime` {runtime:?} is not one of {}", RUNTIMES.join(", ")));
+    }
+    match body.source {
+        None => {}
+        Some(Source::Snapshot { .. }) if body.image.is_some() => {
+            return fault("`image` and a snapshot as `source` cannot be used together");
+        }
+        Some(Source::Snapshot { .. }) => {}
+        Some(Source::Git { .. } | Source::Tarball { .. }) => {
+            return fault("`source` may be a snapshot only; write files after the create");
+        }
+    }
+    drives::check(&body.mounts)?;
+    check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env: Some(&body.env) })
+}
+
+/// What a create and a change have in common.
+pub(crate) struct Fields<'a> {
+    pub(crate) timeout: Option<u64>,
+    pub(crate) tags: Option<&'a BTreeMap<String, String>>,
+    pub(crate) env: Option<&'a api::Env>,
+}
+
+pub(crate) fn check_fields(fields: &Fields<'_>) -> Reply<()> {
+    let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
+    let timeout = fields.timeout.unwrap_or(limits::TIMEOUT_MS);
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
     if !(limits::TIMEOUT_MS_MIN..=limits::TIMEOUT_MS_MAX).contains(&timeout) {
         let (min, max) = (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
         return fault(format!("`timeout` must be {min} to {max} ms"));
     }
+<<<<<<< HEAD
     if matches!(body.source, Some(api::Source::Snapshot { .. })) {
         return fault("`source` cannot be a snapshot yet".to_owned());
     }
     if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
+=======
+    if fields.tags.is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
+>>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
     }
     let long = |text: &String| limits::TAG_BYTES_MAX < text.len();
-    if body.tags.iter().flatten().any(|(key, value)| key.is_empty() || long(key) || long(value)) {
+    let mut tags = fields.tags.into_iter().flatten();
+    if tags.any(|(key, value)| key.is_empty() || long(key) || long(value)) {
         let max = limits::TAG_BYTES_MAX;
         return fault(format!("`tags` have keys and values of {max} bytes at most"));
     }
-    drives::check(&body.mounts)?;
-    body.env.check().or_else(fault)
+    fields.env.map_or(Ok(()), |env| env.check()).or_else(fault)
+}
+
+/// What a new sandbox's disk starts as.
+struct Ground {
+    image: String,
+    digest: Option<String>,
+    user: String,
+    cwd: String,
+    snapshot: Option<SnapshotId>,
+}
+
+async fn ground(server: &Server, body: &CreateSandbox, project: &Project) -> Reply<Ground> {
+    let images = &server.context().images;
+    if let Some(Source::Snapshot { snapshot_id }) = &body.source {
+        let snapshot = usable(server, project, snapshot_id)?;
+        if let Some(digest) = &snapshot.image_digest {
+            images.note_use(digest).await;
+        }
+        return Ok(Ground {
+            image: snapshot.image,
+            digest: snapshot.image_digest,
+            user: snapshot.user,
+            cwd: snapshot.cwd,
+            snapshot: Some(snapshot.id),
+        });
+    }
+    let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
+    let image = images.get(&wanted, body.pull.unwrap_or_default()).await?;
+    images.note_use(image.digest()).await;
+    let image = platform::base_image(&image);
+    Ok(Ground {
+        image: images::shown(&wanted),
+        digest: Some(image.digest),
+        user: image.user,
+        cwd: image.cwd,
+        snapshot: None,
+    })
 }
 
 pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
@@ -101,24 +203,31 @@ pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
 
 type MakeRecord = Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>;
 
-fn record(body: CreateSandbox, shape: Shape, image: BaseImage, routes: Vec<Route>) -> MakeRecord {
+fn record(
+    body: CreateSandbox,
+    shape: Shape,
+    (keeping, routes): (Keeping, Vec<Route>),
+    ground: Ground,
+) -> MakeRecord {
     Box::new(move |SandboxKey { project, name }, session| SandboxRecord {
         name,
         project,
-        image: image.name,
-        image_digest: Some(image.digest),
+        image: ground.image,
+        image_digest: ground.digest,
         runtime: body.runtime,
         shape,
         timeout_ms: body.timeout.unwrap_or(limits::TIMEOUT_MS),
         env: body.env.0,
-        user: body.user.unwrap_or(image.user),
-        cwd: image.cwd,
+        user: body.user.unwrap_or(ground.user),
+        cwd: ground.cwd,
         routes,
         tags: body.tags,
         mounts: body.mounts.into_iter().filter_map(drives::recorded).collect(),
         trust_host_ca: body.trust_host_ca.unwrap_or(false),
-        // It may hold secrets, and nothing holds to it here.
         created_at: clock::now_ms(),
+        keeping,
+        // What is not kept does not go on, not even from where it began.
+        current_snapshot: ground.snapshot.filter(|_| keeping.persistent),
         session,
     })
 }
@@ -127,19 +236,63 @@ pub(crate) fn find(server: &Server, name: &str) -> Reply<Arc<Sandbox>> {
     server.sandbox(name)
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct GetQuery {
+    /// Whether a session is started if none runs.
+    resume: Option<bool>,
+}
+
+/// With `resume`, answers once a session runs: one that is ending is waited for, and a new one started.
 pub(crate) async fn get(
     Reader(server): Reader,
     Path(name): Path<String>,
+    Query400(query): Query400<GetQuery>,
 ) -> Reply<Json<api::SandboxReply>> {
-    Ok(Json(wire::reply(&server, &*find(&server, &name)?)))
+    if query.resume == Some(true) {
+        server.may_change()?;
+    }
+    let sandbox = find(&server, &name)?;
+    reply(&server, &sandbox, query).await
 }
 
+pub(crate) async fn reply(
+    server: &Server,
+    sandbox: &Arc<Sandbox>,
+    query: GetQuery,
+) -> Reply<Json<api::SandboxReply>> {
+    let resumed = match query.resume {
+        Some(true) => server.registry().resume(sandbox).await? == Resumed::Yes,
+        Some(false) | None => false,
+    };
+    Ok(Json(api::SandboxReply { resumed: Some(resumed), ..wire::reply(server, sandbox) }))
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RemoveQuery {
+    /// `true`, `false`, or ours: `automatic`.
+    delete_orphan_snapshots: Option<String>,
+}
+
+/// Its snapshots stay, unless the request says otherwise; those that other sandboxes start from stay in
+/// any case.
 pub(crate) async fn remove(
     server: Server,
     Path(name): Path<String>,
+    Query400(query): Query400<RemoveQuery>,
 ) -> Reply<Json<api::DeleteReply>> {
     let sandbox = find(&server, &name)?;
-    server.registry().remove(&sandbox).await?;
+    let orphans = match query.delete_orphan_snapshots.as_deref() {
+        None | Some("false") => Orphans::Keep,
+        Some("true") => Orphans::DeleteAll,
+        Some("automatic") => Orphans::DeleteAutomatic,
+        Some(_) => {
+            let text = "`deleteOrphanSnapshots` must be true, false or automatic";
+            return Err(Failure::bad_request(format!("Invalid request: {text}")));
+        }
+    };
+    server.registry().remove(&sandbox, orphans).await?;
     Ok(Json(api::DeleteReply { sandbox: wire::sandbox(&sandbox) }))
 }
 
@@ -147,24 +300,16 @@ pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<SandboxQuery>,
 ) -> Reply<Json<api::SandboxList>> {
-    let limit = query.limit.unwrap_or(LIST_LIMIT);
-    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
-        let text = format!("Invalid request: `limit` must be 1 to {LIST_LIMIT_MAX}");
-        return Err(Failure::bad_request(text));
-    }
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
     let sort_by = query.sort_by.unwrap_or(SortBy::CreatedAt);
     if query.name_prefix.is_some() && sort_by != SortBy::Name {
         let text = "Invalid request: `namePrefix` is only valid when `sortBy` is `name`";
         return Err(Failure::bad_request(text));
     }
-    let all = server.sandboxes()?.into_iter();
-    let mut all: Vec<api::Sandbox> =
-        all.map(|each| wire::sandbox(&each)).filter(|each| fits(each, &query)).collect();
-    all.sort_by_cached_key(|each| place(each, sort_by));
-    if query.sort_order.unwrap_or(SortOrder::Desc) == SortOrder::Desc {
-        all.reverse();
-    }
-    Ok(Json(page(all, limit, query.cursor.as_deref())))
+    let all = server.sandboxes()?.into_iter().map(|each| wire::sandbox(&each));
+    let all = all.filter(|each| fits(each, &query)).collect();
+    let (sandboxes, pagination) = wanted.page(all, |each| place(each, sort_by));
+    Ok(Json(api::SandboxList { sandboxes, pagination }))
 }
 
 fn fits(sandbox: &api::Sandbox, query: &SandboxQuery) -> bool {
@@ -178,22 +323,14 @@ fn fits(sandbox: &api::Sandbox, query: &SandboxQuery) -> bool {
 }
 
 /// Sorted by what was asked, and by name where that is the same.
-fn place(sandbox: &api::Sandbox, sort_by: SortBy) -> (u64, String) {
-    let first = match sort_by {
-        SortBy::CreatedAt => sandbox.created_at,
-        SortBy::StatusUpdatedAt => sandbox.status_updated_at.unwrap_or(0),
-        SortBy::Name | SortBy::CurrentSnapshotId => 0,
-    };
-    (first, sandbox.name.clone())
-}
-
-/// A cursor is the name of the last sandbox of the page before.
-fn page(all: Vec<api::Sandbox>, limit: u32, cursor: Option<&str>) -> api::SandboxList {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let after = cursor.and_then(|name| all.iter().position(|each| each.name == name));
-    let from = after.map_or(0, |at| at + 1);
-    let more = from + limit < all.len();
-    let sandboxes: Vec<_> = all.into_iter().skip(from).take(limit).collect();
-    let next = sandboxes.last().filter(|_| more).map(|last| last.name.clone());
-    api::SandboxList { pagination: api::Pagination { count: sandboxes.len(), next }, sandboxes }
+fn place(sandbox: &api::Sandbox, sort_by: SortBy) -> String {
+    let name = &sandbox.name;
+    match sort_by {
+        SortBy::CreatedAt => by_time(sandbox.created_at, name),
+        SortBy::StatusUpdatedAt => by_time(sandbox.status_updated_at.unwrap_or(0), name),
+        SortBy::Name => name.clone(),
+        SortBy::CurrentSnapshotId => {
+            format!("{}.{name}", sandbox.current_snapshot_id.as_deref().unwrap_or_default())
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Sessions by id: get, stop, console.
+//! Sessions by id: get, list, stop, extend, console.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use super::{
     Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
+    paging::{Wanted, by_time},
     ports, wire,
 };
 use crate::{sandbox::Session, store::Phase};
@@ -48,13 +49,32 @@ pub(crate) async fn stop(server: Server, Path(id): Path<String>) -> Reply<Json<a
     let session = find(&server, &id)?;
     let view = session.stop().await;
     let sandbox = server.registry().find(&session.record.key());
+    let plan = view.session.plan.as_ref().filter(|_| view.session.snapshotted_at.is_some());
+    let snapshot = plan.and_then(|plan| server.context().snapshots.find(&plan.id));
     Ok(Json(api::StopReply {
         session: wire::session(&session, &view),
+        snapshot: snapshot.as_ref().map(wire::snapshot),
         sandbox: sandbox.map(|sandbox| wire::sandbox(&sandbox)),
     }))
 }
 
-/// Moves the end of a session that runs.
+/// The sessions of the request's project, or of one sandbox of it.
+pub(crate) async fn list(
+    Reader(server): Reader,
+    Query400(query): Query400<api::PageQuery>,
+) -> Reply<Json<api::SessionList>> {
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
+    let mut sandboxes = server.sandboxes()?;
+    let is_it = |name: &str| query.name.as_deref().is_none_or(|wanted| wanted == name);
+    sandboxes.retain(|sandbox| is_it(sandbox.key.name.as_str()));
+    let all = sandboxes.iter().flat_map(|sandbox| sandbox.sessions());
+    let all = all.map(|session| wire::session(&session, &session.view())).collect();
+    let (sessions, pagination) =
+        wanted.page(all, |session: &api::Session| by_time(session.created_at, &session.id));
+    Ok(Json(api::SessionList { sessions, pagination }))
+}
+
+/// Moves the end of a session that runs. Its sandbox's timeout, for sessions to come, stays as it is.
 pub(crate) async fn extend_timeout(
     server: Server,
     Path(id): Path<String>,

@@ -14,6 +14,7 @@ use super::{
     Shared,
     access::{Reach, Visitor},
     error::{Failure, Reply},
+    keeping::Defaults,
 };
 use crate::{
     context::Context,
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) visitor: Visitor,
     /// The project that the query names.
     named: Option<Project>,
+    /// By the version of the route.
+    pub(crate) defaults: Defaults,
 }
 
 /// How the clients name a project in a query: either way, and both is the same.
@@ -95,7 +98,8 @@ impl Server {
             Failure::bad_request(format!("Invalid request: {}", error.body_text()))
         };
         let Query(query) = Query::<ProjectQuery>::try_from_uri(&parts.uri).map_err(fault)?;
-        let mut server = Self { shared: shared.clone(), visitor, named: None };
+        let defaults = parts.extensions.get().copied().unwrap_or(Defaults::KeepAll);
+        let mut server = Self { shared: shared.clone(), visitor, named: None, defaults };
         for (field, text) in [("projectId", query.project_id), ("project", query.project)] {
             server.named = server.narrowed(field, text.as_deref())?;
         }

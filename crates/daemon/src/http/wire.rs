@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Server, drives, network_policy, ports};
+use super::{Server, drives, keeping, network_policy, ports};
 use crate::{
-    sandbox::{Sandbox, Session, View},
-    store::{CommandRecord, Phase, SandboxRecord},
+    network::Network,
+    sandbox::{Durable, Sandbox, Session, View},
+    store::{CommandRecord, Phase, SnapshotMethod, SnapshotRecord},
 };
 
 /// Where sandboxes are, for clients that ask.
@@ -21,6 +22,7 @@ fn status(view: &View) -> api::Status {
     match view.session.phase {
         Phase::Preparing => api::Status::Pending,
         Phase::Running => api::Status::Running,
+        Phase::Snapshotting => api::Status::Snapshotting,
         Phase::Stopping => api::Status::Stopping,
         Phase::Stopped if failed => api::Status::Failed,
         Phase::Stopped => api::Status::Stopped,
@@ -37,9 +39,9 @@ pub(crate) fn end_reason(view: &View) -> Option<String> {
 }
 
 /// The form that their clients know, with what is ours beside it.
-fn policy(view: &View) -> serde_json::Value {
+fn policy(network: Option<&Network>) -> serde_json::Value {
     // A sandbox without a network was made without a card.
-    let policy = view.network.as_ref().map(|network| Arc::clone(&network.policy));
+    let policy = network.map(|network| Arc::clone(&network.policy));
     let reply = network_policy::reply(&policy.unwrap_or_default());
     serde_json::to_value(reply).unwrap_or_default()
 }
@@ -73,7 +75,9 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         updated_at: session.updated_at,
         cwd: record.cwd.clone(),
         interactive_port: Some(INTERACTIVE_PORT),
-        network_policy: Some(policy(view)),
+        network_policy: Some(policy(view.network.as_ref())),
+        source_snapshot_id: session.source_snapshot.as_ref().map(ToString::to_string),
+        snapshotted_at: session.snapshotted_at,
         network_transfer: Some(network_transfer(of)),
         source_sandbox_name: Some(record.name.to_string()),
         project_id: Some(record.project.to_string()),
@@ -84,10 +88,11 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
 
 /// With its current session.
 pub(crate) fn sandbox(sandbox: &Sandbox) -> api::Sandbox {
-    with_session(&sandbox.durable.record(), &sandbox.current().view())
+    with_session(&sandbox.durable, &sandbox.current().view())
 }
 
-fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
+fn with_session(durable: &Durable, view: &View) -> api::Sandbox {
+    let (record, network) = (durable.record(), durable.network());
     let session = &view.session;
     let running = session.phase == Phase::Running;
     api::Sandbox {
@@ -95,7 +100,7 @@ fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
         current_session_id: session.id.to_string(),
         status: status(view),
         status_updated_at: Some(session.updated_at),
-        persistent: false,
+        persistent: record.keeping.persistent,
         region: Some(REGION.to_owned()),
         vcpus: Some(record.shape.vcpus),
         memory: Some(u64::from(record.shape.memory_mib)),
@@ -103,11 +108,14 @@ fn with_session(record: &SandboxRecord, view: &View) -> api::Sandbox {
         architecture: Some(ARCHITECTURE.to_owned()),
         image: Some(record.image.clone()),
         timeout: Some(record.timeout_ms),
-        network_policy: Some(policy(view)),
+        network_policy: Some(policy(network.as_ref())),
         expires_at: session.deadline_ms().filter(|_| running),
         cwd: Some(record.cwd.clone()),
-        tags: record.tags.clone(),
+        tags: record.tags,
         mounts: record.mounts.iter().map(drives::shown).collect(),
+        current_snapshot_id: record.current_snapshot.map(|id| id.to_string()),
+        snapshot_expiration: Some(record.keeping.expiration_ms),
+        keep_last_snapshots: record.keeping.last.map(keeping::shown),
         created_at: record.created_at,
         updated_at: session.updated_at,
         end_code: session.reason.map(crate::sandbox::EndReason::code),
@@ -119,10 +127,34 @@ pub(crate) fn reply(server: &Server, which: &Sandbox) -> api::SandboxReply {
     let current = which.current();
     let view = current.view();
     api::SandboxReply {
-        sandbox: with_session(&which.durable.record(), &view),
+        sandbox: with_session(&which.durable, &view),
         session: session(&current, &view),
         routes: ports::of(server, which),
         resumed: None,
+    }
+}
+
+pub(crate) fn snapshot(record: &SnapshotRecord) -> api::Snapshot {
+    api::Snapshot {
+        id: record.id.to_string(),
+        source_session_id: record.session.to_string(),
+        region: REGION.to_owned(),
+        regions: vec![REGION.to_owned()],
+        status: match record.is_there() {
+            true => api::SnapshotStatus::Created,
+            false => api::SnapshotStatus::Deleted,
+        },
+        size_bytes: record.size_bytes,
+        expires_at: record.expires_at(),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        last_used_at: Some(record.last_used_at),
+        creation_method: Some(match record.method {
+            SnapshotMethod::Manual => api::CreationMethod::Manual,
+            SnapshotMethod::Automatic => api::CreationMethod::Automatic,
+        }),
+        parent_id: record.parent.as_ref().map(ToString::to_string),
+        source_sandbox_name: Some(record.sandbox.to_string()),
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Durable {
     parts: Mutex<Parts>,
+    /// Held by who changes what is stored.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -19,11 +21,25 @@ struct Parts {
     record: SandboxRecord,
     /// None if it was made by a version whose sandboxes had none.
     network: Option<Network>,
+    is_removed: bool,
+}
+
+/// The sandbox is removed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the sandbox has been removed")]
+pub(crate) struct Removed;
+
+/// The right to change what is stored of a sandbox: one has it at a time.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    durable: &'a Durable,
+    _held: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl Durable {
     pub(crate) fn new(record: SandboxRecord, network: Option<Network>) -> Self {
-        Self { parts: Mutex::new(Parts { record, network }) }
+        let parts = Parts { record, network, is_removed: false };
+        Self { parts: Mutex::new(parts), turn: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn record(&self) -> SandboxRecord {
@@ -39,6 +55,11 @@ impl Durable {
         self.parts().network.clone()
     }
 
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Removed> {
+        let held = self.turn.lock().await;
+        if self.parts().is_removed { Err(Removed) } else { Ok(Turn { durable: self, _held: held }) }
+    }
+
     /// Once it is stored.
     pub(super) fn set_network(&self, network: Network) {
         self.parts().network = Some(network);
@@ -46,5 +67,26 @@ impl Durable {
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    pub(crate) fn record(&self) -> SandboxRecord {
+        self.durable.record()
+    }
+
+    /// Once it is stored.
+    pub(crate) fn set(&self, record: SandboxRecord) {
+        self.durable.parts().record = record;
+    }
+
+    /// Once it is stored.
+    pub(crate) fn set_network(&self, network: Network) {
+        self.durable.set_network(network);
+    }
+
+    /// Once it is not stored any more.
+    pub(crate) fn set_removed(&self) {
+        self.durable.parts().is_removed = true;
     }
 }

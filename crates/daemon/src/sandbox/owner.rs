@@ -12,10 +12,11 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Durable, EndReason, ExtendError, Parked, PrepareError, Sandbox, Session, Source,
-    drives, ending,
+    Commands, Disk, Durable, EndReason, ExtendError, NotRunning, Parked, PrepareError, Sandbox,
+    Session, Source, drives, ending,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
-    session::{Ask, View},
+    saving::{SnapshotError, Wanted},
+    session::{Ask, View, not_running},
     state::{Effect, Event, State},
 };
 use crate::{
@@ -69,14 +70,25 @@ pub(crate) struct Owner {
     pub(super) context: Arc<Context>,
     pub(super) durable: Arc<Durable>,
     pub(super) session: SessionRecord,
-    state: State,
-    machine: Option<Machine>,
+    pub(super) state: State,
+    pub(super) machine: Option<Machine>,
     pub(super) gateway: Option<Gateway>,
     pub(super) news: watch::Sender<News>,
     agent: watch::Sender<Option<Agent>>,
     pub(super) view: watch::Sender<View>,
     mailbox: mpsc::Receiver<Ask>,
     commands: Commands,
+    /// The snapshot that ends the session, if somebody asked for it.
+    pub(super) wanted: Option<Wanted>,
+    /// When its disk is tried to be kept again.
+    pub(super) save_at: Option<Instant>,
+}
+
+/// Whether what was to be done is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Yes,
+    NotYet,
 }
 
 impl Owner {
@@ -90,12 +102,14 @@ impl Owner {
     ) -> Result<Arc<Sandbox>, StoreError> {
         let mut changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
         changes.extend(network.made(&context.egress.seal, &sandbox.key())?);
+        let current = sandbox.current_snapshot.clone();
         if let Err(error) = context.store.commit(changes).await {
             if let Some(parked) = beginning.parked {
                 parked.end(context).await;
             }
             return Err(error);
         }
+        context.snapshots.point(sandbox.key(), current);
         failpoint::pass("create-recorded");
         let durable = Arc::new(Durable::new(sandbox, Some(network.clone())));
         let session = Self::begin(context, &durable, session, network, beginning);
@@ -103,7 +117,7 @@ impl Owner {
     }
 
     /// Starts a session that is recorded.
-    fn begin(
+    pub(crate) fn begin(
         context: &Arc<Context>,
         durable: &Arc<Durable>,
         session: SessionRecord,
@@ -129,7 +143,12 @@ impl Owner {
         let (mut owner, handle) = Self::new(context, durable, remembered);
         match adopted {
             Adopted::Machine(machine) => {
-                owner.state = State::Running;
+                owner.state = match owner.session.phase {
+                    Phase::Snapshotting => owner.ended_state(EndReason::Stopped),
+                    Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Stopped => {
+                        State::Running
+                    }
+                };
                 let agent = agent_of(&machine);
                 owner.commands.adopt(&agent).await;
                 let network = owner.view.borrow().network.clone();
@@ -140,7 +159,7 @@ impl Owner {
                 owner.machine = Some(*machine);
                 owner.agent.send_replace(Some(agent));
             }
-            Adopted::Ended(reason) => owner.state = ended_state(&owner.session, reason),
+            Adopted::Ended(reason) => owner.state = owner.ended_state(reason),
         }
         tokio::spawn(async move { owner.take_up().await }.instrument(span));
         handle
@@ -172,10 +191,14 @@ impl Owner {
             view,
             mailbox: asked,
             commands: commands.clone(),
+            wanted: None,
+            save_at: None,
         };
+        let mut record = durable.record();
+        record.shape = owner.session.shape.unwrap_or(record.shape);
         let handle = Session {
             id: owner.session.id.clone(),
-            record: durable.record(),
+            record,
             commands,
             view: seen,
             agent: agent_seen,
@@ -190,6 +213,7 @@ impl Owner {
     /// An adopted session may have something to do at once.
     async fn take_up(&mut self) {
         match self.state {
+            State::Saving { .. } => self.carry_out(Effect::Save).await,
             State::Stopping { .. } => self.carry_out(Effect::Release).await,
             State::Stopped { .. } => return,
             State::Preparing { .. } | State::Running => {}
@@ -203,27 +227,11 @@ impl Owner {
         let mut clock_at = Instant::now() + CLOCK_EVERY;
         while !matches!(self.state, State::Stopped { .. }) {
             let deadline = self.deadline();
+            let save_at = self.save_at;
             let event = tokio::select! {
-                Some(ask) = self.mailbox.recv() => match ask {
-                    Ask::Stop => Event::StopRequested,
-                    Ask::FetchConsole(done) => {
-                        self.fetch_console().await;
-                        // Who asked may have gone.
-                        let _gone = done.send(()).is_err();
-                        continue;
-                    }
-                    Ask::SetPolicy { policy, reply } => {
-                        let _gone = reply.send(self.set_policy(*policy).await).is_err();
-                        continue;
-                    }
-                    Ask::Extend { duration_ms, reply } => {
-                        let _gone = reply.send(self.extend(duration_ms).await).is_err();
-                        continue;
-                    }
-                    Ask::SecretChanged(reply) => {
-                        let _gone = reply.send(self.renew_secrets().await).is_err();
-                        continue;
-                    }
+                Some(ask) = self.mailbox.recv() => match self.hear(ask).await {
+                    Some(event) => event,
+                    None => continue,
                 },
                 outcome = option(&mut preparing), if preparing.is_some() => {
                     preparing = None;
@@ -233,9 +241,13 @@ impl Owner {
                     event
                 }
                 reason = gone(self.machine.as_ref(), &mut events, &mut exited) => {
-                    Event::MachineEnded(reason)
+                    Event::MachineEnded(reason, self.disk())
                 }
-                () = sleep_until(deadline) => Event::DeadlinePassed,
+                () = sleep_until(deadline) => Event::DeadlinePassed(self.disk()),
+                () = sleep_until(save_at.unwrap_or(deadline)), if save_at.is_some() => {
+                    self.carry_out(Effect::Save).await;
+                    continue;
+                }
                 () = sleep_until(clock_at) => {
                     clock_at = Instant::now() + CLOCK_EVERY;
                     self.set_clock().await;
@@ -244,6 +256,31 @@ impl Owner {
             };
             self.step(event).await;
         }
+    }
+
+    /// Does what is asked at once, or tells what it means for the session.
+    async fn hear(&mut self, ask: Ask) -> Option<Event> {
+        // Whoever asked may have gone.
+        match ask {
+            Ask::Stop => return Some(Event::StopRequested(self.disk())),
+            Ask::Discard => return Some(Event::Discarded),
+            Ask::Snapshot(wanted) if self.state == State::Running => {
+                self.wanted = Some(wanted);
+                return Some(Event::StopRequested(Disk::Keep));
+            }
+            Ask::Snapshot(wanted) => {
+                let why = not_running(&self.session).unwrap_or(NotRunning::Starting);
+                drop(wanted.reply.send(Err(SnapshotError::NotRunning(why))));
+            }
+            Ask::FetchConsole(done) => {
+                self.fetch_console().await;
+                let _gone = done.send(()).is_err();
+            }
+            Ask::SetPolicy { policy, reply } => drop(reply.send(self.set_policy(*policy).await)),
+            Ask::SecretChanged(reply) => drop(reply.send(self.renew_secrets().await)),
+            Ask::Extend { duration_ms, reply } => drop(reply.send(self.extend(duration_ms).await)),
+        }
+        None
     }
 
     async fn step(&mut self, event: Event) {
@@ -265,6 +302,14 @@ impl Owner {
                     self.open().await;
                     None
                 }
+                Effect::Save => match self.save().await {
+                    Ended::Yes => {
+                        let (next, effect) = self.state.on(Event::Saved);
+                        self.state = next;
+                        effect
+                    }
+                    Ended::NotYet => None,
+                },
                 Effect::Release => {
                     self.release().await;
                     let (next, effect) = self.state.on(Event::Released);
@@ -287,7 +332,10 @@ impl Owner {
     ) -> Preparing {
         let context = Arc::clone(&self.context);
         let Beginning { parked, source } = beginning;
-        let job = Job { sandbox: sandbox.clone(), network, source, news: self.news.clone() };
+        let layers = self.session.layers.iter().map(|layer| context.snapshots.file(layer));
+        let layers = layers.collect();
+        let sandbox = sandbox.clone();
+        let job = Job { sandbox, layers, network, source, news: self.news.clone() };
         Box::pin(async move { prepare(&context, &job, parked).await })
     }
 
@@ -324,12 +372,28 @@ impl Owner {
             self.session.reason = Some(reason);
         }
         self.session.phase = Phase::Stopping;
-        self.session.stop_requested_at = Some(clock::now_ms());
+        self.session.stop_requested_at.get_or_insert_with(clock::now_ms);
+        self.save_at = None;
         self.record().await;
         failpoint::pass("stop-recorded");
+        self.end_machine().await;
+        if let Err(error) = self.context.drives.detach(&self.session.id).await {
+            tracing::error!(error = crate::causes(&error), "drives are kept until the next start");
+        }
+        let folder = machine_folder(&self.context, &self.session.id);
+        self.commands.keep_console(&folder.join("console.log")).await;
+        if let Err(error) = remove_if_there(&folder).await {
+            tracing::error!(%error, path = %folder.display(), "a folder was left behind");
+        }
+        failpoint::pass("released");
+    }
+
+    /// Kills the machine, and ends what belongs to it; done already it is done.
+    pub(super) async fn end_machine(&mut self) {
         self.fetch_console().await;
         let agent = self.agent.send_replace(None);
-        if let Some(agent) = &agent
+        // A guest whose disk is kept has written everything, and stands still.
+        if let Some(agent) = agent.as_ref().filter(|_| self.session.phase == Phase::Stopping)
             && self.context.drives.has_writer(&self.session.id)
         {
             drives::flush(agent).await;
@@ -346,32 +410,32 @@ impl Owner {
             agent.close().await;
         }
         failpoint::pass("machine-killed");
-        if let Err(error) = self.context.drives.detach(&self.session.id).await {
-            tracing::error!(error = crate::causes(&error), "drives are kept until the next start");
-        }
-        let folder = machine_folder(&self.context, &self.session.id);
-        self.commands.keep_console(&folder.join("console.log")).await;
-        if let Err(error) = remove_if_there(&folder).await {
-            tracing::error!(%error, path = %folder.display(), "a folder was left behind");
-        }
-        failpoint::pass("released");
     }
 
     async fn close(&mut self) {
         self.session.phase = Phase::Stopped;
         self.session.stopped_at = Some(clock::now_ms());
         self.record().await;
+        self.context.snapshots.leave(&self.session.id);
     }
 
     /// Stores the session and shows it. If it cannot be stored it goes on: after a restart what is
     /// there is looked at anyway.
     pub(super) async fn record(&mut self) {
-        self.session.updated_at = clock::now_ms();
-        if let Err(error) =
-            self.context.store.commit(vec![Change::Session(self.session.clone())]).await
-        {
+        if let Err(error) = self.store_session().await {
             tracing::error!(error = &error as &dyn std::error::Error, "a session was not recorded");
         }
+    }
+
+    /// Stores the session, and shows it in any case.
+    pub(super) async fn store_session(&mut self) -> Result<(), StoreError> {
+        self.session.updated_at = clock::now_ms();
+        let stored = self.context.store.commit(vec![Change::Session(self.session.clone())]).await;
+        self.show();
+        stored
+    }
+
+    pub(super) fn show(&self) {
         let session = self.session.clone();
         self.view.send_modify(|view| view.session = session);
     }
@@ -386,6 +450,10 @@ impl Owner {
         Ok(())
     }
 
+    pub(super) fn agent(&self) -> Option<Agent> {
+        self.agent.borrow().clone()
+    }
+
     /// When the session ends by itself; far away while it has not started.
     fn deadline(&self) -> Instant {
         let left = self
@@ -394,6 +462,19 @@ impl Owner {
             .filter(|_| matches!(self.state, State::Running))
             .map_or(u64::from(u32::MAX), |deadline| deadline.saturating_sub(clock::now_ms()));
         Instant::now() + Duration::from_millis(left)
+    }
+
+    /// A session whose end is recorded is over. Of any other the disk is still to be kept, or all of it
+    /// to be released.
+    fn ended_state(&self, reason: EndReason) -> State {
+        let reason = self.session.reason.unwrap_or(reason);
+        match (self.session.phase, self.disk()) {
+            (Phase::Stopped, _) => State::Stopped { reason },
+            (Phase::Snapshotting, _) | (Phase::Running, Disk::Keep) => State::Saving { reason },
+            (Phase::Running, Disk::Drop) | (Phase::Preparing | Phase::Stopping, _) => {
+                State::Stopping { reason }
+            }
+        }
     }
 
     async fn fetch_console(&self) {
@@ -406,22 +487,12 @@ impl Owner {
     }
 
     async fn set_clock(&self) {
-        let agent = self.agent.borrow().clone();
-        if let Some(agent) = agent {
+        if let Some(agent) = self.agent() {
             let request = Request::SetClock { unix_nanos: clock::now_ns() };
             if let Err(error) = agent.request(request, CLOCK_DEADLINE).await {
                 tracing::warn!(%error, "the guest's clock was not set");
             }
         }
-    }
-}
-
-/// A session whose end is recorded is over; any other is still to be released.
-fn ended_state(session: &SessionRecord, reason: EndReason) -> State {
-    let reason = session.reason.unwrap_or(reason);
-    match session.phase {
-        Phase::Stopped => State::Stopped { reason },
-        Phase::Preparing | Phase::Running | Phase::Stopping => State::Stopping { reason },
     }
 }
 

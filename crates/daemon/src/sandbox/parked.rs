@@ -60,7 +60,7 @@ impl Parked {
         let template =
             Box::pin(context.templates.warm(platform, kind.shape, &image, &|_| {})).await?;
         let folder = machine_folder(context, &session);
-        let machine = make(context, &template, &image, &folder).await?;
+        let machine = make(context, &template, vec![image.layer.clone()], &folder).await?;
         let leash = machine.leash();
         let agent = agent_of(&machine);
         agent.ready(Instant::now() + READY_DEADLINE).await.map_err(PrepareError::Agent)?;

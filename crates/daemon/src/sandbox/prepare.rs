@@ -11,7 +11,8 @@ use std::{
 };
 
 use machine::{
-    BootFailure, CloneSpec, ControlError, Machine, MachineId, Root, Start, Step, Template,
+    BootFailure, CloneSpec, ControlError, Format, Layer, Machine, MachineId, Root, Start, Step,
+    Template,
 };
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
@@ -111,6 +112,8 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) sandbox: SandboxRecord,
+    /// Between the overlay and the image, the uppermost first.
+    pub(crate) layers: Vec<PathBuf>,
     pub(crate) network: Network,
     /// What is fetched into it first.
     pub(crate) source: Option<Source>,
@@ -146,8 +149,12 @@ pub(crate) async fn prepare(
         }
     }
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.key(), "{what}");
-    let making = context.templates.warm(platform, sandbox.shape, &image, &notice);
-    let template = Box::pin(making).await?;
+    let templates = &context.templates;
+    // A warm one has the image's own files in memory, which a snapshot may have changed.
+    let template = match job.layers.is_empty() {
+        true => Box::pin(templates.warm(platform, sandbox.shape, &image, &notice)).await?,
+        false => Box::pin(templates.bare(platform, sandbox.shape, &notice)).await?,
+    };
     for _ in 1..ATTEMPTS {
         match attempt(context, job, &made_of, &template).await {
             Err(error) if error.is_of_the_machine() => {
@@ -172,7 +179,9 @@ async fn attempt(
     template: &Template,
 ) -> Result<Prepared, PrepareError> {
     let folder = machine_folder(context, &job.sandbox.session);
-    let machine = make(context, template, made_of.image, &folder).await?;
+    let layers = job.layers.iter().map(|path| Layer { path: path.clone(), format: Format::Qcow2 });
+    let layers = layers.chain([made_of.image.layer.clone()]).collect();
+    let machine = make(context, template, layers, &folder).await?;
     let agent = agent_of(&machine);
     let settled = settle(context, job, made_of, &machine, (&agent, None)).await;
     concluded(context, machine, agent, settled).await
@@ -305,7 +314,7 @@ pub(super) fn card_of(machine: &Machine) -> Card {
 pub(super) async fn make(
     context: &Context,
     template: &Template,
-    image: &BaseImage,
+    layers: Vec<Layer>,
     folder: &Path,
 ) -> Result<Machine, PrepareError> {
     let file = folder.join(OVERLAY);
@@ -316,7 +325,7 @@ pub(super) async fn make(
     };
     made.await.map_err(|source| PrepareError::Disk { path: file.clone(), source })?;
     failpoint::pass("disk-made");
-    let root = Root::Overlay { file, layers: vec![image.layer.clone()] };
+    let root = Root::Overlay { file, layers };
     let spec = CloneSpec {
         id: MachineId::random(),
         folder: folder.to_owned(),

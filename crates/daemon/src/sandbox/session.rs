@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use egress::policy::Policy;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Commands, EndReason, PolicyError, PrepareError};
+use super::{
+    Commands, EndReason, PolicyError, PrepareError,
+    saving::{SnapshotError, Wanted},
+};
 use crate::{
     agent::Agent,
     audit::AuditReader,
@@ -13,7 +16,7 @@ use crate::{
     ids::SessionId,
     limits,
     network::Network,
-    store::{Phase, SandboxRecord, SessionRecord, Traffic},
+    store::{Phase, SandboxRecord, SessionRecord, SnapshotRecord, Traffic},
 };
 
 /// How a session stands. Only its owner makes one; everybody else watches.
@@ -30,6 +33,9 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Stop,
+    /// The sandbox goes: nothing of it is kept.
+    Discard,
+    Snapshot(Wanted),
     /// Fetch what the guest wrote to its console into the file that keeps it.
     FetchConsole(oneshot::Sender<()>),
     SetPolicy {
@@ -65,7 +71,9 @@ pub(crate) struct Session {
 pub(crate) enum NotRunning {
     #[error("the sandbox is still starting")]
     Starting,
-    #[error("{}", EndReason::sentence(*.0))]
+    #[error("Sandbox is creating a snapshot: {}", EndReason::sentence(*.0))]
+    Snapshotting(EndReason),
+    #[error("Sandbox is stopping: {}", EndReason::sentence(*.0))]
     Stopping(EndReason),
     #[error("Sandbox has stopped execution and is no longer available: {}", EndReason::sentence(*.0))]
     Stopped(EndReason),
@@ -78,6 +86,18 @@ pub(crate) enum ExtendError {
     NotRunning(#[from] NotRunning),
     #[error("the session would last {0} ms, and {max} are the most", max = limits::TIMEOUT_MS_MAX)]
     TooLong(u64),
+}
+
+/// Why a session takes no commands; none if it does.
+pub(super) fn not_running(session: &SessionRecord) -> Option<NotRunning> {
+    let reason = session.reason.unwrap_or(EndReason::Stopped);
+    match session.phase {
+        Phase::Running => None,
+        Phase::Preparing => Some(NotRunning::Starting),
+        Phase::Snapshotting => Some(NotRunning::Snapshotting(reason)),
+        Phase::Stopping => Some(NotRunning::Stopping(reason)),
+        Phase::Stopped => Some(NotRunning::Stopped(reason)),
+    }
 }
 
 impl Session {
@@ -95,13 +115,9 @@ impl Session {
 
     /// The agent, while the session runs.
     pub(crate) fn agent(&self) -> Result<Agent, NotRunning> {
-        let session = &self.view.borrow().session;
-        let reason = session.reason.unwrap_or(EndReason::Stopped);
-        match session.phase {
-            Phase::Preparing => Err(NotRunning::Starting),
-            Phase::Running => self.agent.borrow().clone().ok_or(NotRunning::Starting),
-            Phase::Stopping => Err(NotRunning::Stopping(reason)),
-            Phase::Stopped => Err(NotRunning::Stopped(reason)),
+        match not_running(&self.view.borrow().session) {
+            None => self.agent.borrow().clone().ok_or(NotRunning::Starting),
+            Some(why) => Err(why),
         }
     }
 
@@ -127,6 +143,30 @@ impl Session {
         // An owner that is gone has nothing to stop.
         drop(self.mailbox.send(Ask::Stop).await);
         self.ended().await
+    }
+
+    /// Ends the session and keeps nothing of it, for who removes its sandbox.
+    pub(crate) async fn discard(&self) -> View {
+        drop(self.mailbox.send(Ask::Discard).await);
+        self.ended().await
+    }
+
+    /// Makes the disk a snapshot, which ends the session; it is being ended when this returns.
+    pub(crate) async fn snapshot(
+        &self,
+        expiration_ms: Option<u64>,
+    ) -> Result<SnapshotRecord, SnapshotError> {
+        self.agent()?;
+        let (reply, done) = oneshot::channel();
+        drop(self.mailbox.send(Ask::Snapshot(Wanted { expiration_ms, reply })).await);
+        match done.await {
+            Ok(result) => result,
+            // It ended first.
+            Err(_gone) => {
+                let why = not_running(&self.view.borrow().session);
+                Err(why.unwrap_or(NotRunning::Stopped(EndReason::Stopped)).into())
+            }
+        }
     }
 
     /// Brings the file that keeps the machine's console up to date.
@@ -175,7 +215,9 @@ impl Session {
     pub(crate) fn traffic(&self) -> Traffic {
         let session = &self.view.borrow().session;
         match session.phase {
-            Phase::Preparing | Phase::Running | Phase::Stopping => self.news.borrow().traffic,
+            Phase::Preparing | Phase::Running | Phase::Snapshotting | Phase::Stopping => {
+                self.news.borrow().traffic
+            }
             Phase::Stopped => session.traffic,
         }
     }

@@ -17,7 +17,9 @@ pub(crate) enum State {
     Preparing { stop: Option<EndReason> },
     /// The agent answers; commands may run.
     Running,
-    /// The machine is being killed and its disk removed.
+    /// The machine is ended and its disk becomes a snapshot.
+    Saving { reason: EndReason },
+    /// The machine is being killed, and what is left of its disk removed.
     Stopping { reason: EndReason },
     /// Nothing is held. Terminal.
     Stopped { reason: EndReason },
@@ -28,11 +30,22 @@ pub(crate) enum State {
 pub(crate) enum Event {
     Prepared,
     PrepareFailed(EndReason),
-    StopRequested,
-    DeadlinePassed,
+    StopRequested(Disk),
+    DeadlinePassed(Disk),
     /// The machine is of no more use: its process is gone, or its guest is.
-    MachineEnded(EndReason),
+    MachineEnded(EndReason, Disk),
+    /// Its sandbox is being removed.
+    Discarded,
+    /// The disk is a snapshot, or there is nothing left that could be one.
+    Saved,
     Released,
+}
+
+/// What is to become of the disk of a session that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Keep,
+    Drop,
 }
 
 /// What the owner must do next.
@@ -40,6 +53,8 @@ pub(crate) enum Event {
 pub(crate) enum Effect {
     /// Record that it runs, and let commands in.
     Open,
+    /// Have the guest write all it has, kill the machine, and make its disk a snapshot.
+    Save,
     /// Kill the machine, if there is one, and remove what it left.
     Release,
     /// Record the end.
@@ -65,7 +80,8 @@ impl State {
     /// Takes one step. An observation is never refused, since what has happened has happened.
     pub(crate) fn on(self, event: Event) -> (Self, Option<Effect>) {
         use Event::{
-            DeadlinePassed, MachineEnded, PrepareFailed, Prepared, Released, StopRequested,
+            DeadlinePassed, Discarded, MachineEnded, PrepareFailed, Prepared, Released, Saved,
+            StopRequested,
         };
         match (self, event) {
             // The way up.
@@ -74,24 +90,32 @@ impl State {
             // The way down.
             (Self::Preparing { stop: Some(reason) }, Prepared) => releasing(reason),
             (Self::Preparing { stop }, PrepareFailed(reason)) => releasing(stop.unwrap_or(reason)),
-            (state, StopRequested) => state.end(EndReason::Stopped),
-            (state, DeadlinePassed) => state.end(EndReason::TimedOut),
-            (Self::Running, MachineEnded(reason)) => releasing(reason),
+            (state, StopRequested(disk)) => state.end(EndReason::Stopped, disk),
+            (state, DeadlinePassed(disk)) => state.end(EndReason::TimedOut, disk),
+            (Self::Running, MachineEnded(reason, disk)) => self.end(reason, disk),
+            (Self::Saving { reason }, Saved | Discarded) => releasing(reason),
+            (state, Discarded) => state.end(EndReason::Stopped, Disk::Drop),
             (Self::Stopping { reason }, Released) => {
                 (Self::Stopped { reason }, Some(Effect::Close))
             }
 
             // Late news of something already left behind. The events are named one by one, so that
             // a new one does not compile until it is given its place above.
-            (state, Prepared | PrepareFailed(_) | MachineEnded(_) | Released) => (state, None),
+            (state, Prepared | PrepareFailed(_) | MachineEnded(..) | Saved | Released) => {
+                (state, None)
+            }
         }
     }
 
-    fn end(self, reason: EndReason) -> (Self, Option<Effect>) {
-        match self {
-            Self::Preparing { stop } => (Self::Preparing { stop: stop.or(Some(reason)) }, None),
-            Self::Running => releasing(reason),
-            Self::Stopping { .. } | Self::Stopped { .. } => (self, None),
+    fn end(self, reason: EndReason, disk: Disk) -> (Self, Option<Effect>) {
+        match (self, disk) {
+            // Nothing of its user's has run, so there is nothing to keep.
+            (Self::Preparing { stop }, _) => {
+                (Self::Preparing { stop: stop.or(Some(reason)) }, None)
+            }
+            (Self::Running, Disk::Keep) => (Self::Saving { reason }, Some(Effect::Save)),
+            (Self::Running, Disk::Drop) => releasing(reason),
+            (Self::Saving { .. } | Self::Stopping { .. } | Self::Stopped { .. }, _) => (self, None),
         }
     }
 }
@@ -142,6 +166,7 @@ impl fmt::Display for State {
             Self::Preparing { stop: None } => "preparing",
             Self::Preparing { stop: Some(_) } => "abandoning",
             Self::Running => "running",
+            Self::Saving { .. } => "saving",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
         })

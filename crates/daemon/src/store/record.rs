@@ -9,11 +9,18 @@ use machine::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{CommandName, Lineage, Project, SandboxKey, SandboxName, SessionId, TokenId},
+    clock,
+    ids::{
+        CommandName, LayerId, Lineage, Project, SandboxKey, SandboxName, SessionId, SnapshotId,
+        TokenId,
+    },
     route::Route,
     sandbox::EndReason,
     seal::Sealed,
-    store::{AttachmentRecord, DriveRecord, MountRecord},
+    store::{
+        AttachmentRecord, DriveRecord, MountRecord,
+        snapshot::{Keeping, SnapshotPlan, SnapshotRecord},
+    },
 };
 
 /// A sandbox. Times are milliseconds since 1970.
@@ -43,6 +50,12 @@ pub(crate) struct SandboxRecord {
     #[serde(default)]
     pub(crate) trust_host_ca: bool,
     pub(crate) created_at: u64,
+    #[serde(default)]
+    pub(crate) keeping: Keeping,
+    /// What its next session starts from; the image if none.
+    #[serde(default)]
+    pub(crate) current_snapshot: Option<SnapshotId>,
+    /// The newest.
     pub(crate) session: SessionId,
 }
 
@@ -71,6 +84,7 @@ impl fmt::Debug for SandboxRecord {
 pub(crate) enum Phase {
     Preparing,
     Running,
+    Snapshotting,
     Stopping,
     Stopped,
 }
@@ -95,6 +109,19 @@ pub(crate) struct SessionRecord {
     /// What has passed the gateway, once the session has ended.
     #[serde(default)]
     pub(crate) traffic: Traffic,
+    /// How large its machine is; that of its sandbox if none.
+    #[serde(default)]
+    pub(crate) shape: Option<Shape>,
+    #[serde(default)]
+    pub(crate) source_snapshot: Option<SnapshotId>,
+    /// Between its overlay and the image, the uppermost first.
+    #[serde(default)]
+    pub(crate) layers: Vec<LayerId>,
+    /// What its disk is becoming, or has become.
+    #[serde(default)]
+    pub(crate) plan: Option<SnapshotPlan>,
+    #[serde(default)]
+    pub(crate) snapshotted_at: Option<u64>,
 }
 
 /// Bytes that have passed a session's gateways.
@@ -116,6 +143,31 @@ impl Traffic {
 }
 
 impl SessionRecord {
+    /// A new one of a sandbox, from its image.
+    pub(crate) fn of(sandbox: &SandboxRecord, host_boot: &str) -> Self {
+        let now = clock::now_ms();
+        Self {
+            id: sandbox.session.clone(),
+            sandbox: sandbox.key(),
+            phase: Phase::Preparing,
+            reason: None,
+            detail: None,
+            timeout_ms: sandbox.timeout_ms,
+            requested_at: now,
+            started_at: None,
+            stop_requested_at: None,
+            stopped_at: None,
+            updated_at: now,
+            host_boot: host_boot.to_owned(),
+            traffic: Traffic::default(),
+            shape: Some(sandbox.shape),
+            source_snapshot: None,
+            layers: Vec::new(),
+            plan: None,
+            snapshotted_at: None,
+        }
+    }
+
     /// When it is to end by itself.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.started_at.map(|started| started.saturating_add(self.timeout_ms))
@@ -224,4 +276,5 @@ pub(crate) struct Stored {
     pub(crate) commands: Vec<CommandRecord>,
     pub(crate) drives: Vec<DriveRecord>,
     pub(crate) attachments: Vec<AttachmentRecord>,
+    pub(crate) snapshots: Vec<SnapshotRecord>,
 }

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Change, DriveChange, EgressChange, StoreError, Stored};
 
 /// Each step brings the schema from its index to the next version.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
     CREATE TABLE sandboxes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sessions (
@@ -64,6 +64,9 @@ pub(super) const STEPS: [&str; 5] = [
         PRIMARY KEY (session, path)
     ) WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE snapshots (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -92,6 +95,7 @@ pub(super) fn read(connection: &Connection) -> Result<Stored, StoreError> {
         tokens: records(connection, "SELECT record FROM tokens")?,
         drives: records(connection, "SELECT record FROM drives")?,
         attachments: records(connection, "SELECT record FROM attachments")?,
+        snapshots: records(connection, "SELECT record FROM snapshots")?,
         secrets: records(connection, "SELECT record FROM secrets")?,
         authorities: records(connection, "SELECT record FROM authorities")?,
         networks: records(connection, "SELECT record FROM networks")?,
@@ -144,6 +148,18 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             .execute(params![record.id.as_str(), json(record)?])?,
         Change::RemoveToken(id) => transaction
             .prepare_cached("DELETE FROM tokens WHERE id = ?1")?
+            .execute(params![id.as_str()])?,
+        Change::Snapshot(record) => transaction
+            .prepare_cached(
+                "INSERT INTO snapshots (id, record) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+            )?
+            .execute(params![record.id.as_str(), json(record)?])?,
+        Change::ForgetSession(id) => transaction
+            .prepare_cached("DELETE FROM sessions WHERE id = ?1")?
+            .execute(params![id.as_str()])?,
+        Change::ForgetSnapshot(id) => transaction
+            .prepare_cached("DELETE FROM snapshots WHERE id = ?1")?
             .execute(params![id.as_str()])?,
         Change::RemoveCommand(id) => transaction
             .prepare_cached("DELETE FROM commands WHERE id = ?1")?

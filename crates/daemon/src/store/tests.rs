@@ -26,6 +26,8 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         mounts: BTreeMap::new(),
         trust_host_ca: true,
         created_at: 1,
+        keeping: Keeping::default(),
+        current_snapshot: None,
         session: session.clone(),
     };
     let run = SessionRecord {
@@ -42,6 +44,11 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         updated_at: 2,
         host_boot: "b".into(),
         traffic: Traffic { sent: 1, received: 2 },
+        shape: None,
+        source_snapshot: None,
+        layers: Vec::new(),
+        plan: None,
+        snapshotted_at: None,
     };
     let command = CommandRecord {
         id: CommandName::random(),

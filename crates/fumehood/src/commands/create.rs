@@ -1,7 +1,7 @@
 //! `fumehood create`.
 
 use api::client::ClientError;
-use api::{Code, CreateSandbox, SandboxReply};
+use api::{Code, CreateSandbox, SandboxReply, Source};
 
 use super::Context;
 use crate::cli::Create;
@@ -12,6 +12,8 @@ use crate::{arrival, say};
 
 pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure> {
     let mut request = args.sandbox.request();
+    args.keep.keep().ask(&mut request);
+    request.source = args.snapshot.map(|snapshot_id| Source::Snapshot { snapshot_id });
     args.network.policy.check_env(&args.env)?;
     request.network_policy = args.network.policy.request(Stdin::Free)?;
     request.trust_host_ca = args.network.trust_host_ca;

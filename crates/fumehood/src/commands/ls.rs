@@ -28,7 +28,9 @@ pub(crate) async fn run(args: &Ls, context: &Context) -> Result<Exit, Failure> {
             break;
         }
     }
-    sandboxes.retain(|sandbox| args.all || !sandbox.status.is_ended());
+    let goes_on =
+        |sandbox: &Sandbox| !sandbox.status.is_ended() || sandbox.current_snapshot_id.is_some();
+    sandboxes.retain(|sandbox| args.all || goes_on(sandbox));
     if args.json {
         say::out(&format!("{}\n", json(&sandboxes)?))?;
     } else {
@@ -101,6 +103,9 @@ mod tests {
             cwd: None,
             mounts: std::collections::BTreeMap::new(),
             tags: None,
+            current_snapshot_id: None,
+            snapshot_expiration: None,
+            keep_last_snapshots: None,
             created_at: 100_000,
             updated_at: 100_000,
             end_code: None,

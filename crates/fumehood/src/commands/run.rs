@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::create::make;
 use crate::attached::{Attached, Captured, Ending, OnSignal, Output, Target};
-use crate::cli::Run;
+use crate::cli::{Keep, Run};
 use crate::duration::millis;
 use crate::failure::{Exit, Failure};
 use crate::network::Stdin;
@@ -53,6 +53,7 @@ async fn execute(
     let policy = args.network.policy.request(stdin)?;
     let wanted = super::image::wanted(&args.sandbox)?;
     let mut request = args.sandbox.request();
+    if args.keep { Keep::Disk } else { Keep::Nothing }.ask(&mut request);
     request.network_policy = policy;
     request.trust_host_ca = args.network.trust_host_ca;
     request.name = Some(name.to_owned());

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use crate::http::{
     Administrator, Reader, Server,
     error::Failure,
-    json::{Body400, Query400},
+    json::{Body400, MaybeBody400, Query400},
     visit::ProjectQuery,
 };
 
@@ -37,6 +37,15 @@ impl<T: JsonSchema> OperationInput for Query400<T> {
 impl<T: JsonSchema> OperationInput for Body400<T> {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
         Json::<T>::operation_input(context, operation);
+    }
+}
+
+impl<T: JsonSchema> OperationInput for MaybeBody400<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        Json::<T>::operation_input(context, operation);
+        if let Some(body) = operation.request_body.as_mut().and_then(|body| body.as_item_mut()) {
+            body.required = false;
+        }
     }
 }
 

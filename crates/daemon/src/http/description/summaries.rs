@@ -19,7 +19,35 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "Makes another drive with what the last writer of this one left.",
     ),
     ("get", "/v2/sandboxes/{name}", "A sandbox by its name."),
-    ("delete", "/v2/sandboxes/{name}", "Ends a sandbox's session, if one runs, and removes it."),
+    ("patch", "/v2/sandboxes/{name}", "Changes a sandbox; what is not named stays as it is."),
+    (
+        "delete",
+        "/v2/sandboxes/{name}",
+        "Ends a sandbox's session, if one runs, and removes it; its snapshots stay unless asked.",
+    ),
+    (
+        "post",
+        "/v2/sandboxes/{name}/fork",
+        "Makes a sandbox that starts from the current snapshot of another, as that one is configured.",
+    ),
+    ("get", "/v2/sandboxes/snapshots", "The snapshots of a project, page by page."),
+    (
+        "get",
+        "/v2/sandboxes/snapshots/tree",
+        "What a snapshot came of (`desc`), or what came of it (`asc`), itself first.",
+    ),
+    ("get", "/v2/sandboxes/snapshots/{id}", "A snapshot by its id, also one that is deleted."),
+    (
+        "delete",
+        "/v2/sandboxes/snapshots/{id}",
+        "Deletes a snapshot. Sandboxes that run on it run on; none starts from it any more.",
+    ),
+    ("get", "/v2/sandboxes/sessions", "The sessions of a project or a sandbox, page by page."),
+    (
+        "post",
+        "/v2/sandboxes/sessions/{sid}/snapshot",
+        "Makes the disk of a session a snapshot, which ends the session. Answers when it is there.",
+    ),
     ("get", "/v2/sandboxes/sessions/{sid}", "A session: one run of a sandbox's machine."),
     ("post", "/v2/sandboxes/sessions/{sid}/stop", "Ends a session and waits for its end."),
     (

@@ -159,7 +159,7 @@ pub(super) fn unknown() -> Fault {
 pub(super) fn not_running(error: &NotRunning) -> Fault {
     let kind = match error {
         NotRunning::Starting => Kind::Silent,
-        NotRunning::Stopping(_) => Kind::Stopping,
+        NotRunning::Snapshotting(_) | NotRunning::Stopping(_) => Kind::Stopping,
         NotRunning::Stopped(_) => Kind::Stopped,
     };
     Fault::new(kind, error.to_string())

@@ -4,20 +4,26 @@ use proptest::prelude::*;
 
 use super::*;
 
-const STATES: [State; 5] = [
+const STATES: [State; 6] = [
     State::Preparing { stop: None },
     State::Preparing { stop: Some(EndReason::Stopped) },
     State::Running,
+    State::Saving { reason: EndReason::Stopped },
     State::Stopping { reason: EndReason::Stopped },
     State::Stopped { reason: EndReason::Stopped },
 ];
 
-const EVENTS: [Event; 6] = [
+const EVENTS: [Event; 11] = [
     Event::Prepared,
     Event::PrepareFailed(EndReason::FailedToStart),
-    Event::StopRequested,
-    Event::DeadlinePassed,
-    Event::MachineEnded(EndReason::Crashed),
+    Event::StopRequested(Disk::Keep),
+    Event::StopRequested(Disk::Drop),
+    Event::DeadlinePassed(Disk::Keep),
+    Event::DeadlinePassed(Disk::Drop),
+    Event::MachineEnded(EndReason::Crashed, Disk::Keep),
+    Event::MachineEnded(EndReason::Crashed, Disk::Drop),
+    Event::Discarded,
+    Event::Saved,
     Event::Released,
 ];
 
@@ -43,6 +49,7 @@ fn every_event_in_every_state() {
 fn reasoned(state: State) -> String {
     match state {
         State::Preparing { stop: Some(reason) }
+        | State::Saving { reason }
         | State::Stopping { reason }
         | State::Stopped { reason } => format!("{state} ({reason:?})"),
         State::Preparing { stop: None } | State::Running => state.to_string(),
@@ -51,7 +58,8 @@ fn reasoned(state: State) -> String {
 
 proptest! {
     /// Whatever happens, in whatever order: stopped is for good, the first reason stands, and a
-    /// machine that was made is released before the end.
+    /// machine that was made is released before the end. A disk that is to be kept is saved before that,
+    /// unless its sandbox goes.
     #[test]
     fn nothing_is_leaked(picks in prop::collection::vec(0..EVENTS.len(), 0..40)) {
         let (mut state, mut held) = (State::Preparing { stop: None }, false);
@@ -68,6 +76,13 @@ proptest! {
             }
             let enters = matches!(next, State::Stopping { .. }) && !matches!(state, State::Stopping { .. });
             prop_assert_eq!(effect == Some(Effect::Release), enters);
+            let keeps = matches!(event, Event::StopRequested(Disk::Keep)
+                | Event::DeadlinePassed(Disk::Keep)
+                | Event::MachineEnded(_, Disk::Keep));
+            prop_assert_eq!(effect == Some(Effect::Save), state == State::Running && keeps);
+            if matches!(state, State::Saving { .. }) && next != state {
+                prop_assert!(matches!(event, Event::Saved | Event::Discarded), "{event:?} loses it");
+            }
             state = next;
         }
     }
@@ -77,6 +92,8 @@ fn reason(state: State) -> Option<EndReason> {
     match state {
         State::Preparing { stop } => stop,
         State::Running => None,
-        State::Stopping { reason } | State::Stopped { reason } => Some(reason),
+        State::Saving { reason } | State::Stopping { reason } | State::Stopped { reason } => {
+            Some(reason)
+        }
     }
 }

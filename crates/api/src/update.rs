@@ -1,0 +1,74 @@
+//! Changes to a sandbox, and sandboxes made from another.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::Env;
+use crate::network_policy::NetworkPolicy;
+use crate::sandbox::Resources;
+use crate::snapshot::{KeepLastSnapshots, nullable};
+
+/// `PATCH /v2/sandboxes/{name}`: what is absent stays. Resources, timeout, environment and the current
+/// snapshot hold from the next session on; everything else at once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateSandbox {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Milliseconds from the start of a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
+    /// In the place of all that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+    /// In the place of all that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<u16>>,
+    /// In the place of all that there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Env>,
+    /// Of snapshots, milliseconds from their last use: 0 for never, else at least a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_expiration: Option<u64>,
+    /// Null keeps all.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
+    /// What the next session starts from: an earlier one rolls back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_snapshot_id: Option<String>,
+}
+
+/// `POST /v2/sandboxes/{name}/fork`: another sandbox that starts from the current snapshot of this one.
+/// What is absent is as the source has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ForkSandbox {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<u16>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
+    /// Over the source's, variable by variable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Env>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_expiration: Option<u64>,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
+}

@@ -1,0 +1,124 @@
+//! Snapshots: take, list, get, delete, tree.
+
+use api::{Code, CreateSnapshot, PageQuery, SortOrder, TreeQuery};
+use axum::{Json, extract::Path, http::StatusCode};
+
+use super::{
+    Reader, Server,
+    error::{Failure, Reply},
+    json::{MaybeBody400, Query400},
+    keeping,
+    paging::{Wanted, by_time},
+    sessions, wire,
+};
+use crate::{
+    ids::{Project, SnapshotId},
+    limits,
+    snapshots::{Walk, walk},
+    store::SnapshotRecord,
+};
+
+/// Answers when the snapshot is there; the session ends with it.
+pub(crate) async fn create(
+    server: Server,
+    Path(id): Path<String>,
+    // The clients send no body where they have nothing to say.
+    MaybeBody400(asked): MaybeBody400<CreateSnapshot>,
+) -> Reply<(StatusCode, Json<api::CreateSnapshotReply>)> {
+    let session = sessions::find(&server, &id)?;
+    let expiration =
+        asked.expiration.map(|ms| keeping::expiration("expiration", ms)).transpose()?;
+    if server.context().snapshots.is_full() {
+        let text = format!("{} snapshots are kept already; delete some", limits::SNAPSHOTS_MAX);
+        return Err(Failure::new(Code::LimitReached, text));
+    }
+    let snapshot = session.snapshot(expiration).await?;
+    let reply = api::CreateSnapshotReply {
+        snapshot: wire::snapshot(&snapshot),
+        session: wire::session(&session, &session.view()),
+    };
+    Ok((StatusCode::CREATED, Json(reply)))
+}
+
+/// A snapshot of the request's project, also one that is deleted.
+pub(crate) fn find(server: &Server, id: &str) -> Reply<SnapshotRecord> {
+    let found = server.context().snapshots.find(&SnapshotId::of(id));
+    found.filter(|snapshot| server.covers(&snapshot.project)).ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("There is no snapshot '{id}' in this project."))
+    })
+}
+
+/// One that a sandbox of this project can start from.
+pub(crate) fn usable(server: &Server, project: &Project, id: &str) -> Reply<SnapshotRecord> {
+    let snapshot = find(server, id)?;
+    if snapshot.project != *project {
+        let text = format!("There is no snapshot '{id}' in this project.");
+        return Err(Failure::new(Code::NotFound, text));
+    }
+    if !snapshot.is_there() {
+        let text = format!("Snapshot '{id}' has been deleted or has expired.");
+        return Err(Failure::new(Code::SnapshotNotFound, text));
+    }
+    Ok(snapshot)
+}
+
+pub(crate) async fn get(
+    Reader(server): Reader,
+    Path(id): Path<String>,
+) -> Reply<Json<api::SnapshotReply>> {
+    Ok(Json(api::SnapshotReply { snapshot: wire::snapshot(&find(&server, &id)?) }))
+}
+
+/// Sandboxes that run on it run on; what would start from it next cannot.
+pub(crate) async fn remove(
+    server: Server,
+    Path(id): Path<String>,
+) -> Reply<Json<api::SnapshotReply>> {
+    let found = find(&server, &id)?;
+    let deleted = server.context().snapshots.delete(&found.id).await?.unwrap_or(found);
+    Ok(Json(api::SnapshotReply { snapshot: wire::snapshot(&deleted) }))
+}
+
+pub(crate) async fn list(
+    Reader(server): Reader,
+    Query400(query): Query400<PageQuery>,
+) -> Reply<Json<api::SnapshotList>> {
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
+    let project = server.project(None)?;
+    let mut all = server.context().snapshots.list();
+    all.retain(|snapshot| {
+        let is_of = |name: &str| snapshot.sandbox.as_str() == name;
+        snapshot.project == project && query.name.as_deref().is_none_or(is_of)
+    });
+    let (page, pagination) =
+        wanted.page(all, |snapshot| by_time(snapshot.created_at, snapshot.id.as_str()));
+    let snapshots = page.iter().map(wire::snapshot).collect();
+    Ok(Json(api::SnapshotList { snapshots, pagination }))
+}
+
+/// What a snapshot came of, or what came of it, itself first.
+pub(crate) async fn tree(
+    Reader(server): Reader,
+    Query400(query): Query400<TreeQuery>,
+) -> Reply<Json<api::SnapshotTree>> {
+    let wanted = Wanted::new(query.limit, query.sort_order, None)?;
+    let anchor = find(&server, &query.snapshot_id)?;
+    let mut all = server.context().snapshots.list();
+    all.retain(|snapshot| snapshot.project == anchor.project);
+    let way = match query.sort_order.unwrap_or(SortOrder::Desc) {
+        SortOrder::Asc => Walk::ToDescendants,
+        SortOrder::Desc => Walk::ToAncestors,
+    };
+    let nodes = walk(&all, &anchor.id, way);
+    let (page, pagination) = wanted.first(nodes, |node| node.snapshot.id.to_string());
+    let snapshots = page.into_iter().map(|node| api::TreeNode {
+        snapshot: wire::snapshot(&node.snapshot),
+        count: node.siblings.len().to_string(),
+        siblings: node.siblings.iter().map(wire::snapshot).collect(),
+    });
+    Ok(Json(api::SnapshotTree {
+        snapshots: snapshots.collect(),
+        anchor: Some(wire::snapshot(&anchor)),
+        pagination,
+    }))
+}

@@ -1,0 +1,166 @@
+//! Sandboxes that change, and those that are made from another.
+
+use std::sync::Arc;
+
+use api::{Code, ForkSandbox, UpdateSandbox};
+use axum::{Json, extract::Path};
+
+use super::{
+    Server,
+    error::{Failure, Reply},
+    json::{Body400, Query400},
+    keeping::Asked,
+    network, ports, sandboxes,
+    snapshots::usable,
+    wire,
+};
+use crate::{
+    clock,
+    ids::{SandboxKey, SandboxName, SessionId},
+    registry::NewSandbox,
+    route::{Admission, Route},
+    sandbox::Sandbox,
+    store::{Change, Phase, SandboxRecord, SnapshotRecord},
+};
+
+/// Changes what is named; nothing if any of it is wrong.
+pub(crate) async fn update(
+    server: Server,
+    Path(name): Path<String>,
+    Query400(query): Query400<sandboxes::GetQuery>,
+    Body400(body): Body400<UpdateSandbox>,
+) -> Reply<Json<api::SandboxReply>> {
+    let sandbox = sandboxes::find(&server, &name)?;
+    let snapshot = body.current_snapshot_id.as_deref();
+    let snapshot = snapshot.map(|id| usable(&server, &sandbox.key.project, id)).transpose()?;
+    let policy = body.network_policy.as_ref();
+    let policy = policy.map(|asked| network::policy_of(&server, &sandbox, asked)).transpose()?;
+    changed(sandbox.durable.record(), &body, snapshot.as_ref())?;
+    if let Some(policy) = policy {
+        network::change(&server, &sandbox, policy).await?;
+    }
+    let turn = sandbox.durable.turn().await?;
+    let next = changed(turn.record(), &body, snapshot.as_ref())?;
+    server.context().store.commit(vec![Change::Sandbox(next.clone())]).await?;
+    server.context().snapshots.point(sandbox.key.clone(), next.current_snapshot.clone());
+    turn.set(next);
+    drop(turn);
+    sandboxes::reply(&server, &sandbox, query).await
+}
+
+/// The record with what the request says.
+fn changed(
+    mut record: SandboxRecord,
+    body: &UpdateSandbox,
+    snapshot: Option<&SnapshotRecord>,
+) -> Reply<SandboxRecord> {
+    sandboxes::check_fields(&sandboxes::Fields {
+        timeout: body.timeout,
+        tags: body.tags.as_ref(),
+        env: body.env.as_ref(),
+    })?;
+    let asked = Asked {
+        persistent: body.persistent,
+        expiration: body.snapshot_expiration,
+        last: body.keep_last_snapshots,
+    };
+    record.keeping = asked.over(record.keeping)?;
+    if let Some(resources) = body.resources {
+        record.shape = sandboxes::shape(resources)?;
+    }
+    record.timeout_ms = body.timeout.unwrap_or(record.timeout_ms);
+    if let Some(env) = &body.env {
+        record.env.clone_from(&env.0);
+    }
+    if let Some(tags) = &body.tags {
+        record.tags = Some(tags.clone());
+    }
+    if let Some(listed) = &body.ports {
+        record.routes = routes(&record.routes, &record.routes, listed)?;
+    }
+    if let Some(snapshot) = snapshot {
+        stand_on(&mut record, snapshot);
+    }
+    Ok(record)
+}
+
+/// Routes for the ports that are listed. One that is private stays so.
+fn routes(kept: &[Route], before: &[Route], listed: &[u16]) -> Reply<Vec<Route>> {
+    let is_private = |route: &&Route| route.admission == Admission::Private;
+    let private = before.iter().filter(is_private).map(|route| route.port);
+    let private: Vec<u16> = private.filter(|port| listed.contains(port)).collect();
+    ports::asked(kept, listed, &private)
+}
+
+/// A disk is of its image, and has its users and folders.
+fn stand_on(record: &mut SandboxRecord, snapshot: &SnapshotRecord) {
+    record.current_snapshot = Some(snapshot.id.clone());
+    record.image.clone_from(&snapshot.image);
+    record.image_digest.clone_from(&snapshot.image_digest);
+    record.user.clone_from(&snapshot.user);
+    record.cwd.clone_from(&snapshot.cwd);
+}
+
+/// Makes a sandbox that starts from the current snapshot of another, or from its image if that has
+/// none.
+pub(crate) async fn fork(
+    server: Server,
+    Path(name): Path<String>,
+    Body400(body): Body400<ForkSandbox>,
+) -> Reply<Json<api::SandboxReply>> {
+    let project = server.project(body.project_id.as_deref())?;
+    let source = sandboxes::find(&server, &name)?;
+    if source.key.project != project {
+        let text = format!("Named sandbox '{name}' not found for this project.");
+        return Err(Failure::new(Code::NotFound, text));
+    }
+    settled(&source).await;
+    let name = body.name.as_deref().map(SandboxName::parse).transpose();
+    let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
+    let mut record = fork_of(source.durable.record(), &body)?;
+    let before = source.durable.record().routes;
+    let listed: Vec<u16> = before.iter().map(|route| route.port).collect();
+    record.routes = routes(&[], &before, body.ports.as_ref().unwrap_or(&listed))?;
+    let snapshot = match &record.current_snapshot {
+        Some(id) => Some(usable(&server, &project, id.as_str())?),
+        None => None,
+    };
+    if let Some(snapshot) = &snapshot {
+        stand_on(&mut record, snapshot);
+    }
+    let network = network::fork(&server, &source, body.network_policy.as_ref())?;
+    let shape = record.shape;
+    let made = move |SandboxKey { project, name }, session: SessionId| SandboxRecord {
+        project,
+        name,
+        session,
+        created_at: clock::now_ms(),
+        ..record
+    };
+    let snapshot = snapshot.map(|snapshot| snapshot.id);
+    let new = NewSandbox { project, name, record: Box::new(made), shape, snapshot, network };
+    let sandbox = server.registry().create(new).await?;
+    Ok(Json(wire::reply(&server, &sandbox)))
+}
+
+/// What its session is about to become is what it is forked from.
+async fn settled(source: &Arc<Sandbox>) {
+    let current = source.current();
+    if matches!(current.phase(), Phase::Snapshotting | Phase::Stopping) {
+        current.ended().await;
+    }
+}
+
+fn fork_of(source: SandboxRecord, body: &ForkSandbox) -> Reply<SandboxRecord> {
+    let update = UpdateSandbox {
+        persistent: body.persistent,
+        resources: body.resources,
+        timeout: body.timeout,
+        tags: body.tags.clone(),
+        env: body.env.clone(),
+        snapshot_expiration: body.snapshot_expiration,
+        keep_last_snapshots: body.keep_last_snapshots,
+        ..UpdateSandbox::default()
+    };
+    changed(source, &update, None)
+}

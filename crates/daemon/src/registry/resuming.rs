@@ -1,0 +1,114 @@
+//! The next session of a sandbox that has stopped.
+
+use std::sync::Arc;
+
+use super::{CreateError, Registry};
+use crate::{
+    ids::SessionId,
+    limits::Host,
+    sandbox::{NotRunning, Owner, PrepareError, Removed, Sandbox, Session},
+    snapshots::NoSnapshot,
+    store::{Change, Phase, SessionRecord, StoreError},
+};
+
+/// Whether a session had to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    Yes,
+    No,
+}
+
+/// Why a sandbox does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResumeError {
+    #[error(transparent)]
+    NoSnapshot(#[from] NoSnapshot),
+    #[error(transparent)]
+    Removed(#[from] Removed),
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    #[error("the machine did not start")]
+    Prepare(#[source] Arc<PrepareError>),
+    #[error("the sandbox ended while it started: {0}")]
+    Ended(NotRunning),
+}
+
+/// Why a session cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error(transparent)]
+    NoRoom(#[from] crate::limits::NoRoom),
+    #[error("the host's memory or disk cannot be read")]
+    Host(#[from] std::io::Error),
+    #[error("the session could not be recorded")]
+    Store(#[from] StoreError),
+}
+
+impl From<BeginError> for CreateError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::NoRoom(error) => error.into(),
+            BeginError::Host(error) => error.into(),
+            BeginError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Registry {
+    /// Waits until a session of the sandbox runs: the one that it has, or else a new one that starts
+    /// from its current snapshot. One that is ending is waited for first.
+    pub(crate) async fn resume(&self, sandbox: &Arc<Sandbox>) -> Result<Resumed, ResumeError> {
+        loop {
+            let current = sandbox.current();
+            if current.started().await.session.phase == Phase::Running {
+                return Ok(Resumed::No);
+            }
+            let one_at_a_time = sandbox.starting.lock().await;
+            if !Arc::ptr_eq(&current, &sandbox.current()) {
+                // Somebody else has started one meanwhile.
+                continue;
+            }
+            let session = self.begin(sandbox).await?;
+            drop(one_at_a_time);
+            let view = session.started().await;
+            if let Some(failure) = view.failure {
+                return Err(ResumeError::Prepare(failure));
+            }
+            session.agent().map_err(ResumeError::Ended)?;
+            return Ok(Resumed::Yes);
+        }
+    }
+
+    /// Starts a session from the sandbox's current snapshot.
+    async fn begin(&self, sandbox: &Arc<Sandbox>) -> Result<Arc<Session>, ResumeError> {
+        let turn = sandbox.durable.turn().await?;
+        let mut record = turn.record();
+        let snapshot = record.current_snapshot.clone().ok_or(NoSnapshot)?;
+        let network = sandbox.durable.network().ok_or(NoSnapshot)?;
+        let host = Host::now(self.context.paths.state()).map_err(BeginError::from)?;
+        let _promise = self.promise(record.shape, host).map_err(BeginError::from)?;
+        let id = SessionId::random();
+        let snapshot = self.context.snapshots.stand(&id, &snapshot)?;
+        record.session = id.clone();
+        let mut session = SessionRecord::of(&record, &self.context.host_boot);
+        session.source_snapshot = Some(snapshot.id.clone());
+        session.layers.clone_from(&snapshot.layers);
+        let forgotten = sandbox.too_many();
+        let mut changes = vec![
+            Change::Sandbox(record.clone()),
+            Change::Session(session.clone()),
+            Change::Snapshot(snapshot),
+        ];
+        changes.extend(forgotten.iter().map(|old| Change::ForgetSession(old.id().clone())));
+        if let Err(error) = self.context.store.commit(changes).await {
+            self.context.snapshots.leave(&id);
+            return Err(BeginError::from(error).into());
+        }
+        crate::failpoint::pass("resume-recorded");
+        turn.set(record);
+        let session = Owner::begin(&self.context, &sandbox.durable, session, network, None);
+        sandbox.push(Arc::clone(&session), forgotten.len());
+        self.forget_logs(&forgotten).await;
+        Ok(session)
+    }
+}

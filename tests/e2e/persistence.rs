@@ -1,0 +1,240 @@
+//! Disks that are kept: stop and resume, snapshots, forks, and what becomes of them.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use serde_json::{Value, json};
+
+use crate::hood::{Hood, kill, wait_until};
+
+/// Of the host's disk.
+fn size(hood: &Hood) -> u64 {
+    hood.layers().iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
+}
+
+fn snapshots(hood: &Hood, of: &[&str]) -> Vec<Value> {
+    let text = hood.ok(&[&["snapshot", "ls", "--json"], of].concat());
+    serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn a_sandbox_goes_on_with_its_disk_after_a_stop() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box"]);
+    // Not told to be on the disk yet: the stop sees to that.
+    let script = "echo kept > file; mkdir deep; echo too > deep/file; ln -s file link; \
+                  sudo sh -c 'echo root > /root/file'; sleep 1000 &";
+    hood.ok(&["exec", "box", "--", "sh", "-c", script]);
+    hood.ok(&["stop", "box"]);
+    hood.ok(&["stop", "box"]);
+    assert!(hood.machines().is_empty());
+    assert_eq!(hood.layers().len(), 1);
+    assert!(size(&hood) < 8 << 20, "{} bytes for some files", size(&hood));
+    assert!(hood.ok(&["ls"]).contains("box"), "what goes on is listed");
+
+    // Any command resumes it; processes have not gone on.
+    let script = "cat file deep/file link; sudo cat /root/file; pgrep sleep; hostname";
+    assert_eq!(hood.ok(&["exec", "box", "--", "sh", "-c", script]), "kept\ntoo\nkept\nroot\nbox");
+    assert_eq!(hood.ok(&["logs", "box"]), "kept\ntoo\nkept\nroot\nbox");
+    hood.ok(&["exec", "box", "--", "sh", "-c", "rm file; echo more > other"]);
+    hood.ok(&["stop", "box"]);
+    let resumed = hood.ok(&["resume", "box"]);
+    assert_eq!(resumed, "");
+    assert_eq!(hood.machines().len(), 1);
+    assert_eq!(hood.ok(&["exec", "box", "--", "ls"]), "deep\nlink\nother");
+    // Only the newest is kept.
+    assert_eq!(snapshots(&hood, &["box"]).len(), 1);
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(snapshots(&hood, &[]), Vec::<Value>::new());
+}
+
+/// Whatever ends it: its time, its kernel, its machine. What the guest had written is there.
+#[test]
+fn whatever_ends_it_the_disk_is_kept() {
+    let hood = Hood::new();
+    hood.create(&["--name", "timed", "--timeout", "4s"]);
+    hood.ok(&["exec", "timed", "--", "sh", "-c", "echo kept > file"]);
+    wait_until("its time is over", || {
+        hood.end_reason("timed").as_deref() == Some("the sandbox reached its timeout")
+    });
+    hood.create(&["--name", "killed"]);
+    hood.ok(&["exec", "killed", "--", "sh", "-c", "echo kept > file; sync"]);
+    hood.machines().into_iter().for_each(|pid| kill(pid, rustix::process::Signal::KILL));
+    wait_until("it has ended", || {
+        hood.end_reason("killed").as_deref() == Some("the machine crashed")
+    });
+    hood.create(&["--name", "panicked"]);
+    let panics = "echo kept > file; sync; echo c | sudo tee /proc/sysrq-trigger; sleep 1000";
+    let ran = hood.run(&["exec", "panicked", "--", "sh", "-c", panics]);
+    assert_eq!(ran.code, Some(245), "{ran:?}");
+    for name in ["timed", "killed", "panicked"] {
+        assert_eq!(hood.ok(&["exec", name, "--", "cat", "file"]), "kept", "{name}");
+        hood.ok(&["rm", "-f", name]);
+    }
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers().len(), 0);
+}
+
+#[test]
+fn a_snapshot_is_where_others_start() {
+    let hood = Hood::new();
+    hood.create(&["--name", "base"]);
+    hood.ok(&["exec", "base", "--", "sh", "-c", "echo shared > file"]);
+    let id = hood.ok(&["snapshot", "base"]);
+    assert!(id.starts_with("snap_"), "{id}");
+    let one = hood.create(&["--snapshot", &id]);
+    let two = hood.create(&["--snapshot", &id, "--no-persistent"]);
+    for name in [&one, &two] {
+        assert_eq!(hood.ok(&["exec", name, "--", "cat", "file"]), "shared");
+        hood.ok(&["exec", name, "--", "sh", "-c", "hostname > file"]);
+    }
+    // The one that it was taken of goes on too, and what is written after it is in no other.
+    assert_eq!(hood.ok(&["exec", "base", "--", "cat", "file"]), "shared");
+    hood.ok(&["exec", "base", "--", "sh", "-c", "echo changed > file"]);
+    hood.ok(&["stop", "base"]);
+    assert_eq!(hood.ok(&["exec", &one, "--", "cat", "file"]), one);
+    assert_eq!(hood.ok(&["exec", "base", "--", "cat", "file"]), "changed");
+    let made: Vec<Value> = snapshots(&hood, &["base"]);
+    let told = |key: &str| made.iter().map(|one| one[key].clone()).collect::<Vec<_>>();
+    assert_eq!(told("creationMethod"), ["automatic", "manual"], "the newest first");
+    assert_eq!(told("id")[1], *id);
+    assert_eq!(made[0]["parentId"], *id);
+
+    // Deleted, it is there for those that run on it, and for nobody else.
+    hood.ok(&["snapshot", "rm", &id, &id]);
+    assert_eq!(
+        hood.ok(&["exec", &one, "--", "sh", "-c", "cat file; cat /etc/os-release >&2"]),
+        one
+    );
+    let late = hood.run(&["create", "--snapshot", &id]);
+    assert!(late.code == Some(242) && late.stderr.contains("deleted"), "{late:?}");
+    let inspected: Value = serde_json::from_str(&hood.ok(&["snapshot", "inspect", &id])).unwrap();
+    assert_eq!(inspected["status"], "deleted");
+    hood.ok(&["stop", &one]);
+    assert_eq!(hood.ok(&["exec", &one, "--", "cat", "file"]), one);
+    hood.ok(&["rm", "-f", "base", &one, &two]);
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers().len(), 0);
+    assert!(hood.ok(&["snapshot", "ls", "--all"]).contains(&id), "it is remembered");
+}
+
+#[test]
+fn forks_and_changes() {
+    let hood = Hood::new();
+    hood.create(&["--name", "source", "-e", "KEY=value", "--memory", "512"]);
+    hood.ok(&["exec", "source", "--", "sh", "-c", "echo first > file"]);
+    hood.ok(&["stop", "source"]);
+    let first = hood.api("GET", "/v2/sandboxes/source", &Value::Null).1["sandbox"].clone();
+    let tags = json!({"tags": {"a": "b"}, "name": "fork", "keepLastSnapshots": null});
+    let (status, fork) = hood.api("POST", "/v2/sandboxes/source/fork", &tags);
+    assert_eq!((status, &fork["sandbox"]["status"]), (200, &json!("running")), "{fork}");
+    assert_eq!(fork["session"]["sourceSnapshotId"], first["currentSnapshotId"]);
+    assert_eq!(fork["session"]["memory"], 512);
+    assert_eq!(fork["sandbox"]["tags"], json!({"a": "b"}));
+    assert_eq!(hood.ok(&["exec", "fork", "--", "sh", "-c", "cat file; echo $KEY"]), "first\nvalue");
+
+    // Rolled back to what it was forked from.
+    hood.ok(&["exec", "fork", "--", "sh", "-c", "echo second > file"]);
+    hood.ok(&["stop", "fork"]);
+    assert_eq!(hood.ok(&["exec", "fork", "--", "cat", "file"]), "second");
+    hood.ok(&["stop", "fork"]);
+    let back = json!({"currentSnapshotId": first["currentSnapshotId"], "env": {"KEY": "other"},
+        "resources": {"vcpus": 2, "memory": 1024}, "timeout": 60_000, "tags": {},
+        "snapshotExpiration": 0, "persistent": false, "networkPolicy": {"mode": "deny-all"}});
+    let (status, changed) = hood.api("PATCH", "/v2/sandboxes/fork?resume=true", &back);
+    assert_eq!((status, &changed["resumed"]), (200, &json!(true)), "{changed}");
+    assert_eq!(changed["session"]["vcpus"], 2);
+    assert_eq!(changed["sandbox"]["timeout"], 60_000);
+    assert_eq!(changed["session"]["networkPolicy"]["mode"], "deny-all");
+    assert_eq!(
+        hood.ok(&["exec", "fork", "--", "sh", "-c", "cat file; echo $KEY; nproc"]),
+        "first\nother\n2"
+    );
+    // Not persistent any more, it keeps nothing of this session.
+    hood.ok(&["exec", "fork", "--", "sh", "-c", "echo third > file"]);
+    hood.ok(&["stop", "fork"]);
+    assert_eq!(hood.ok(&["exec", "fork", "--", "cat", "file"]), "first");
+
+    let refused = [
+        (json!({"currentSnapshotId": "snap_nothing"}), 404, "not_found"),
+        (json!({"snapshotExpiration": 5}), 400, "bad_request"),
+        (json!({"keepLastSnapshots": {"count": 0}}), 400, "bad_request"),
+        (json!({"resources": {"vcpus": 99}}), 400, "bad_request"),
+        (json!({"tags": {"": "x"}, "timeout": 70_000}), 400, "bad_request"),
+    ];
+    for (body, status, code) in refused {
+        let (found, reply) = hood.api("PATCH", "/v2/sandboxes/fork", &body);
+        assert_eq!((found, &reply["error"]["code"]), (status, &json!(code)), "{body}");
+    }
+    let now = hood.api("GET", "/v2/sandboxes/fork", &Value::Null).1;
+    assert_eq!(now["sandbox"]["timeout"], 60_000, "what is refused changes nothing");
+    let sessions = hood.api("GET", "/v2/sandboxes/sessions?name=fork&limit=2", &Value::Null).1;
+    assert_eq!(sessions["sessions"][0]["id"], now["session"]["id"]);
+    let next = sessions["pagination"]["next"].as_str().unwrap();
+    let path = format!("/v2/sandboxes/sessions?name=fork&limit=50&cursor={next}");
+    assert_eq!(hood.api("GET", &path, &Value::Null).1["pagination"]["count"], 2);
+    hood.ok(&["rm", "-f", "source", "fork"]);
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers().len(), 0);
+}
+
+/// Who calls a session that is over is told so, and whoever resumes it at once gets one session.
+#[test]
+fn a_stopped_session_is_gone_and_resumed_once() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box"]);
+    let session = hood.api("GET", "/v2/sandboxes/box", &Value::Null).1["session"]["id"].clone();
+    let of_session =
+        |rest: &str| format!("/v2/sandboxes/sessions/{}{rest}", session.as_str().unwrap());
+    let (status, longer) =
+        hood.api("POST", &of_session("/extend-timeout"), &json!({"duration": 60_000}));
+    assert_eq!((status, &longer["session"]["timeout"]), (200, &json!(360_000)), "{longer}");
+    let forever = json!({"duration": u64::MAX});
+    let (status, reply) = hood.api("POST", &of_session("/extend-timeout"), &forever);
+    assert_eq!((status, &reply["error"]["code"]), (400, &json!("sandbox_timeout_invalid")));
+    let (status, stopped) = hood.api("POST", &of_session("/stop"), &Value::Null);
+    assert_eq!((status, &stopped["session"]["status"]), (200, &json!("stopped")), "{stopped}");
+    assert_eq!(stopped["snapshot"]["creationMethod"], "automatic");
+    assert_eq!(stopped["sandbox"]["currentSnapshotId"], stopped["snapshot"]["id"]);
+    for (method, rest, body) in [
+        ("POST", "/cmd", json!({"command": "true"})),
+        ("POST", "/snapshot", Value::Null),
+        ("POST", "/extend-timeout", json!({"duration": 1000})),
+        ("POST", "/network-policy", json!({"mode": "deny-all"})),
+        ("POST", "/fs/read", json!({"path": "x"})),
+        ("POST", "/fs/mkdir", json!({"path": "x"})),
+    ] {
+        let (status, reply) = hood.api(method, &of_session(rest), &body);
+        assert_eq!((status, &reply["error"]["code"]), (410, &json!("sandbox_stopped")), "{rest}");
+    }
+    assert_eq!(hood.api("GET", &of_session(""), &Value::Null).0, 200);
+    assert_eq!(hood.api("POST", &of_session("/stop"), &Value::Null).0, 200);
+
+    let replies: Vec<Value> = std::thread::scope(|scope| {
+        let ask = || hood.api("GET", "/v2/sandboxes/box?resume=true", &Value::Null);
+        let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|reply| reply.join().unwrap().1).collect()
+    });
+    let resumed = replies.iter().filter(|reply| reply["resumed"] == true).count();
+    assert_eq!(resumed, 1, "{replies:?}");
+    assert!(replies.iter().all(|reply| reply["session"]["id"] == replies[0]["session"]["id"]));
+    assert_eq!(hood.machines().len(), 1);
+
+    // Without a snapshot there is nothing to go on from.
+    let now = replies[0]["session"]["id"].as_str().unwrap();
+    let (_, stopped) =
+        hood.api("POST", &format!("/v2/sandboxes/sessions/{now}/stop"), &Value::Null);
+    let snapshot = stopped["snapshot"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        hood.api("DELETE", &format!("/v2/sandboxes/snapshots/{snapshot}"), &Value::Null).0,
+        200
+    );
+    let (status, reply) = hood.api("GET", "/v2/sandboxes/box?resume=true", &Value::Null);
+    assert_eq!((status, &reply["error"]["code"]), (410, &json!("snapshot_not_found")));
+    let ran = hood.run(&["exec", "box", "--", "true"]);
+    assert!(ran.code == Some(245) && ran.stderr.contains("was stopped"), "{ran:?}");
+    hood.ok(&["rm", "box"]);
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers().len(), 0);
+}
