@@ -75,7 +75,7 @@ fn killed_at_every_point_a_disk_is_kept() {
         hood.ok(&["exec", "victim", "--", "sh", "-c", "echo kept > file"]);
         hood.kill_server();
         let socket = hood.state().join("api.sock");
-        std::fs::remove_file(&socket).unwrap();
+        fs::remove_file(&socket).unwrap();
         hood.set("FUMEHOOD_DIE_AT", point);
         let server = hood.spawn(&["serve"]);
         wait_until("the server listens", || socket.exists());
@@ -88,7 +88,7 @@ fn killed_at_every_point_a_disk_is_kept() {
         assert_eq!(hood.ok(&["exec", "victim", "--", "cat", "file"]), "kept", "{point}");
         assert_eq!(hood.layers().len(), 1, "{point}");
         let listed = hood.ok(&["snapshot", "ls", "--json", "victim"]);
-        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
         assert_eq!(listed.as_array().unwrap().len(), 1, "{point}: {listed}");
         hood.ok(&["rm", "-f", "victim"]);
         hood.assert_nothing_left();

@@ -15,16 +15,12 @@ use super::{
     error::{Failure, Reply},
     images,
     json::{Body400, Query400},
-<<<<<<< HEAD
-    network, ports, runtimes, sources, wire,
-=======
     keeping::Asked,
     network,
     paging::{Wanted, by_time},
-    ports,
+    ports, runtimes,
     snapshots::usable,
-    wire,
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
+    sources, wire,
 };
 use crate::{
     clock,
@@ -34,15 +30,8 @@ use crate::{
     route::Route,
     sandbox::Sandbox,
     store::{Keeping, SandboxRecord},
+    templates::BaseImage,
 };
-
-<<<<<<< HEAD
-const LIST_LIMIT: u32 = 20;
-const LIST_LIMIT_MAX: u32 = 50;
-=======
-/// Runtimes that the default image carries.
-const RUNTIMES: [&str; 2] = ["node24", "python3.13"];
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
 
 pub(crate) async fn create(
     server: Server,
@@ -54,58 +43,30 @@ pub(crate) async fn create(
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;
-<<<<<<< HEAD
-    let wanted = images::reference(body.image.as_deref(), caller)?;
-    let context = server.context();
-    let image = context.images.get(&wanted, body.pull.unwrap_or_default()).await?;
-    context.images.note_use(image.digest()).await;
-    let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
-    runtimes::choose(&mut body, &mut image);
-=======
     let asked = Asked {
         persistent: body.persistent,
         expiration: body.snapshot_expiration,
         last: body.keep_last_snapshots,
     };
     let keeping = asked.with(server.defaults)?;
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
     let project = server.project(body.project_id.as_deref())?;
-    let ground = ground(&server, &body, &project).await?;
+    let ground = ground(&server, &mut body, &project).await?;
     let routes = ports::asked(&[], &body.ports, &body.private_ports)?;
     let network = network::new(&server, &project, body.network_policy.as_ref())?;
-<<<<<<< HEAD
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
-    let record = record(body, shape, image, routes);
-    let new = NewSandbox { project, name, record, shape, network, source };
-=======
     let snapshot = ground.snapshot.clone();
     let record = record(body, shape, (keeping, routes), ground);
-    let new = NewSandbox { project, name, record, shape, snapshot, network };
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
+    let new = NewSandbox { project, name, record, shape, snapshot, network, source };
     let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&server, &sandbox)))
 }
 
 /// What no field's type says.
 fn check(body: &CreateSandbox) -> Reply<()> {
-<<<<<<< HEAD
-    let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
     runtimes::check(body)?;
-    let timeout = body.timeout.unwrap_or(limits::TIMEOUT_MS);
-=======
-    let fault = |text: &str| Err(Failure::bad_request(format!("Invalid request: {text}")));
-    if let Some(runtime) = body.runtime.as_deref().filter(|name| !RUNTIMES.contains(name)) {
-        return fault(&format!("`runtime` {runtime:?} is not one of {}", RUNTIMES.join(", ")));
-    }
-    match body.source {
-        None => {}
-        Some(Source::Snapshot { .. }) if body.image.is_some() => {
-            return fault("`image` and a snapshot as `source` cannot be used together");
-        }
-        Some(Source::Snapshot { .. }) => {}
-        Some(Source::Git { .. } | Source::Tarball { .. }) => {
-            return fault("`source` may be a snapshot only; write files after the create");
-        }
+    if body.image.is_some() && matches!(body.source, Some(Source::Snapshot { .. })) {
+        let text = "Invalid request: `image` and a snapshot as `source` cannot be used together";
+        return Err(Failure::bad_request(text));
     }
     drives::check(&body.mounts)?;
     check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env: Some(&body.env) })
@@ -121,19 +82,11 @@ pub(crate) struct Fields<'a> {
 pub(crate) fn check_fields(fields: &Fields<'_>) -> Reply<()> {
     let fault = |text: String| Err(Failure::bad_request(format!("Invalid request: {text}")));
     let timeout = fields.timeout.unwrap_or(limits::TIMEOUT_MS);
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
     if !(limits::TIMEOUT_MS_MIN..=limits::TIMEOUT_MS_MAX).contains(&timeout) {
         let (min, max) = (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
         return fault(format!("`timeout` must be {min} to {max} ms"));
     }
-<<<<<<< HEAD
-    if matches!(body.source, Some(api::Source::Snapshot { .. })) {
-        return fault("`source` cannot be a snapshot yet".to_owned());
-    }
-    if body.tags.as_ref().is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
-=======
     if fields.tags.is_some_and(|tags| limits::TAGS_MAX < tags.len()) {
->>>>>>> db9237b (sandbox: disks are kept between sessions; snapshots, forks, changes)
         return fault(format!("`tags` may be {} at most", limits::TAGS_MAX));
     }
     let long = |text: &String| limits::TAG_BYTES_MAX < text.len();
@@ -154,7 +107,7 @@ struct Ground {
     snapshot: Option<SnapshotId>,
 }
 
-async fn ground(server: &Server, body: &CreateSandbox, project: &Project) -> Reply<Ground> {
+async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) -> Reply<Ground> {
     let images = &server.context().images;
     if let Some(Source::Snapshot { snapshot_id }) = &body.source {
         let snapshot = usable(server, project, snapshot_id)?;
@@ -172,9 +125,10 @@ async fn ground(server: &Server, body: &CreateSandbox, project: &Project) -> Rep
     let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
     let image = images.get(&wanted, body.pull.unwrap_or_default()).await?;
     images.note_use(image.digest()).await;
-    let image = platform::base_image(&image);
+    let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
+    runtimes::choose(body, &mut image);
     Ok(Ground {
-        image: images::shown(&wanted),
+        image: image.name,
         digest: Some(image.digest),
         user: image.user,
         cwd: image.cwd,

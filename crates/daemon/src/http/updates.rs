@@ -138,7 +138,15 @@ pub(crate) async fn fork(
         ..record
     };
     let snapshot = snapshot.map(|snapshot| snapshot.id);
-    let new = NewSandbox { project, name, record: Box::new(made), shape, snapshot, network };
+    let new = NewSandbox {
+        project,
+        name,
+        record: Box::new(made),
+        shape,
+        snapshot,
+        network,
+        source: None,
+    };
     let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&server, &sandbox)))
 }

@@ -6,7 +6,7 @@ use super::{CreateError, Registry};
 use crate::{
     ids::SessionId,
     limits::Host,
-    sandbox::{NotRunning, Owner, PrepareError, Removed, Sandbox, Session},
+    sandbox::{Beginning, NotRunning, Owner, PrepareError, Removed, Sandbox, Session},
     snapshots::NoSnapshot,
     store::{Change, Phase, SessionRecord, StoreError},
 };
@@ -106,7 +106,8 @@ impl Registry {
         }
         crate::failpoint::pass("resume-recorded");
         turn.set(record);
-        let session = Owner::begin(&self.context, &sandbox.durable, session, network, None);
+        let session =
+            Owner::begin(&self.context, &sandbox.durable, session, network, Beginning::default());
         sandbox.push(Arc::clone(&session), forgotten.len());
         self.forget_logs(&forgotten).await;
         Ok(session)

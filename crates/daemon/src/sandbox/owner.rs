@@ -49,7 +49,7 @@ pub(crate) enum Adopted {
 }
 
 /// What a first session has that later ones do not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Beginning {
     /// The machine that is parked for it.
     pub(crate) parked: Option<Parked>,
