@@ -8,6 +8,7 @@ mod owner;
 mod parked;
 mod policy;
 mod prepare;
+mod releasing;
 mod saving;
 mod session;
 mod source;

@@ -34,7 +34,7 @@ use crate::{
     seal::{KeySource, Seal},
     secrets::Secrets,
     snapshots::{Snapshots, keep_house},
-    store::{SecretRecord, Store, StoreError},
+    store::{SecretRecord, Store, StoreError, Stored},
     templates::Templates,
     tls::{TlsError, TlsFiles},
     tokens::Tokens,
@@ -150,13 +150,8 @@ pub async fn serve(
     let templates = Templates::open(paths)?;
     let tokens = std::mem::take(&mut stored.tokens);
     let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
-    let snapshots = std::mem::take(&mut stored.snapshots);
     let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
-    let held = std::mem::take(&mut stored.attachments);
-    let drives = std::mem::take(&mut stored.drives);
-    let drives = Drives::new(paths.drives(), store.clone(), drives, held);
-    let snapshots = Snapshots::new(paths, store.clone(), snapshots);
-    let kept = Kept { store, templates, drives, snapshots };
+    let kept = kept(paths, store, templates, &mut stored);
     let ingress::Opened { door, port, url } =
         ingress::open(config.ingress, &paths.ingress_port()).await?;
     let place = IngressPlace {
@@ -207,6 +202,16 @@ pub async fn serve(
     // Who connects from here on is to start another server.
     drop(std::fs::remove_file(paths.socket()));
     Ok(())
+}
+
+/// What the server keeps on the disk, as it was left.
+fn kept(paths: &Paths, store: Store, templates: Templates, stored: &mut Stored) -> Kept {
+    let held = std::mem::take(&mut stored.attachments);
+    let drives = std::mem::take(&mut stored.drives);
+    let drives = Drives::new(paths.drives(), store.clone(), drives, held);
+    let snapshots = std::mem::take(&mut stored.snapshots);
+    let snapshots = Snapshots::new(paths, store.clone(), snapshots);
+    Kept { store, templates, drives, snapshots }
 }
 
 /// The task that keeps machines ready.

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::attach::{Follow, ServerMessage, output_message, read_stdin_message};
+use crate::attach::{ClientMessage, Follow, ServerMessage, output_message, read_stdin_message};
 use crate::command::LogLine;
-use crate::secrets::SecretValue;
+use crate::secrets::{PutSecret, SecretValue};
 
 /// A server in a folder of its own; `serve` gets its one connection, past the request's head.
 struct World {
@@ -289,16 +290,4 @@ fn a_token_is_never_shown() {
     assert_eq!(endpoint.authorization().as_deref(), Some("Bearer s3cret"));
     assert!(!format!("{endpoint:?} {endpoint}").contains("s3cret"));
     assert!(Token::new("").is_err() && Token::new("a\nb").is_err());
-}
-
-#[test]
-fn the_query_of_a_list() {
-    let query = SandboxQuery {
-        limit: Some(50),
-        cursor: Some("a/b".to_owned()),
-        sort_by: Some(crate::SortBy::CreatedAt),
-        ..SandboxQuery::default()
-    };
-    assert_eq!(query_string(&query), "?limit=50&sortBy=createdAt&cursor=a%2Fb");
-    assert_eq!(query_string(&SandboxQuery::default()), "");
 }

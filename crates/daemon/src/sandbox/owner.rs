@@ -13,8 +13,8 @@ use tracing::Instrument;
 
 use super::{
     Commands, Disk, Durable, EndReason, ExtendError, NotRunning, Parked, PrepareError, Sandbox,
-    Session, Source, drives, ending,
-    prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare, remove_if_there},
+    Session, Source, ending,
+    prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
     saving::{SnapshotError, Wanted},
     session::{Ask, View, not_running},
     state::{Effect, Event, State},
@@ -33,8 +33,6 @@ use crate::{
 const MAILBOX: usize = 64;
 /// Guests have no other source of time, and their clocks drift under emulation.
 const CLOCK_EVERY: Duration = Duration::from_secs(600);
-/// A machine that does not answer is not waited for.
-const CONSOLE_DEADLINE: Duration = Duration::from_millis(500);
 const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
 
 type Preparing = Pin<Box<dyn Future<Output = Result<Prepared, PrepareError>> + Send>>;
@@ -74,10 +72,10 @@ pub(crate) struct Owner {
     pub(super) machine: Option<Machine>,
     pub(super) gateway: Option<Gateway>,
     pub(super) news: watch::Sender<News>,
-    agent: watch::Sender<Option<Agent>>,
+    pub(super) agent: watch::Sender<Option<Agent>>,
     pub(super) view: watch::Sender<View>,
     mailbox: mpsc::Receiver<Ask>,
-    commands: Commands,
+    pub(super) commands: Commands,
     /// The snapshot that ends the session, if somebody asked for it.
     pub(super) wanted: Option<Wanted>,
     /// When its disk is tried to be kept again.
@@ -367,58 +365,6 @@ impl Owner {
         failpoint::pass("running-recorded");
     }
 
-    async fn release(&mut self) {
-        if let State::Stopping { reason } = self.state {
-            self.session.reason = Some(reason);
-        }
-        self.session.phase = Phase::Stopping;
-        self.session.stop_requested_at.get_or_insert_with(clock::now_ms);
-        self.save_at = None;
-        self.record().await;
-        failpoint::pass("stop-recorded");
-        self.end_machine().await;
-        if let Err(error) = self.context.drives.detach(&self.session.id).await {
-            tracing::error!(error = crate::causes(&error), "drives are kept until the next start");
-        }
-        let folder = machine_folder(&self.context, &self.session.id);
-        self.commands.keep_console(&folder.join("console.log")).await;
-        if let Err(error) = remove_if_there(&folder).await {
-            tracing::error!(%error, path = %folder.display(), "a folder was left behind");
-        }
-        failpoint::pass("released");
-    }
-
-    /// Kills the machine, and ends what belongs to it; done already it is done.
-    pub(super) async fn end_machine(&mut self) {
-        self.fetch_console().await;
-        let agent = self.agent.send_replace(None);
-        // A guest whose disk is kept has written everything, and stands still.
-        if let Some(agent) = agent.as_ref().filter(|_| self.session.phase == Phase::Stopping)
-            && self.context.drives.has_writer(&self.session.id)
-        {
-            drives::flush(agent).await;
-        }
-        let machine = self.machine.take();
-        let killed = async {
-            if let Some(machine) = machine {
-                machine.kill().await;
-            }
-        };
-        // The gateway sees its machine go and writes what is left to be told.
-        tokio::join!(killed, self.end_gateway());
-        if let Some(agent) = agent {
-            agent.close().await;
-        }
-        failpoint::pass("machine-killed");
-    }
-
-    async fn close(&mut self) {
-        self.session.phase = Phase::Stopped;
-        self.session.stopped_at = Some(clock::now_ms());
-        self.record().await;
-        self.context.snapshots.leave(&self.session.id);
-    }
-
     /// Stores the session and shows it. If it cannot be stored it goes on: after a restart what is
     /// there is looked at anyway.
     pub(super) async fn record(&mut self) {
@@ -474,15 +420,6 @@ impl Owner {
             (Phase::Running, Disk::Drop) | (Phase::Preparing | Phase::Stopping, _) => {
                 State::Stopping { reason }
             }
-        }
-    }
-
-    async fn fetch_console(&self) {
-        let Some(machine) = &self.machine else { return };
-        match tokio::time::timeout(CONSOLE_DEADLINE, machine.fetch_console()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the console was not fetched"),
-            Err(_elapsed) => tracing::debug!("the console was not fetched in time"),
         }
     }
 

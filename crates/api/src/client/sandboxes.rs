@@ -1,0 +1,46 @@
+//! Calls about sandboxes by name.
+
+use http::Method;
+
+use super::{
+    Client, ClientError,
+    exchange::Exchange,
+    path::{query_string, segment},
+};
+use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
+use crate::session::{MakePass, Pass};
+
+/// Whether to start a new session of a sandbox that has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    Yes,
+    No,
+}
+
+impl Client {
+    /// Makes a sandbox; it runs when this returns.
+    pub async fn create(&self, spec: &CreateSandbox) -> Result<SandboxReply, ClientError> {
+        self.post("/v3/sandboxes").json(spec).reply().await
+    }
+
+    pub async fn sandbox(&self, name: &str, resume: Resume) -> Result<SandboxReply, ClientError> {
+        let resume = resume == Resume::Yes;
+        self.get(&format!("/v2/sandboxes/{}?resume={resume}", segment(name))).reply().await
+    }
+
+    pub async fn sandboxes(&self, query: &SandboxQuery) -> Result<SandboxList, ClientError> {
+        self.get(&format!("/v2/sandboxes{}", query_string(query))).reply().await
+    }
+
+    /// Ends a sandbox's session, if one runs, and removes the sandbox with its automatic snapshots.
+    pub async fn delete(&self, name: &str) -> Result<DeleteReply, ClientError> {
+        let path = format!("/v2/sandboxes/{}?deleteOrphanSnapshots=automatic", segment(name));
+        Exchange::new(self, Method::DELETE, &path).reply().await
+    }
+
+    /// A pass for a private port.
+    pub async fn make_pass(&self, name: &str, asked: &MakePass) -> Result<Pass, ClientError> {
+        let path = format!("/v2/sandboxes/{}/pass", segment(name));
+        self.post(&path).json(asked).reply().await
+    }
+}
