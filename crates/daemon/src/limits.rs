@@ -63,6 +63,11 @@ pub(crate) const TOKENS_MAX: usize = 10_000;
 /// Shortest life of one that ends, in milliseconds.
 pub(crate) const TOKEN_MS_MIN: u64 = 1000;
 
+/// A session whose disk stands on so many layers merges them.
+pub(crate) const DISK_LAYERS_MAX: usize = 8;
+/// The guest's own reads and writes come first.
+pub(crate) const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
+
 /// Drives that are kept, of all projects.
 pub(crate) const DRIVES_MAX: usize = 1000;
 /// Files that a drive is made of: each fork of a fork adds one, and a snapshot that is mounted while

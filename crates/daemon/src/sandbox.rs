@@ -4,6 +4,7 @@ mod commands;
 mod drives;
 mod durable;
 mod ending;
+mod merging;
 mod owner;
 mod parked;
 mod policy;

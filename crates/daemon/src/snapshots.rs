@@ -151,7 +151,7 @@ impl Snapshots {
         let (file, folder) = (self.file(layer), self.folder.clone());
         let taken = tokio::task::spawn_blocking(move || {
             if !file.exists() {
-                machine::check_layer(&overlay)?;
+                machine::check_layer(&overlay, Some(machine::DISK_GIB << 30))?;
                 // Killed or without power from here on, what is found has all that was written.
                 fs::File::open(&overlay)?.sync_all()?;
                 fs::set_permissions(&overlay, read_only(&overlay)?)?;

@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::{LayerError, check_layer};
+
 /// Every root disk has this size, so that a template's device fits any of them.
 pub const DISK_GIB: u64 = 32;
 
@@ -92,13 +94,18 @@ fn overlay_nodes(name: &str, file: &Path, layers: &[Layer]) -> Value {
     let mut top = node(Format::Qcow2, &file_node(file, Mode::Writable));
     top["node-name"] = name.into();
     top["discard"] = "unmap".into();
-    top["backing"] = chain(layers, Mode::ReadOnly);
+    top["backing"] = chain(layers, Mode::ReadOnly, Some(&base_of(name)));
     top
 }
 
-/// Layers on one another, the uppermost first; none of them named. `uppermost` is for that one; those
-/// below are read.
-fn chain(layers: &[Layer], uppermost: Mode) -> Value {
+/// The node name of the lowest layer below a node.
+pub(crate) fn base_of(name: &str) -> String {
+    format!("{name}-base")
+}
+
+/// Layers on one another, the uppermost first; at most the lowest is named. `uppermost` is for that one;
+/// those below are read.
+fn chain(layers: &[Layer], uppermost: Mode, lowest: Option<&str>) -> Value {
     let mut below = Value::Null;
     for (depth, layer) in layers.iter().enumerate().rev() {
         let mode = if depth == 0 { uppermost } else { Mode::ReadOnly };
@@ -106,6 +113,9 @@ fn chain(layers: &[Layer], uppermost: Mode) -> Value {
         node["read-only"] = mode.is_read_only().into();
         if layer.format == Format::Qcow2 {
             node["backing"] = below;
+        }
+        if let Some(name) = lowest.filter(|_| depth + 1 == layers.len()) {
+            node["node-name"] = name.into();
         }
         below = node;
     }
@@ -234,28 +244,18 @@ pub async fn make_overlay(file: &Path, bytes: u64) -> io::Result<()> {
 pub async fn merge_overlay(overlay: &Path, layers: &[Layer]) -> io::Result<()> {
     let files = layers.iter().filter(|layer| layer.format == Format::Qcow2);
     for path in files.map(|layer| layer.path.as_path()).chain([overlay]) {
-        refuse_references(path)?;
+        check_layer(path, None).map_err(|error| match error {
+            LayerError::Io(error) => error,
+            LayerError::Header(why) => {
+                let text = format!("the header of {} {why}", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            }
+        })?;
     }
     let mut top = node(Format::Qcow2, &file_node(overlay, Mode::Writable));
-    top["backing"] = chain(layers, Mode::Writable);
+    top["backing"] = chain(layers, Mode::Writable, None);
     let name = format!("json:{top}");
     qemu_img(&["commit".as_ref(), "-q".as_ref(), "-d".as_ref(), name.as_ref()]).await
-}
-
-/// A qcow2 file that keeps its data in another file, or is encrypted, was not made by us.
-fn refuse_references(path: &Path) -> io::Result<()> {
-    const MAGIC: &[u8] = b"QFI\xfb";
-    const EXTERNAL_DATA: u64 = 1 << 2;
-    let mut head = [0; 80];
-    io::Read::read_exact(&mut std::fs::File::open(path)?, &mut head)?;
-    let incompatible = u64::from_be_bytes(head[72..80].try_into().expect("eight bytes"));
-    let names_backing = head[8..16] != [0; 8];
-    let is_encrypted = head[32..36] != [0; 4];
-    if &head[..4] != MAGIC || names_backing || is_encrypted || incompatible & EXTERNAL_DATA != 0 {
-        let text = format!("{} is not a disk of the form that we make", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(())
 }
 
 async fn qemu_img(arguments: &[&std::ffi::OsStr]) -> io::Result<()> {
@@ -291,6 +291,7 @@ mod tests {
         assert_eq!(first["read-only"], true);
         let last = &first["backing"];
         assert_eq!((&last["driver"], &last["read-only"]), (&json!("raw"), &json!(true)));
+        assert_eq!((&first["node-name"], &last["node-name"]), (&Value::Null, &json!("root-base")));
         assert_eq!(last["file"]["filename"], "/i/debian");
         assert_eq!(last["file"]["read-only"], true);
         assert_eq!(root.files().0, Some(Path::new("/m/root.qcow2")));

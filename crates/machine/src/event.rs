@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::qmp::RawEvent;
+use crate::{machine::MERGE, qmp::RawEvent};
 
 /// What happened to a machine, as QEMU saw it from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Event {
         disk: String,
         no_space: bool,
     },
+    /// The root disk's overlay needs nothing any more of the layers between it and its image.
+    LayersMerged,
     /// A drive has left the machine.
     DriveUnplugged {
         drive: String,
@@ -47,6 +49,11 @@ impl Event {
                 disk: owned("device"),
                 no_space: raw.data["nospace"] == Value::Bool(true),
             }),
+            "BLOCK_JOB_COMPLETED" if text("device") == MERGE => {
+                let is_whole =
+                    raw.data.get("error").is_none() && raw.data["offset"] == raw.data["len"];
+                is_whole.then_some(Self::LayersMerged)
+            }
             "DEVICE_DELETED" => Some(Self::DriveUnplugged { drive: owned("device") }),
             _ => None,
         }
@@ -129,6 +136,18 @@ mod tests {
             ),
             ("BLOCK_IO_ERROR", json!({ "device": "root", "action": "stop" }), Some(disk(false))),
             ("BLOCK_IO_ERROR", json!({ "device": "root", "action": "report" }), None),
+            (
+                "BLOCK_JOB_COMPLETED",
+                json!({ "device": "merge", "offset": 7, "len": 7 }),
+                Some(Event::LayersMerged),
+            ),
+            ("BLOCK_JOB_COMPLETED", json!({ "device": "merge", "offset": 7, "len": 8 }), None),
+            (
+                "BLOCK_JOB_COMPLETED",
+                json!({ "device": "merge", "offset": 7, "len": 7, "error": "x" }),
+                None,
+            ),
+            ("BLOCK_JOB_COMPLETED", json!({ "device": "other", "offset": 7, "len": 7 }), None),
             ("NIC_RX_FILTER_CHANGED", json!({}), None),
         ];
         for (name, data, expected) in table {

@@ -25,8 +25,11 @@ use crate::{
 mod adopt;
 mod drive;
 mod launch;
+mod merge;
 mod record;
 mod restore;
+
+pub(crate) use merge::MERGE;
 
 pub use adopt::{AdoptError, Adoption};
 pub use restore::SaveError;

@@ -13,7 +13,9 @@ const TAIL_BYTES: usize = 16 * 1024;
 /// What an event of the machine means for the session; `None` if it goes on.
 pub(crate) fn session_end_of(machine: &Machine, event: &Event) -> Option<EndReason> {
     match event {
-        Event::Stopped | Event::Resumed | Event::DriveUnplugged { .. } => None,
+        Event::Stopped | Event::Resumed | Event::LayersMerged | Event::DriveUnplugged { .. } => {
+            None
+        }
         Event::PoweredOff => Some(EndReason::PoweredOff),
         Event::Reset | Event::Panicked => Some(died(machine)),
         Event::DiskFailed { no_space: true, .. } => Some(EndReason::DiskFull),

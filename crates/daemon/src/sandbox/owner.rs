@@ -14,6 +14,7 @@ use tracing::Instrument;
 use super::{
     Commands, Disk, Durable, EndReason, ExtendError, NotRunning, Parked, PrepareError, Sandbox,
     Session, Source, ending,
+    merging::{Merging, merged},
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
     saving::{SnapshotError, Wanted},
     session::{Ask, View, not_running},
@@ -80,6 +81,7 @@ pub(crate) struct Owner {
     pub(super) wanted: Option<Wanted>,
     /// When its disk is tried to be kept again.
     pub(super) save_at: Option<Instant>,
+    pub(super) merging: Option<Merging>,
 }
 
 /// Whether what was to be done is done.
@@ -191,6 +193,7 @@ impl Owner {
             commands: commands.clone(),
             wanted: None,
             save_at: None,
+            merging: None,
         };
         let mut record = durable.record();
         record.shape = owner.session.shape.unwrap_or(record.shape);
@@ -244,6 +247,10 @@ impl Owner {
                 () = sleep_until(deadline) => Event::DeadlinePassed(self.disk()),
                 () = sleep_until(save_at.unwrap_or(deadline)), if save_at.is_some() => {
                     self.carry_out(Effect::Save).await;
+                    continue;
+                }
+                () = merged(&mut self.merging) => {
+                    self.layers_merged().await;
                     continue;
                 }
                 () = sleep_until(clock_at) => {
@@ -363,6 +370,7 @@ impl Owner {
         self.session.phase = Phase::Running;
         self.record().await;
         failpoint::pass("running-recorded");
+        self.merge_layers().await;
     }
 
     /// Stores the session and shows it. If it cannot be stored it goes on: after a restart what is
