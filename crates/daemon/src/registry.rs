@@ -1,12 +1,13 @@
 //! Project and name → sandbox: the only map that all requests share, and where a new one is let in.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use egress::secret::SecretName;
 use machine::Shape;
+use tokio::sync::watch;
 
 use crate::{
     context::Context,
@@ -23,8 +24,11 @@ use crate::{
 };
 
 mod resuming;
+mod retries;
 
-pub(crate) use resuming::{ResumeError, Resumed};
+pub(crate) use resuming::{BeginError, ResumeError, Resumed};
+pub(crate) use retries::Mark;
+use retries::Retries;
 
 /// What a client asks for, checked.
 pub(crate) struct NewSandbox {
@@ -76,6 +80,9 @@ pub(crate) struct Registry {
     slots: Mutex<BTreeMap<SandboxKey, Slot>>,
     /// Sessions of sandboxes that are about to begin.
     promises: Mutex<BTreeMap<u64, Shape>>,
+    retries: Mutex<Retries>,
+    /// Whose creates were given up by their clients, and that are being removed.
+    abandoned: watch::Sender<BTreeSet<SandboxKey>>,
 }
 
 /// Room for one more session, until it is one.
@@ -102,7 +109,13 @@ impl Registry {
             .into_iter()
             .map(|sandbox| (sandbox.key.clone(), Slot::Taken(sandbox)))
             .collect();
-        Self { context, slots: Mutex::new(slots), promises: Mutex::default() }
+        Self {
+            context,
+            slots: Mutex::new(slots),
+            promises: Mutex::default(),
+            retries: Mutex::default(),
+            abandoned: watch::Sender::default(),
+        }
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
@@ -121,6 +134,9 @@ impl Registry {
         if limits::admit(host, Promised::default(), new.shape).is_err() {
             pool.drain(&self.context).await;
             host = Host::now(self.context.paths.state())?;
+        }
+        if let Some(name) = &new.name {
+            self.until_free(SandboxKey { project: new.project.clone(), name: name.clone() }).await;
         }
         let key = self.reserve(&new.project, new.name, new.shape, host)?;
         let mut abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
@@ -149,6 +165,13 @@ impl Registry {
         session.agent().map_err(CreateError::Ended)?;
         abandoned.key = None;
         Ok(sandbox)
+    }
+
+    /// Waits until what an abandoned create left of this name is gone.
+    async fn until_free(&self, key: SandboxKey) {
+        let mut abandoned = self.abandoned.subscribe();
+        let gone = abandoned.wait_for(|keys| !keys.contains(&key)).await;
+        debug_assert!(gone.is_ok(), "the registry outlives its borrow");
     }
 
     fn reserve(
@@ -329,10 +352,12 @@ impl Drop for Abandoned {
             return;
         };
         let registry = Arc::clone(&self.registry);
+        registry.abandoned.send_if_modified(|keys| keys.insert(key.clone()));
         tokio::spawn(async move {
             if let Err(error) = registry.remove(&sandbox, Orphans::DeleteAll).await {
                 tracing::error!(%error, "an abandoned sandbox was not removed");
             }
+            registry.abandoned.send_if_modified(|keys| keys.remove(&key));
         });
     }
 }

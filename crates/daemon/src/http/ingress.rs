@@ -49,9 +49,9 @@ use super::{
 use crate::{
     limits::{HEAD_BYTES_MAX, HEAD_DEADLINE, HTTP2_STREAMS_MAX, HTTP2_WINDOW, WAKE_DEADLINE},
     pass::Passes,
-    registry::Registry,
+    registry::{BeginError, Registry, ResumeError, Resumed},
     route::{Admission, IngressUrl, Label, Subdomain},
-    sandbox::{NotRunning, Sandbox},
+    sandbox::Sandbox,
 };
 
 /// The host that is meant, said to the name for terminals: many programs do not find a name under
@@ -219,19 +219,14 @@ impl Ingress {
         self.pass_on(&origin, request).await
     }
 
-    /// Waits until a sandbox that is starting has started.
-    async fn awake(&self, sandbox: &Sandbox) -> Result<(), Fault> {
-        let session = sandbox.current();
-        match session.agent() {
-            Ok(_) => return Ok(()),
-            Err(NotRunning::Starting) => {}
-            Err(error) => return Err(upstream::not_running(&error)),
+    /// Waits until a session of the sandbox runs; one that has stopped and is kept goes on.
+    async fn awake(&self, sandbox: &Arc<Sandbox>) -> Result<(), Fault> {
+        if sandbox.current().agent().is_ok() {
+            return Ok(());
         }
-        match timeout(WAKE_DEADLINE, session.started()).await {
-            Ok(view) if view.failure.is_some() => {
-                Err(Fault::new(Kind::NotStarted, "Its owner can see why."))
-            }
-            Ok(_) => session.agent().map(drop).map_err(|error| upstream::not_running(&error)),
+        match timeout(WAKE_DEADLINE, self.0.registry.resume(sandbox)).await {
+            Ok(Ok(Resumed::Yes | Resumed::No)) => Ok(()),
+            Ok(Err(error)) => Err(not_resumed(sandbox, &error)),
             Err(_elapsed) => Err(Fault::new(Kind::Silent, "It is still starting.")),
         }
     }
@@ -264,6 +259,22 @@ impl Ingress {
         }
         response.extensions_mut().clear();
         Ok(response.map(Body::new))
+    }
+}
+
+fn not_resumed(sandbox: &Sandbox, error: &ResumeError) -> Fault {
+    match error {
+        ResumeError::NoSnapshot(_) => match sandbox.current().agent() {
+            Err(error) => upstream::not_running(&error),
+            Ok(_) => Fault::new(Kind::Silent, "It is still starting."),
+        },
+        ResumeError::Removed(_) => upstream::unknown(),
+        ResumeError::Ended(error) => upstream::not_running(error),
+        ResumeError::Begin(BeginError::NoRoom(_)) => {
+            Fault::new(Kind::NoRoom, "Its host has no room for it now. Ask again later.")
+        }
+        ResumeError::Begin(BeginError::Host(_) | BeginError::Store(_))
+        | ResumeError::Prepare(_) => Fault::new(Kind::NotStarted, "Its owner can see why."),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     clock,
     ids::{Project, SandboxKey, SandboxName, SessionId, SnapshotId},
     limits, platform,
-    registry::{NewSandbox, Orphans, Resumed},
+    registry::{CreateError, Mark, NewSandbox, Orphans, Resumed},
     route::Route,
     sandbox::Sandbox,
     store::{Keeping, SandboxRecord},
@@ -38,6 +38,7 @@ pub(crate) async fn create(
     Body400(mut body): Body400<CreateSandbox>,
 ) -> Reply<Json<api::SandboxReply>> {
     check(&body)?;
+    let mark = Mark::of(&body);
     // Who is on this machine sits behind the same company's proxies as the guest will.
     body.trust_host_ca.get_or_insert(server.visitor.caller == Caller::Local);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
@@ -56,8 +57,21 @@ pub(crate) async fn create(
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
     let snapshot = ground.snapshot.clone();
     let record = record(body, shape, (keeping, routes), ground);
+    let registry = server.registry();
+    // Of who is on this machine no answer is lost.
+    let retried = name.clone().filter(|_| server.visitor.caller == Caller::Remote);
+    let retried = retried.map(|name| SandboxKey { project: project.clone(), name });
     let new = NewSandbox { project, name, record, shape, snapshot, network, source };
-    let sandbox = server.registry().create(new).await?;
+    let sandbox = match (registry.create(new).await, retried) {
+        (Ok(sandbox), Some(_)) => {
+            registry.note_create(&sandbox, mark);
+            sandbox
+        }
+        (Err(error @ CreateError::Exists(_)), Some(key)) => {
+            registry.made_just_now(&key, mark).ok_or(error)?
+        }
+        (made, _) => made?,
+    };
     Ok(Json(wire::reply(&server, &sandbox)))
 }
 

@@ -46,6 +46,7 @@ kinds! {
     NotListening = "SANDBOX_NOT_LISTENING", BAD_GATEWAY, "Nothing listens on this port";
     BadReply = "SANDBOX_BAD_REPLY", BAD_GATEWAY, "The program in the sandbox did not reply properly";
     Silent = "SANDBOX_SILENT", GATEWAY_TIMEOUT, "The sandbox does not answer";
+    NoRoom = "LIMIT_REACHED", SERVICE_UNAVAILABLE, "The sandbox cannot start now";
     Busy = "SANDBOX_BUSY", SERVICE_UNAVAILABLE, "Too many connections to this sandbox";
 }
 
