@@ -1,5 +1,6 @@
 //! Benchmarks: like beside like, in one run.
 
+pub(crate) mod api;
 pub(crate) mod egress;
 pub(crate) mod image;
 mod place;

@@ -18,7 +18,7 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// Of whoever runs this, with kernel and default image.
     pub(crate) cache: PathBuf,
-    fumehood: PathBuf,
+    pub(crate) fumehood: PathBuf,
 }
 
 impl Place {
@@ -51,6 +51,20 @@ impl Place {
 
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Waits until two machines are ready and nothing else is to be done.
+    pub(crate) fn fill_pool(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let pool = self.fumehood(&self.cache, POOLED, &["pool", "--json"]).output()?;
+            let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
+            if pool["parked"][0]["machines"] == 2 {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Ends the servers of this run and removes what they left.

@@ -9,7 +9,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -71,9 +71,9 @@ fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
         runc_runs.push(container.run(turn)?);
         execs.push(timed(&mut place.fumehood(&place.cache, "warm", &exec))?);
         runc_execs.push(container.exec()?);
-        fill_pool(place)?;
+        place.fill_pool()?;
         pools.push(run(POOLED)?);
-        fill_pool(place)?;
+        place.fill_pool()?;
         pool_results.push(pool_api.first_result()?);
     }
     timed(&mut place.fumehood(&place.cache, "warm", &["rm", "-f", "bench"]))?;
@@ -90,20 +90,6 @@ fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
         Row::new("fumehood exec", execs),
         Row::new("runc exec", runc_execs),
     ])
-}
-
-/// Waits until two machines are ready and nothing else is to be done.
-fn fill_pool(place: &Place) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let pool = place.fumehood(&place.cache, POOLED, &["pool", "--json"]).output()?;
-        let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
-        if pool["parked"][0]["machines"] == 2 {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// The first `run` with kernel and image at hand and no template.
