@@ -1,5 +1,7 @@
 //! Every end has a reason that a user can read.
 
+use std::io::Read;
+
 use crate::hood::{Hood, kill, wait_until};
 
 fn ends_with(options: &[&str], script: &str, reason: &str) -> String {
@@ -60,7 +62,9 @@ fn a_timeout() {
 fn a_machine_that_is_killed() {
     let hood = Hood::new();
     let name = hood.create(&[]);
-    let child = hood.spawn(&["exec", &name, "--", "sleep", "1000"]);
+    let mut child = hood.spawn(&["exec", &name, "--", "sh", "-c", "echo runs; sleep 1000"]);
+    let mut said = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     for pid in hood.machines() {
         kill(pid, rustix::process::Signal::KILL);
     }

@@ -49,6 +49,33 @@ fn a_sandbox_goes_on_with_its_disk_after_a_stop() {
     assert_eq!(snapshots(&hood, &[]), Vec::<Value>::new());
 }
 
+/// However often it was stopped, a disk stands on few layers, and holds what each session wrote.
+#[test]
+fn layers_are_merged() {
+    const SESSIONS: usize = 9;
+    let hood = Hood::new();
+    hood.create(&["--name", "box"]);
+    let files = |hood: &Hood| hood.ok(&["exec", "box", "--", "sh", "-c", "cat file; cat all*"]);
+    for session in 0..SESSIONS {
+        let script = format!("echo {session} > file; echo {session} > all{session}");
+        hood.ok(&["exec", "box", "--", "sh", "-c", &script]);
+        hood.ok(&["stop", "box"]);
+    }
+    let written =
+        (0..SESSIONS).fold(format!("{}", SESSIONS - 1), |all, one| format!("{all}\n{one}"));
+    assert_eq!(files(&hood), written);
+    let log = hood.state().join("server.log");
+    wait_until("its layers are merged", || {
+        fs::read_to_string(&log).unwrap().contains("layers were merged")
+    });
+    hood.ok(&["stop", "box"]);
+    assert_eq!(hood.layers().len(), 1);
+    assert_eq!(files(&hood), written);
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+    assert_eq!(hood.layers().len(), 0);
+}
+
 /// Whatever ends it: its time, its kernel, its machine. What the guest had written is there.
 #[test]
 fn whatever_ends_it_the_disk_is_kept() {

@@ -102,11 +102,30 @@ fn a_program_is_reached_by_its_url_and_by_nothing_else() {
     assert_eq!(self::url(&hood, &name, 3000), url);
     assert_eq!(visit(&[&url]).status, 200);
 
+    // A sandbox that is kept goes on, once however many ask; the program is not there again by itself.
+    hood.ok(&["stop", &name]);
+    let replies: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..4).map(|_| scope.spawn(|| visit(&[&url]))).collect();
+        asked.into_iter().map(|reply| reply.join().unwrap()).collect()
+    });
+    for reply in replies {
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (502, "SANDBOX_NOT_LISTENING"),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(hood.machines().len(), 1);
+    assert_eq!(hood.ok(&["exec", &name, "--", "ls", "server.mjs"]), "server.mjs");
+    hood.ok(&["rm", "-f", &name]);
+    assert_eq!(visit(&[&url]).status, 404);
+
+    let name = hood.create(&["-p", "3000", "--no-persistent"]);
+    let url = self::url(&hood, &name, 3000);
     hood.ok(&["stop", &name]);
     let reply = visit(&[&url]);
     assert_eq!((reply.status, reply.code().as_str()), (410, "SANDBOX_STOPPED"), "{reply:?}");
     hood.ok(&["rm", &name]);
-    assert_eq!(visit(&[&url]).status, 404);
     hood.assert_nothing_left();
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::Value;
 
 use crate::hood::{Hood, PATIENCE};
 
@@ -68,6 +69,40 @@ fn a_token_is_needed_and_the_command_line_has_it() {
         hood.ok(&["--server", &format!("http://{address}"), "run", "--", "echo", "far"]),
         "far"
     );
+    hood.assert_nothing_left();
+}
+
+/// Clients ask again when no answer has come. They get one sandbox, and only while nobody has used it.
+#[test]
+fn a_create_that_is_asked_for_again_makes_one_sandbox() {
+    let hood = Hood::new();
+    let (_server, address, token) = serve(&hood, &[]);
+    let url = format!("http://{address}/v3/sandboxes");
+    let bearer = format!("authorization: Bearer {token}");
+    let json = "content-type: application/json";
+    let create = |body: &str| {
+        let reply = curl(&["-H", &bearer, "-H", json, "-d", body, &url]);
+        serde_json::from_str::<Value>(&reply).unwrap_or_else(|_| panic!("{reply}"))
+    };
+    let body = r#"{"name":"box","env":{"A":"b"}}"#;
+    let first = create(body);
+    assert_eq!(first["session"]["status"], "running", "{first}");
+    assert_eq!(create(body)["session"]["id"], first["session"]["id"]);
+    assert_eq!(create(r#"{"name":"box"}"#)["error"]["code"], "bad_request", "another request");
+    hood.ok(&["exec", "box", "--", "true"]);
+    assert_eq!(create(body)["error"]["code"], "bad_request", "somebody uses it");
+    hood.ok(&["rm", "-f", "box"]);
+
+    // One whose client is gone before the answer: the name is free for the next.
+    let gone = Command::new("curl")
+        .args(["-sS", "-m", "0.05", "-H", &bearer, "-H", json, "-d", body, &url])
+        .output()
+        .unwrap();
+    assert_eq!(gone.status.code(), Some(28), "{gone:?}");
+    let second = create(body);
+    assert_eq!(second["session"]["status"], "running", "{second}");
+    assert_eq!(hood.machines().len(), 1);
+    hood.ok(&["rm", "-f", "box"]);
     hood.assert_nothing_left();
 }
 
@@ -159,13 +194,13 @@ fn garbage_is_told_by_its_field() {
         (&long_tag, "tags"),
     ] {
         let reply = curl(&["-H", &bearer, "-d", body, &url]);
-        let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
+        let json: Value = serde_json::from_str(&reply).unwrap();
         assert_eq!(json["error"]["code"], "bad_request", "{body}: {reply}");
         assert!(json["error"]["message"].as_str().unwrap().contains(field), "{body}: {reply}");
     }
     // What no handler sees has the same form.
     let reply = curl(&["-H", &bearer, &format!("http://{address}/v2/sandboxes/%ff")]);
-    let json: serde_json::Value = serde_json::from_str(&reply).unwrap();
+    let json: Value = serde_json::from_str(&reply).unwrap();
     assert_eq!(json["error"]["code"], "bad_request", "{reply}");
     hood.assert_nothing_left();
 }

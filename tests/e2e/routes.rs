@@ -62,7 +62,7 @@ struct World {
     /// What is in the place of a path's variables: the part before, and the variable.
     things: Vec<(&'static str, String)>,
     /// What nobody else is to hear of.
-    marks: [String; 4],
+    marks: [String; 5],
 }
 
 impl World {
@@ -71,23 +71,34 @@ impl World {
         hood.set("FUMEHOOD_PROJECT", "web");
         hood.create(&["--name", "webs-box"]);
         let command = hood.ok(&["exec", "-d", "webs-box", "--", "echo", "webs-output"]);
+        hood.create(&["--name", "webs-other"]);
+        let snapshot = hood.ok(&["snapshot", "webs-other"]);
         hood.ok(&["drive", "create", "webs-drive", "--size", "64M"]);
         hood.set("WEBS_VALUE", "webs-value");
         hood.ok(&["secret", "set", "WEBS_SECRET", "--from-env", "WEBS_VALUE"]);
         let listed: Value = serde_json::from_str(&hood.ok(&["ls", "--json"])).unwrap();
-        let session = listed[0]["currentSessionId"].as_str().unwrap().to_owned();
+        let all = listed.as_array().unwrap();
+        let it = all.iter().find(|one| one["name"] == "webs-box").unwrap();
+        let session = it["currentSessionId"].as_str().unwrap().to_owned();
         hood.unset("FUMEHOOD_PROJECT");
         let server = format!("http://{address}");
         Self {
             description: serde_json::from_str(&curl(&[&format!("{server}/openapi.json")])).unwrap(),
             server,
-            marks: [session.clone(), command.clone(), "webs-".into(), "WEBS_".into()],
+            marks: [
+                session.clone(),
+                command.clone(),
+                snapshot.clone(),
+                "webs-".into(),
+                "WEBS_".into(),
+            ],
             things: vec![
                 ("/sandboxes/sid", session.clone()),
                 ("/sessions/sid", session),
                 ("/cmd/cid", command.clone()),
                 ("/{sid}/cid", command),
                 ("/sandboxes/name", "webs-box".into()),
+                ("/snapshots/id", snapshot),
                 ("/drives/name", "webs-drive".into()),
                 ("/secrets/name", "WEBS_SECRET".into()),
                 ("/tokens/id", tokens[0]["id"].as_str().unwrap().to_owned()),
@@ -229,12 +240,13 @@ fn a_token_sees_the_things_of_its_project_alone_on_every_route() {
     }
     hood.set("FUMEHOOD_PROJECT", "other");
     assert!(!hood.ok(&["secret", "ls"]).contains("webs-value"));
-    let made: Value = serde_json::from_str(&hood.ok(&["ls", "-a", "--json"])).unwrap();
-    for sandbox in made.as_array().unwrap() {
-        hood.ok(&["rm", "-f", sandbox["name"].as_str().unwrap()]);
+    for project in ["other", "web"] {
+        hood.set("FUMEHOOD_PROJECT", project);
+        let made: Value = serde_json::from_str(&hood.ok(&["ls", "-a", "--json"])).unwrap();
+        for sandbox in made.as_array().unwrap() {
+            hood.ok(&["rm", "-f", sandbox["name"].as_str().unwrap()]);
+        }
     }
-    hood.set("FUMEHOOD_PROJECT", "web");
-    hood.run(&["rm", "-f", "webs-box"]);
     hood.assert_nothing_left();
 }
 
