@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command, thread};
 
 use crate::{
     hood::{Hood, cache},
-    registry::Registry,
+    registry::{self, Registry},
     templates::of_another_version,
 };
 
@@ -109,6 +109,17 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     let pushed: serde_json::Value = serde_json::from_str(&pushed).unwrap();
     assert_eq!((&pushed["sent"], &pushed["digest"]), (&2.into(), &listed()[0]["manifest"]));
     assert_eq!(hood.ok(&["image", "pull", &target]), pushed["digest"]);
+    // It has two names by now, of which others want to be told one.
+    let again = folder.path().join("again.tar").display().to_string();
+    hood.ok(&["image", "save", "me/app:2", "-o", &again]);
+    let twin = folder.path().join("twin.tar").display().to_string();
+    let (from, to) = (format!("oci-archive:{again}"), format!("docker-archive:{twin}:me/twin:1"));
+    registry::run("skopeo", &["copy", "-q", &from, &to]);
+    // The same disk, and another manifest.
+    let imported = hood.ok(&["image", "import", &twin, "me/twin:1"]);
+    let inspected = hood.ok(&["image", "inspect", "me/twin:1"]);
+    assert!(inspected.contains(&imported), "{imported} {inspected}");
+    hood.ok(&["image", "rm", "me/twin:1"]);
     let nowhere = hood.run(&["image", "push", "me/app:2", "./a-file"]);
     assert!(nowhere.stderr.contains("is not the name of a registry's image"), "{nowhere:?}");
     let by_name = ["run", "--pull", "never", "--image", "me/app:2"];

@@ -71,6 +71,15 @@ impl Image {
         &self.names
     }
 
+    /// The same under this of its names alone, if that is one of them.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        if self.names.iter().any(|own| own == name) {
+            self.names.retain(|own| own == name);
+        }
+        self
+    }
+
     /// The manifest of an image that was converted.
     pub fn manifest(&self) -> Option<Digest> {
         self.record.manifest

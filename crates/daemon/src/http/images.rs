@@ -153,7 +153,7 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
             if let Some(shape) = shape {
                 warm(server.context(), shape, &image, &out).await?;
             }
-            Ok(described(upkeep(&server).inspect(image.digest()).await?))
+            Ok(described(upkeep(&server).inspect(&own_digest(&image)).await?))
         };
         let last = tokio::select! {
             done = work => match done {
@@ -166,6 +166,11 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
         drop(out.send(last).await);
     });
     Ok(in_lines(lines))
+}
+
+/// What leads to this image and no other: two of different manifests may have the same disk.
+fn own_digest(image: &image::catalog::Image) -> String {
+    image.manifest().map_or_else(|| image.digest().to_owned(), |manifest| manifest.to_string())
 }
 
 fn in_lines<T: serde::Serialize + Send + 'static>(lines: mpsc::Receiver<T>) -> Response {
@@ -257,7 +262,7 @@ pub(crate) async fn commit(
         let work = async {
             let images = &server.context().images;
             let image = images.commit((agent, disk), name, changes, report).await?;
-            Reply::Ok(described(upkeep(&server).inspect(image.digest()).await?))
+            Reply::Ok(described(upkeep(&server).inspect(&own_digest(&image)).await?))
         };
         let last = match work.await {
             Ok(image) => PullEvent::Done { image: Box::new(image) },
@@ -320,13 +325,18 @@ async fn bring(
     }
 }
 
-/// The image as a tar file in OCI's layout. What goes wrong before its first byte is refused; after
+/// The image as a tar file in OCI's layout, under the name that was asked for. What goes wrong before its first byte is refused; after
 /// that the body breaks off.
 pub(crate) async fn save(
     Reader(server): Reader,
     Query400(query): Query400<ImageQuery>,
 ) -> Reply<Response> {
     let image = upkeep(&server).inspect(&query.name).await?.image;
+    // It may be called by its digest, which is no name.
+    let image = match parse(&query.name) {
+        Ok(name) => image.called(&name.to_string()),
+        Err(_) => image,
+    };
     let mut pieces = server.context().images.save(image);
     let first = pieces.recv().await.transpose()?;
     let rest = stream::unfold(pieces, |mut pieces| async {
