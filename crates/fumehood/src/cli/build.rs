@@ -11,9 +11,10 @@ use crate::duration;
 /// Build an image of a Dockerfile, in a sandbox
 ///
 /// A stock buildah does it, in a sandbox that is held to the network options: base images are pulled
-/// and RUN steps work through the sandbox's gateway. The context goes in without what .dockerignore
-/// names. What comes out is an image here, for run, create, image push and image save. stdout gets
-/// its digest alone.
+/// and RUN steps work through the sandbox's gateway. A base that is here by the name that FROM has for
+/// it is sent in and not pulled: so one of a registry that wants a login is got by image pull. The
+/// context goes in without what .dockerignore names. What comes out is an image here, for run, create,
+/// image push and image save. stdout gets its digest alone.
 #[derive(Debug, Args)]
 #[command(after_help = super::with_network("\
 Examples:

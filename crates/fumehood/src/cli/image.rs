@@ -205,7 +205,8 @@ pub(crate) struct ImageRm {
 /// Remove images that are not used
 ///
 /// Without options, what nobody can ask for any more: images that have lost their name to a newer
-/// one, and layers without an image. With them named images too, the one used longest ago first.
+/// one, layers without an image, and templates of other versions that were not used for an hour.
+/// With options named images too, the one used longest ago first.
 /// The default image and those that sandboxes stand on are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "\
