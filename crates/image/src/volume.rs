@@ -95,6 +95,7 @@ impl std::fmt::Debug for Volume {
 impl Volume {
     /// The file system must have been written out: one whose journal holds something is refused.
     pub fn open(stack: Stack) -> Result<Self, VolumeError> {
+        check_superblock(&stack)?;
         let (bytes, stack) = (stack.bytes(), Arc::new(stack));
         let fs = Fs::open(Shared(Arc::clone(&stack))).map_err(|source| read("/", source))?;
         let blocks = fs.superblock().blocks_count;
@@ -350,6 +351,17 @@ fn charge(
     let sum = used.get().saturating_add(more);
     used.set(sum);
     if sum > limit { Err(VolumeError::Limit { what, limit }) } else { Ok(()) }
+}
+
+/// What the library takes for granted: that the first block is number 0, and how large they are.
+fn check_superblock(stack: &Stack) -> Result<(), VolumeError> {
+    const AT: u64 = 1024 + 0x14;
+    let mut fields = [0; 8];
+    stack.read_exact_at(AT, &mut fields).map_err(|fault| read("/", fault.into()))?;
+    match fields {
+        [0, 0, 0, 0, 2, 0, 0, 0] => Ok(()),
+        _ => Err(damaged("/", "its blocks are not those of 4096 bytes")),
+    }
 }
 
 fn read(path: &str, source: mkext4::Error) -> VolumeError {

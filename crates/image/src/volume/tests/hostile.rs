@@ -34,6 +34,15 @@ fn a_journal_that_holds_something_is_refused() {
 }
 
 #[test]
+fn blocks_of_another_size_or_number_are_refused() {
+    // Each made the library count below zero or shift too far.
+    for (at, byte) in [(0x14, 1), (0x17, 0xff), (0x18, 3), (0x18, 66), (0x1b, 1)] {
+        let fault = hostile(|disk| disk[1024 + at] = byte).unwrap_err();
+        assert!(fault.contains("4096 bytes"), "{at:#x}: {fault}");
+    }
+}
+
+#[test]
 fn any_byte_may_be_any() {
     // The superblock, the group descriptors, and the blocks that hold the tree.
     let mut seed = 1_u32;
