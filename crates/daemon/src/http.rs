@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) version: api::Version,
     pub(crate) loopback: Arc<Loopback>,
+    /// Whether all guests trust the authorities that this host was given, where nobody says.
+    pub(crate) trust_host_ca: bool,
     /// Told once a newer server wants to take over.
     pub(crate) handover: tokio_util::sync::CancellationToken,
 }

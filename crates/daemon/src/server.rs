@@ -54,6 +54,9 @@ pub struct ServerConfig {
     pub ingress: IngressConfig,
     /// So many machines are kept ready at most, before anybody asks for them.
     pub pool: usize,
+    /// Whether the guests of remote clients too trust the authorities that this host was given, where a
+    /// request does not say.
+    pub trust_host_ca: bool,
 }
 
 /// A TCP listener.
@@ -176,6 +179,7 @@ pub async fn serve(
         tokens: Arc::clone(&tokens),
         version: config.version.clone(),
         loopback: Arc::new(loopback),
+        trust_host_ca: config.trust_host_ca,
         handover: handover.clone(),
     };
     begin_upkeep(&context, handover.clone());

@@ -40,7 +40,8 @@ pub(crate) async fn create(
     check(&body)?;
     let mark = Mark::of(&body);
     // Who is on this machine sits behind the same company's proxies as the guest will.
-    body.trust_host_ca.get_or_insert(server.visitor.caller == Caller::Local);
+    let trusts = server.visitor.caller == Caller::Local || server.shared.trust_host_ca;
+    body.trust_host_ca.get_or_insert(trusts);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     let shape = shape(body.resources.unwrap_or_default())?;

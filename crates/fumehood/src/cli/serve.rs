@@ -78,6 +78,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 3, env = "FUMEHOOD_POOL")]
     pub(crate) pool: usize,
 
+    /// Have every guest trust the certificate authorities this host was given beside the usual ones, such
+    /// as a company's; else those of clients on the Unix socket do, and others that ask for it
+    #[arg(long, env = "FUMEHOOD_TRUST_HOST_CA")]
+    pub(crate) trust_host_ca: bool,
+
     /// Leave the session of whoever started it (as the command line does)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -26,6 +26,7 @@ pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
         agent: AGENT,
         version: own::version(),
         pool: args.pool,
+        trust_host_ca: args.trust_host_ca,
         ingress: ingress(&args),
         listen: listen(args),
     };
