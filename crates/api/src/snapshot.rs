@@ -163,9 +163,9 @@ pub struct TreeQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TreeNode {
     pub snapshot: Snapshot,
-    /// Others of the same parent.
+    /// Others of the same parent, the oldest first; 10 at most.
     pub siblings: Vec<Snapshot>,
-    /// How many siblings there are; a text on the wire.
+    /// How many are of that parent, this one and those that are not listed included; a text on the wire.
     pub count: String,
 }
 
@@ -173,7 +173,8 @@ pub struct TreeNode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SnapshotTree {
     pub snapshots: Vec<TreeNode>,
+    /// Where the walk begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub anchor: Option<Snapshot>,
+    pub anchor: Option<TreeNode>,
     pub pagination: Pagination,
 }

@@ -19,7 +19,7 @@ use std::{
 use machine::LayerError;
 
 pub(crate) use housekeeping::keep_house;
-pub(crate) use lineage::{Walk, walk};
+pub(crate) use lineage::{Node, Walk, walk};
 
 use crate::{
     clock,

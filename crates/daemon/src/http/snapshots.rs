@@ -14,9 +14,12 @@ use super::{
 use crate::{
     ids::{Project, SnapshotId},
     limits,
-    snapshots::{Walk, walk},
+    snapshots::{Node, Walk, walk},
     store::SnapshotRecord,
 };
+
+/// Of the others of one parent, which may be very many.
+const SIBLINGS_SHOWN: usize = 10;
 
 /// Answers when the snapshot is there; the session ends with it.
 pub(crate) async fn create(
@@ -79,16 +82,22 @@ pub(crate) async fn remove(
     Ok(Json(api::SnapshotReply { snapshot: wire::snapshot(&deleted) }))
 }
 
+/// Those of the request's project, with those that are deleted and remembered.
+pub(crate) fn all(server: &Server) -> Reply<Vec<SnapshotRecord>> {
+    let project = server.project(None)?;
+    let mut all = server.context().snapshots.list();
+    all.retain(|snapshot| snapshot.project == project);
+    Ok(all)
+}
+
 pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<PageQuery>,
 ) -> Reply<Json<api::SnapshotList>> {
     let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
-    let project = server.project(None)?;
-    let mut all = server.context().snapshots.list();
+    let mut all = all(&server)?;
     all.retain(|snapshot| {
-        let is_of = |name: &str| snapshot.sandbox.as_str() == name;
-        snapshot.project == project && query.name.as_deref().is_none_or(is_of)
+        query.name.as_deref().is_none_or(|name| snapshot.sandbox.as_str() == name)
     });
     let (page, pagination) =
         wanted.page(all, |snapshot| by_time(snapshot.created_at, snapshot.id.as_str()));
@@ -111,14 +120,14 @@ pub(crate) async fn tree(
     };
     let nodes = walk(&all, &anchor.id, way);
     let (page, pagination) = wanted.first(nodes, |node| node.snapshot.id.to_string());
-    let snapshots = page.into_iter().map(|node| api::TreeNode {
+    let snapshots: Vec<_> = page.iter().map(shown).collect();
+    Ok(Json(api::SnapshotTree { anchor: snapshots.first().cloned(), snapshots, pagination }))
+}
+
+fn shown(node: &Node) -> api::TreeNode {
+    api::TreeNode {
         snapshot: wire::snapshot(&node.snapshot),
-        count: node.siblings.len().to_string(),
-        siblings: node.siblings.iter().map(wire::snapshot).collect(),
-    });
-    Ok(Json(api::SnapshotTree {
-        snapshots: snapshots.collect(),
-        anchor: Some(wire::snapshot(&anchor)),
-        pagination,
-    }))
+        siblings: node.siblings.iter().take(SIBLINGS_SHOWN).map(wire::snapshot).collect(),
+        count: (node.siblings.len() + 1).to_string(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Version 1 of the API, as clients up to `@vercel/sandbox` 1 and Python's `vercel` 0.5 have it: a
 //! view on the same sandboxes in other words. What it calls a sandbox is a session, by whose id it
-//! is known; it never persists and does not wake.
+//! is known; it never persists and does not wake, and a snapshot of it is its end.
 
 use std::cmp::Reverse;
 
@@ -22,7 +22,7 @@ use super::{
     error::{Failure, Reply},
     files,
     json::{Body400, Query400},
-    network, sandboxes, sessions, wire,
+    network, sandboxes, sessions, snapshots, wire,
 };
 use crate::limits;
 
@@ -38,6 +38,9 @@ pub(crate) fn routes() -> Routes {
         .route("/{sid}/stop", post(sessions::stop))
         .route("/{sid}/extend-timeout", post(sessions::extend_timeout))
         .route("/{sid}/network-policy", post(network::set_policy))
+        .route("/{sid}/snapshot", post(snapshots::create))
+        .route("/snapshots", get(list_snapshots))
+        .route("/snapshots/{id}", get(snapshots::get).delete(snapshots::remove))
         .map_replies(in_old_words);
     Routes::new()
         .merge(translated)
@@ -77,33 +80,54 @@ pub(crate) struct List {
     pagination: Pagination,
 }
 
-/// A page goes on, with `until`, from the time that `next` is.
 #[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SnapshotList {
+    snapshots: Vec<api::Snapshot>,
+    pagination: Pagination,
+}
+
+/// A page goes on, with `until`, from the time that `next` is.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Pagination {
     count: usize,
     next: Option<u64>,
     prev: Option<u64>,
 }
 
-/// The newest first.
-async fn list(Reader(server): Reader, Query400(query): Query400<ListQuery>) -> Reply<Json<List>> {
-    let limit = query.limit.unwrap_or(LIST_LIMIT);
-    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
-        let text = format!("Invalid request: `limit` must be 1 to {LIST_LIMIT_MAX}");
-        return Err(Failure::bad_request(text));
+impl ListQuery {
+    /// The newest first.
+    fn page<T>(&self, mut all: Vec<T>, made_at: fn(&T) -> u64) -> Reply<(Vec<T>, Pagination)> {
+        let limit = self.limit.unwrap_or(LIST_LIMIT);
+        if !(1..=LIST_LIMIT_MAX).contains(&limit) {
+            let text = format!("Invalid request: `limit` must be 1 to {LIST_LIMIT_MAX}");
+            return Err(Failure::bad_request(text));
+        }
+        let (since, until) = (self.since.unwrap_or(0), self.until.unwrap_or(u64::MAX));
+        all.retain(|one| (since..until).contains(&made_at(one)));
+        all.sort_by_key(|one| Reverse(made_at(one)));
+        let more = limit < all.len();
+        all.truncate(limit);
+        let next = all.last().filter(|_| more).map(made_at);
+        let prev = all.first().filter(|_| self.until.is_some()).map(made_at);
+        let pagination = Pagination { count: all.len(), next, prev };
+        Ok((all, pagination))
     }
-    let (since, until) = (query.since.unwrap_or(0), query.until.unwrap_or(u64::MAX));
+}
+
+async fn list(Reader(server): Reader, Query400(query): Query400<ListQuery>) -> Reply<Json<List>> {
     let all = server.sandboxes()?.into_iter().map(|sandbox| sandbox.current());
-    let mut all: Vec<_> = all
-        .map(|each| wire::session(&each, &each.view()))
-        .filter(|each| since <= each.created_at && each.created_at < until)
-        .collect();
-    all.sort_by_key(|each| Reverse(each.created_at));
-    let more = limit < all.len();
-    all.truncate(limit);
-    let next = all.last().filter(|_| more).map(|last| last.created_at);
-    let prev = all.first().filter(|_| query.until.is_some()).map(|first| first.created_at);
-    Ok(Json(List { pagination: Pagination { count: all.len(), next, prev }, sandboxes: all }))
+    let all = all.map(|each| wire::session(&each, &each.view())).collect();
+    let (sandboxes, pagination) = query.page(all, |each: &api::Session| each.created_at)?;
+    Ok(Json(List { sandboxes, pagination }))
+}
+
+async fn list_snapshots(
+    Reader(server): Reader,
+    Query400(query): Query400<ListQuery>,
+) -> Reply<Json<SnapshotList>> {
+    let all = snapshots::all(&server)?.iter().map(wire::snapshot).collect();
+    let (snapshots, pagination) = query.page(all, |each: &api::Snapshot| each.created_at)?;
+    Ok(Json(SnapshotList { snapshots, pagination }))
 }
 
 /// What is answered with a session is answered with a sandbox.
@@ -129,7 +153,18 @@ fn translated(mut said: Value) -> Value {
     if let Some(members) = said.as_object_mut() {
         members.remove("session");
     }
+    let listed = said.get_mut("snapshots").and_then(Value::as_array_mut);
+    listed.into_iter().flatten().for_each(name_source);
+    said.get_mut("snapshot").into_iter().for_each(name_source);
     said
+}
+
+fn name_source(snapshot: &mut Value) {
+    if let Some(members) = snapshot.as_object_mut()
+        && let Some(session) = members.remove("sourceSessionId")
+    {
+        members.insert("sourceSandboxId".to_owned(), session);
+    }
 }
 
 #[cfg(test)]
@@ -148,9 +183,32 @@ mod tests {
             (json!({"session": {"id": "sbx_1"}}), json!({"sandbox": {"id": "sbx_1"}})),
             (json!({"error": {"code": "x"}}), json!({"error": {"code": "x"}})),
             (json!({"sandboxes": [1]}), json!({"sandboxes": [1]})),
+            (
+                json!({"snapshot": {"sourceSessionId": "sbx_1"}, "session": {"id": "sbx_1"}}),
+                json!({"snapshot": {"sourceSandboxId": "sbx_1"}, "sandbox": {"id": "sbx_1"}}),
+            ),
+            (
+                json!({"snapshots": [{"id": "snap_1", "sourceSessionId": "sbx_1"}, 1]}),
+                json!({"snapshots": [{"id": "snap_1", "sourceSandboxId": "sbx_1"}, 1]}),
+            ),
         ];
         for (said, expected) in table {
             assert_eq!(translated(said), expected);
         }
+    }
+
+    #[test]
+    fn pages_go_on_from_a_time() {
+        let page = |limit, since, until| {
+            let query = ListQuery { limit, since, until };
+            query.page(vec![30, 10, 50, 20, 40], |ms| *ms).unwrap()
+        };
+        let pagination = |count, next, prev| Pagination { count, next, prev };
+        assert_eq!(page(Some(2), None, None), (vec![50, 40], pagination(2, Some(40), None)));
+        let next = page(Some(2), None, Some(40));
+        assert_eq!(next, (vec![30, 20], pagination(2, Some(20), Some(30))));
+        assert_eq!(page(None, Some(20), Some(40)), (vec![30, 20], pagination(2, None, Some(30))));
+        let none = ListQuery { limit: Some(0), ..ListQuery::default() };
+        assert!(none.page(vec![1], |ms| *ms).is_err());
     }
 }
