@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use serde_json::{Value, json};
 
-use crate::hood::{Hood, kill, wait_until};
+use crate::{
+    hood::{Hood, kill, wait_until},
+    ports::visitor::visit,
+};
 
 /// Of the host's disk.
 fn size(hood: &Hood) -> u64 {
@@ -264,4 +267,36 @@ fn a_stopped_session_is_gone_and_resumed_once() {
     hood.ok(&["rm", "box"]);
     hood.assert_nothing_left();
     assert_eq!(hood.layers().len(), 0);
+}
+
+/// While a session is being saved nothing begins in it, and whoever asks is told why.
+#[test]
+fn who_asks_while_a_disk_is_kept_is_told_so() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box", "--no-persistent", "-p", "3000"]);
+    let found = hood.api("GET", "/v2/sandboxes/box", &Value::Null).1;
+    let session = format!("/v2/sandboxes/sessions/{}", found["session"]["id"].as_str().unwrap());
+    let port = found["routes"][0]["url"].as_str().unwrap();
+    // A guest that cannot write what it has holds up its session's end.
+    let machine = hood.machines()[0];
+    kill(machine, rustix::process::Signal::STOP);
+    let taken = std::thread::scope(|scope| {
+        let asked = || hood.api("POST", &format!("{session}/snapshot"), &Value::Null);
+        let taken = scope.spawn(asked);
+        wait_until("it is being saved", || {
+            hood.api("GET", &session, &Value::Null).1["session"]["status"] == "snapshotting"
+        });
+        let command = json!({"command": "true"});
+        let (status, reply) = hood.api("POST", &format!("{session}/cmd"), &command);
+        assert_eq!((status, &reply["error"]["code"]), (422, &json!("sandbox_snapshotting")));
+        let reply = visit(&[port]);
+        assert_eq!((reply.status, reply.code().as_str()), (422, "SANDBOX_SNAPSHOTTING"));
+        assert!(visit(&["-H", "accept: text/html", port]).body.contains("is being saved"));
+        kill(machine, rustix::process::Signal::CONT);
+        taken.join().unwrap()
+    });
+    assert_eq!((taken.0, &taken.1["snapshot"]["status"]), (201, &json!("created")), "{taken:?}");
+    hood.ok(&["rm", "-f", "box"]);
+    hood.ok(&["snapshot", "rm", taken.1["snapshot"]["id"].as_str().unwrap()]);
+    hood.assert_nothing_left();
 }

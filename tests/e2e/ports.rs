@@ -1,6 +1,6 @@
 //! Programs in a sandbox, reached from outside: what they say arrives, and nobody else answers.
 
-mod visitor;
+pub(crate) mod visitor;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

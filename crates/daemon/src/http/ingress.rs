@@ -221,8 +221,13 @@ impl Ingress {
 
     /// Waits until a session of the sandbox runs; one that has stopped and is kept goes on.
     async fn awake(&self, sandbox: &Arc<Sandbox>) -> Result<(), Fault> {
-        if sandbox.current().agent().is_ok() {
-            return Ok(());
+        match sandbox.current().agent() {
+            Ok(_) => return Ok(()),
+            // What does not persist does not begin again by itself, even if somebody made it a snapshot.
+            Err(error) if !error.is_starting() && !sandbox.durable.record().keeping.persistent => {
+                return Err(upstream::not_running(&error));
+            }
+            Err(_) => {}
         }
         match timeout(WAKE_DEADLINE, self.0.registry.resume(sandbox)).await {
             Ok(Ok(Resumed::Yes | Resumed::No)) => Ok(()),

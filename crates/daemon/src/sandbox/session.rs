@@ -79,6 +79,12 @@ pub(crate) enum NotRunning {
     Stopped(EndReason),
 }
 
+impl NotRunning {
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self, Self::Starting)
+    }
+}
+
 /// Why a session does not end later.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ExtendError {

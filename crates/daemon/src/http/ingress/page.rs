@@ -42,6 +42,7 @@ kinds! {
     NeedsPass = "SANDBOX_PORT_PRIVATE", UNAUTHORIZED, "This port is private";
     Stopped = "SANDBOX_STOPPED", GONE, "The sandbox has stopped";
     Stopping = "SANDBOX_STOPPING", UNPROCESSABLE_ENTITY, "The sandbox is stopping";
+    Snapshotting = "SANDBOX_SNAPSHOTTING", UNPROCESSABLE_ENTITY, "The sandbox is being saved";
     NotStarted = "SANDBOX_NOT_STARTED", SERVICE_UNAVAILABLE, "The sandbox did not start";
     NotListening = "SANDBOX_NOT_LISTENING", BAD_GATEWAY, "Nothing listens on this port";
     BadReply = "SANDBOX_BAD_REPLY", BAD_GATEWAY, "The program in the sandbox did not reply properly";
@@ -72,7 +73,7 @@ impl Fault {
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
         );
-        if matches!(self.kind, Kind::Busy | Kind::Stopping) {
+        if matches!(self.kind, Kind::Busy | Kind::Stopping | Kind::Snapshotting) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

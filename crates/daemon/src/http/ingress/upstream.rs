@@ -159,7 +159,8 @@ pub(super) fn unknown() -> Fault {
 pub(super) fn not_running(error: &NotRunning) -> Fault {
     let kind = match error {
         NotRunning::Starting => Kind::Silent,
-        NotRunning::Snapshotting(_) | NotRunning::Stopping(_) => Kind::Stopping,
+        NotRunning::Snapshotting(_) => Kind::Snapshotting,
+        NotRunning::Stopping(_) => Kind::Stopping,
         NotRunning::Stopped(_) => Kind::Stopped,
     };
     Fault::new(kind, error.to_string())
