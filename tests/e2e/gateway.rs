@@ -33,12 +33,12 @@ fn another_than(hood: &Hood, before: i32) -> i32 {
 }
 
 /// A server of this computer that answers every request, and says so of each.
-struct Web {
+pub(crate) struct Web {
     port: u16,
 }
 
 impl Web {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -57,12 +57,12 @@ impl Web {
         Self { port }
     }
 
-    fn option(&self) -> String {
+    pub(crate) fn option(&self) -> String {
         format!("--allow-host-port={}", self.port)
     }
 
     /// Asks it from within a sandbox, and gives what was answered.
-    fn ask(&self, hood: &Hood, name: &str) -> Option<String> {
+    pub(crate) fn ask(&self, hood: &Hood, name: &str) -> Option<String> {
         let url = format!("http://host.fumehood.internal:{}/", self.port);
         let ran = hood.run(&["exec", name, "--", "curl", "-sS", "-m", "15", &url]);
         (ran.code == Some(0)).then_some(ran.stdout)

@@ -39,4 +39,5 @@ mod sources;
 mod templates;
 mod terminal;
 mod tools;
+mod usage;
 mod vercel_terminal;

@@ -162,6 +162,18 @@ pub struct Sandbox {
     pub snapshot_expiration: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_last_snapshots: Option<KeepLastSnapshots>,
+    /// Bytes that came from its guests, in all its sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_egress_bytes: Option<u64>,
+    /// Bytes that went to its guests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_ingress_bytes: Option<u64>,
+    /// What its machines and their gateways have used of the server's processors, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_active_cpu_duration_ms: Option<u64>,
+    /// How long its sessions have run, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_duration_ms: Option<u64>,
     pub created_at: u64,
     pub updated_at: u64,
     /// Why the last session ended, for programs (ours).

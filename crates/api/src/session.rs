@@ -106,6 +106,9 @@ pub struct Session {
     pub network_policy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_transfer: Option<NetworkTransfer>,
+    /// What its machine and its gateway have used of the server's processors, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_cpu_duration_ms: Option<u64>,
     /// The snapshot that it started from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_snapshot_id: Option<String>,

@@ -120,6 +120,7 @@ fn a_session_has_no_nulls() {
         cwd: "/".into(),
         interactive_port: None,
         network_policy: None,
+        active_cpu_duration_ms: None,
         network_transfer: None,
         source_snapshot_id: None,
         snapshotted_at: None,

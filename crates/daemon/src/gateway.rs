@@ -57,6 +57,9 @@ pub(crate) struct News {
     /// Counts up whenever there is more in the audit log.
     pub(crate) logged: u64,
     pub(crate) traffic: Traffic,
+    /// What they have used of the host's processors; of those that ended before this server was started,
+    /// nothing.
+    pub(crate) cpu_ms: u64,
 }
 
 /// Why no gateway came up.

@@ -5,6 +5,7 @@ mod drives;
 mod durable;
 mod ending;
 mod merging;
+mod meter;
 mod owner;
 mod parked;
 mod policy;
@@ -31,7 +32,7 @@ pub(crate) use source::{Address, Credential, FetchError, Kind, Source};
 use state::Disk;
 pub(crate) use state::EndReason;
 
-use crate::{ids::SandboxKey, limits};
+use crate::{ids::SandboxKey, limits, store::Usage};
 
 /// A sandbox and its sessions that are remembered.
 #[derive(Debug)]
@@ -81,6 +82,12 @@ impl Sandbox {
     pub(crate) fn current(&self) -> Arc<Session> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&sessions.current)
+    }
+
+    /// What its sessions have used, those that are forgotten too.
+    pub(crate) fn usage(&self) -> Usage {
+        let before = self.durable.record().used_before;
+        self.sessions().iter().fold(before, |sum, session| sum.and(session.usage()))
     }
 
     /// All that are remembered, the oldest first.

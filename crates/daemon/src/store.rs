@@ -8,6 +8,7 @@ mod drive;
 mod record;
 mod schema;
 mod snapshot;
+mod usage;
 
 use std::{path::Path, sync::mpsc, thread};
 
@@ -22,11 +23,12 @@ pub(crate) use drive::{
 };
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
-    SessionRecord, Stored, TokenRecord, Traffic,
+    SessionRecord, Stored, TokenRecord,
 };
 pub(crate) use snapshot::{
     Counted, Evicted, KeepLast, Keeping, SnapshotMethod, SnapshotPlan, SnapshotRecord,
 };
+pub(crate) use usage::{Traffic, Usage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -198,6 +198,12 @@ impl Machine {
         self.qmp.ask("cont", json!({})).await.map(drop)
     }
 
+    /// The process that the machine is, for who watches it and does not hold the machine.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.process.clone()
+    }
+
     /// Held while the machine is made ready.
     pub fn leash(&self) -> Leash {
         Leash::on(&self.process)

@@ -11,7 +11,11 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{Exit, identity::start_time, sys};
+use crate::{
+    Exit,
+    identity::{Times, start_time},
+    sys,
+};
 
 /// How long a process that has hung up is given to be gone.
 const LAST_BREATH: Duration = Duration::from_secs(2);
@@ -64,6 +68,13 @@ impl Process {
     #[must_use]
     pub fn start_time(&self) -> u64 {
         self.start_time
+    }
+
+    /// What it has used of the host's processors, with its threads; none once it is gone.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let times = Times::of(self.pid).ok().filter(|times| times.start == self.start_time)?;
+        Some(times.cpu)
     }
 
     /// None while the process lives.
@@ -171,6 +182,19 @@ mod tests {
         Leash::on(&two).release();
         assert_eq!(*two.exit().borrow(), None);
         two.kill().await;
+    }
+
+    #[tokio::test]
+    async fn the_time_that_a_process_has_used_is_known_while_it_lives() {
+        let (idle, busy) = (start("exec sleep 600"), start("while :; do :; done"));
+        let used = Duration::from_millis(30);
+        while busy.cpu_time().unwrap() < used {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(idle.cpu_time().unwrap() < used);
+        idle.kill().await;
+        busy.kill().await;
+        assert_eq!(busy.cpu_time(), None);
     }
 
     #[tokio::test]

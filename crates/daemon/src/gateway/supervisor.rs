@@ -88,11 +88,20 @@ pub(super) struct Supervisor {
     failures: usize,
     /// What had passed before the gateway that runs now.
     before: Traffic,
+    cpu_before_ms: u64,
 }
 
 impl Supervisor {
     pub(super) fn new(spec: Spec, news: watch::Sender<News>, asks: mpsc::Receiver<Ask>) -> Self {
-        Self { spec, news, asks, revision: 0, failures: 0, before: Traffic::default() }
+        Self {
+            spec,
+            news,
+            asks,
+            revision: 0,
+            failures: 0,
+            before: Traffic::default(),
+            cpu_before_ms: 0,
+        }
     }
 
     /// Starts the first gateway, or configures the one that waits, and then goes on in the background.
@@ -216,7 +225,10 @@ impl Supervisor {
                         // Who asked may have gone.
                         let _gone = reply.send(changed).is_err();
                     }
-                    Some(Ask::End(reply)) => break End::Asked(reply),
+                    Some(Ask::End(reply)) => {
+                        self.tell_cpu(&up);
+                        break End::Asked(reply);
+                    }
                     None => break End::LetGo,
                 },
             }
@@ -226,7 +238,8 @@ impl Supervisor {
                 if STEADY <= up.since.elapsed() {
                     self.failures = 0;
                 }
-                self.before = self.news.borrow().traffic;
+                let news = *self.news.borrow();
+                (self.before, self.cpu_before_ms) = (news.traffic, news.cpu_ms);
                 tracing::debug!(%why, "the gateway has ended");
                 self.down(Some(why))
             }
@@ -333,6 +346,7 @@ impl Supervisor {
 
     fn take(&self, up: &mut Up, message: &FromGateway) {
         self.heard(message);
+        self.tell_cpu(up);
         up.heard = true;
         let now = Instant::now();
         if matches!(message, FromGateway::Traffic { .. }) && TRAFFIC_EVERY <= now - up.traffic_at {
@@ -359,6 +373,14 @@ impl Supervisor {
     fn tell_traffic(&self, told: Traffic) {
         let traffic = self.before.and(told);
         self.news.send_modify(|news| news.traffic = traffic);
+    }
+
+    /// While its process is there.
+    fn tell_cpu(&self, up: &Up) {
+        let Some(used) = up.process.cpu_time() else { return };
+        let used_ms = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+        let cpu_ms = self.cpu_before_ms.saturating_add(used_ms);
+        self.news.send_modify(|news| news.cpu_ms = cpu_ms);
     }
 
     fn write_traffic(&self) {

@@ -29,7 +29,7 @@ use crate::{
     registry::{CreateError, Mark, NewSandbox, Orphans, Resumed},
     route::Route,
     sandbox::Sandbox,
-    store::{Keeping, SandboxRecord},
+    store::{Keeping, SandboxRecord, Usage},
     templates::BaseImage,
 };
 
@@ -198,6 +198,7 @@ fn record(
         // What is not kept does not go on, not even from where it began.
         current_snapshot: ground.snapshot.filter(|_| keeping.persistent),
         session,
+        used_before: Usage::default(),
     })
 }
 

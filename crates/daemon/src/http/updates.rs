@@ -20,7 +20,7 @@ use crate::{
     registry::NewSandbox,
     route::{Admission, Route},
     sandbox::Sandbox,
-    store::{Change, Phase, SandboxRecord, SnapshotRecord},
+    store::{Change, Phase, SandboxRecord, SnapshotRecord, Usage},
 };
 
 /// Changes what is named; nothing if any of it is wrong.
@@ -135,6 +135,7 @@ pub(crate) async fn fork(
         name,
         session,
         created_at: clock::now_ms(),
+        used_before: Usage::default(),
         ..record
     };
     let snapshot = snapshot.map(|snapshot| snapshot.id);

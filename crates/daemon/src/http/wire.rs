@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Server, drives, keeping, network_policy, ports};
 use crate::{
     network::Network,
-    sandbox::{Durable, Sandbox, Session, View},
-    store::{CommandRecord, Phase, SnapshotMethod, SnapshotRecord},
+    sandbox::{Sandbox, Session, View},
+    store::{CommandRecord, Phase, SnapshotMethod, SnapshotRecord, Usage},
 };
 
 /// Where sandboxes are, for clients that ask.
@@ -46,12 +46,8 @@ fn policy(network: Option<&Network>) -> serde_json::Value {
     serde_json::to_value(reply).unwrap_or_default()
 }
 
-fn network_transfer(session: &Session) -> api::NetworkTransfer {
-    let traffic = session.traffic();
-    api::NetworkTransfer { ingress: traffic.received, egress: traffic.sent }
-}
-
 pub(crate) fn session(of: &Session, view: &View) -> api::Session {
+    let Usage { traffic, cpu_ms, .. } = of.usage();
     let (record, session) = (&of.record, &view.session);
     api::Session {
         id: session.id.to_string(),
@@ -78,7 +74,11 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         network_policy: Some(policy(view.network.as_ref())),
         source_snapshot_id: session.source_snapshot.as_ref().map(ToString::to_string),
         snapshotted_at: session.snapshotted_at,
-        network_transfer: Some(network_transfer(of)),
+        network_transfer: Some(api::NetworkTransfer {
+            ingress: traffic.received,
+            egress: traffic.sent,
+        }),
+        active_cpu_duration_ms: Some(cpu_ms),
         source_sandbox_name: Some(record.name.to_string()),
         project_id: Some(record.project.to_string()),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
@@ -88,11 +88,12 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
 
 /// With its current session.
 pub(crate) fn sandbox(sandbox: &Sandbox) -> api::Sandbox {
-    with_session(&sandbox.durable, &sandbox.current().view())
+    with_session(sandbox, &sandbox.current().view())
 }
 
-fn with_session(durable: &Durable, view: &View) -> api::Sandbox {
-    let (record, network) = (durable.record(), durable.network());
+fn with_session(sandbox: &Sandbox, view: &View) -> api::Sandbox {
+    let (record, network) = (sandbox.durable.record(), sandbox.durable.network());
+    let used = sandbox.usage();
     let session = &view.session;
     let running = session.phase == Phase::Running;
     api::Sandbox {
@@ -116,6 +117,10 @@ fn with_session(durable: &Durable, view: &View) -> api::Sandbox {
         current_snapshot_id: record.current_snapshot.map(|id| id.to_string()),
         snapshot_expiration: Some(record.keeping.expiration_ms),
         keep_last_snapshots: record.keeping.last.map(keeping::shown),
+        total_egress_bytes: Some(used.traffic.sent),
+        total_ingress_bytes: Some(used.traffic.received),
+        total_active_cpu_duration_ms: Some(used.cpu_ms),
+        total_duration_ms: Some(used.duration_ms),
         created_at: record.created_at,
         updated_at: session.updated_at,
         end_code: session.reason.map(crate::sandbox::EndReason::code),
@@ -127,7 +132,7 @@ pub(crate) fn reply(server: &Server, which: &Sandbox) -> api::SandboxReply {
     let current = which.current();
     let view = current.view();
     api::SandboxReply {
-        sandbox: with_session(&which.durable, &view),
+        sandbox: with_session(which, &view),
         session: session(&current, &view),
         routes: ports::of(server, which),
         resumed: None,

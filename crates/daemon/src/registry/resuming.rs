@@ -94,6 +94,8 @@ impl Registry {
         session.source_snapshot = Some(snapshot.id.clone());
         session.layers.clone_from(&snapshot.layers);
         let forgotten = sandbox.too_many();
+        record.used_before =
+            forgotten.iter().fold(record.used_before, |sum, session| sum.and(session.usage()));
         let mut changes = vec![
             Change::Sandbox(record.clone()),
             Change::Session(session.clone()),

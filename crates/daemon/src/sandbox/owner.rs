@@ -15,6 +15,7 @@ use super::{
     Commands, Disk, Durable, EndReason, ExtendError, NotRunning, Parked, PrepareError, Sandbox,
     Session, Source, ending,
     merging::{Merging, merged},
+    meter::Meter,
     prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
     saving::{SnapshotError, Wanted},
     session::{Ask, View, not_running},
@@ -35,6 +36,8 @@ const MAILBOX: usize = 64;
 /// Guests have no other source of time, and their clocks drift under emulation.
 const CLOCK_EVERY: Duration = Duration::from_secs(600);
 const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// Of a machine that crashes, what it used since then is not known.
+const METER_EVERY: Duration = Duration::from_secs(10);
 
 type Preparing = Pin<Box<dyn Future<Output = Result<Prepared, PrepareError>> + Send>>;
 
@@ -77,6 +80,7 @@ pub(crate) struct Owner {
     pub(super) view: watch::Sender<View>,
     mailbox: mpsc::Receiver<Ask>,
     pub(super) commands: Commands,
+    pub(super) meter: Arc<Meter>,
     /// The snapshot that ends the session, if somebody asked for it.
     pub(super) wanted: Option<Wanted>,
     /// When its disk is tried to be kept again.
@@ -156,6 +160,7 @@ impl Owner {
                     let spec = gateway_of(context, &machine, &handle.record, network);
                     span.in_scope(|| Gateway::adopt(spec, owner.news.clone()))
                 });
+                owner.meter.start(machine.process(), owner.session.cpu_before_ms);
                 owner.machine = Some(*machine);
                 owner.agent.send_replace(Some(agent));
             }
@@ -179,6 +184,7 @@ impl Owner {
         let place = Place::of(&context.paths, &session.id);
         let console = machine_folder(context, &session.id).join("console.log");
         let commands = Commands::new(context, session.id.clone(), commands);
+        let meter = Arc::new(Meter::default());
         let owner = Self {
             context: Arc::clone(context),
             durable: Arc::clone(durable),
@@ -191,6 +197,7 @@ impl Owner {
             view,
             mailbox: asked,
             commands: commands.clone(),
+            meter: Arc::clone(&meter),
             wanted: None,
             save_at: None,
             merging: None,
@@ -207,6 +214,7 @@ impl Owner {
             console,
             place,
             news: news_seen,
+            meter,
         };
         (owner, Arc::new(handle))
     }
@@ -226,6 +234,7 @@ impl Owner {
         let mut events = self.machine.as_ref().map(Machine::events);
         let mut exited = self.machine.as_ref().map(Machine::exited);
         let mut clock_at = Instant::now() + CLOCK_EVERY;
+        let mut meter_at = Instant::now() + METER_EVERY;
         while !matches!(self.state, State::Stopped { .. }) {
             let deadline = self.deadline();
             let save_at = self.save_at;
@@ -251,6 +260,11 @@ impl Owner {
                 }
                 () = merged(&mut self.merging) => {
                     self.layers_merged().await;
+                    continue;
+                }
+                () = sleep_until(meter_at) => {
+                    meter_at = Instant::now() + METER_EVERY;
+                    self.meter.read_ms();
                     continue;
                 }
                 () = sleep_until(clock_at) => {
@@ -346,7 +360,9 @@ impl Owner {
 
     fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {
         match outcome {
-            Ok(Prepared { machine, agent, gateway }) => {
+            Ok(Prepared { machine, agent, gateway, cpu_before_ms }) => {
+                self.session.cpu_before_ms = cpu_before_ms;
+                self.meter.start(machine.process(), cpu_before_ms);
                 self.machine = Some(machine);
                 self.gateway = Some(gateway);
                 self.agent.send_replace(Some(agent));

@@ -57,6 +57,9 @@ impl Owner {
             // What one of an earlier server's wrote down.
             self.session.traffic = traffic;
         }
+        let cpu_ms = self.meter.read_ms().saturating_add(self.news.borrow().cpu_ms);
+        // An earlier server may have recorded it, of a machine that is gone.
+        self.session.cpu_ms = self.session.cpu_ms.max(cpu_ms);
         self.record().await;
         if let Err(error) = place.clear().await {
             tracing::error!(%error, "a gateway's folder was left behind");

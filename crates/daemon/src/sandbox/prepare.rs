@@ -17,7 +17,7 @@ use machine::{
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::{FetchError, Source, drives, parked::Parked, trust};
+use super::{FetchError, Source, drives, meter, parked::Parked, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
@@ -106,6 +106,8 @@ pub(crate) struct Prepared {
     pub(crate) machine: Machine,
     pub(crate) agent: Agent,
     pub(crate) gateway: Gateway,
+    /// What the machine has used of the host's processors while it was nobody's.
+    pub(crate) cpu_before_ms: u64,
 }
 
 /// What is to be prepared.
@@ -195,6 +197,7 @@ async fn wake(
     parked: Parked,
 ) -> Result<Prepared, PrepareError> {
     let Parked { machine, agent, gateway, leash, .. } = parked;
+    let cpu_before_ms = meter::used_ms(&machine.process()).unwrap_or(0);
     let settling = settle(context, job, made_of, &machine, (&agent, Some(gateway)));
     let (gone_on, settled) = tokio::join!(machine.cont(), settling);
     leash.release();
@@ -205,7 +208,8 @@ async fn wake(
         }
         (_, settled) => settled,
     };
-    concluded(context, machine, agent, settled).await
+    let prepared = concluded(context, machine, agent, settled).await?;
+    Ok(Prepared { cpu_before_ms, ..prepared })
 }
 
 /// A machine that did not settle is ended, and what is known of it recorded.
@@ -218,7 +222,7 @@ async fn concluded(
     let error = match settled {
         Ok(gateway) => {
             failpoint::pass("machine-claimed");
-            return Ok(Prepared { machine, agent, gateway });
+            return Ok(Prepared { machine, agent, gateway, cpu_before_ms: 0 });
         }
         Err(error) => error,
     };

@@ -44,6 +44,7 @@ impl Owner {
         {
             drives::flush(agent).await;
         }
+        self.meter.read_ms();
         let machine = self.machine.take();
         let killed = async {
             if let Some(machine) = machine {

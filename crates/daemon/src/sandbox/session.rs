@@ -7,16 +7,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Commands, EndReason, PolicyError, PrepareError,
+    meter::Meter,
     saving::{SnapshotError, Wanted},
 };
 use crate::{
     agent::Agent,
     audit::AuditReader,
+    clock,
     gateway::{News, Place},
     ids::SessionId,
     limits,
     network::Network,
-    store::{Phase, SandboxRecord, SessionRecord, SnapshotRecord, Traffic},
+    store::{Phase, SandboxRecord, SessionRecord, SnapshotRecord, Usage},
 };
 
 /// How a session stands. Only its owner makes one; everybody else watches.
@@ -64,6 +66,7 @@ pub(crate) struct Session {
     pub(super) console: PathBuf,
     pub(super) place: Place,
     pub(super) news: watch::Receiver<News>,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// The session cannot take commands now.
@@ -217,14 +220,22 @@ impl Session {
         done.await.unwrap_or(Ok(()))
     }
 
-    /// What has passed its gateways.
-    pub(crate) fn traffic(&self) -> Traffic {
-        let session = &self.view.borrow().session;
-        match session.phase {
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        let (phase, recorded) = {
+            let SessionRecord { phase, traffic, cpu_ms, started_at, stopped_at, .. } =
+                self.view.borrow().session;
+            let until = stopped_at.unwrap_or_else(clock::now_ms);
+            let duration_ms = started_at.map_or(0, |from| until.saturating_sub(from));
+            (phase, Usage { traffic, cpu_ms, duration_ms })
+        };
+        match phase {
             Phase::Preparing | Phase::Running | Phase::Snapshotting | Phase::Stopping => {
-                self.news.borrow().traffic
+                let News { traffic, cpu_ms, .. } = *self.news.borrow();
+                let cpu_ms = self.meter.read_ms().saturating_add(cpu_ms);
+                Usage { traffic, cpu_ms, ..recorded }
             }
-            Phase::Stopped => session.traffic,
+            Phase::Stopped => recorded,
         }
     }
 

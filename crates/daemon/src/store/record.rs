@@ -20,6 +20,7 @@ use crate::{
     store::{
         AttachmentRecord, DriveRecord, MountRecord,
         snapshot::{Keeping, SnapshotPlan, SnapshotRecord},
+        usage::{Traffic, Usage},
     },
 };
 
@@ -57,6 +58,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) current_snapshot: Option<SnapshotId>,
     /// The newest.
     pub(crate) session: SessionId,
+    /// By those of its sessions that are forgotten.
+    #[serde(default)]
+    pub(crate) used_before: Usage,
 }
 
 impl SandboxRecord {
@@ -109,6 +113,12 @@ pub(crate) struct SessionRecord {
     /// What has passed the gateway, once the session has ended.
     #[serde(default)]
     pub(crate) traffic: Traffic,
+    /// What its machine and gateways have used of the host's processors, once the session has ended.
+    #[serde(default)]
+    pub(crate) cpu_ms: u64,
+    /// What its machine had used before it was the session's: one that was parked has run before.
+    #[serde(default)]
+    pub(crate) cpu_before_ms: u64,
     /// How large its machine is; that of its sandbox if none.
     #[serde(default)]
     pub(crate) shape: Option<Shape>,
@@ -122,24 +132,6 @@ pub(crate) struct SessionRecord {
     pub(crate) plan: Option<SnapshotPlan>,
     #[serde(default)]
     pub(crate) snapshotted_at: Option<u64>,
-}
-
-/// Bytes that have passed a session's gateways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Traffic {
-    /// Out of the guest.
-    pub(crate) sent: u64,
-    pub(crate) received: u64,
-}
-
-impl Traffic {
-    /// Both together.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            sent: self.sent.saturating_add(other.sent),
-            received: self.received.saturating_add(other.received),
-        }
-    }
 }
 
 impl SessionRecord {
@@ -160,6 +152,8 @@ impl SessionRecord {
             updated_at: now,
             host_boot: host_boot.to_owned(),
             traffic: Traffic::default(),
+            cpu_ms: 0,
+            cpu_before_ms: 0,
             shape: Some(sandbox.shape),
             source_snapshot: None,
             layers: Vec::new(),

@@ -29,6 +29,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         keeping: Keeping::default(),
         current_snapshot: None,
         session: session.clone(),
+        used_before: Usage { cpu_ms: 7, ..Usage::default() },
     };
     let run = SessionRecord {
         id: session.clone(),
@@ -44,6 +45,8 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         updated_at: 2,
         host_boot: "b".into(),
         traffic: Traffic { sent: 1, received: 2 },
+        cpu_ms: 3,
+        cpu_before_ms: 1,
         shape: None,
         source_snapshot: None,
         layers: Vec::new(),
