@@ -135,11 +135,16 @@ fn vercels_command_line() {
 fn vercels_python_12() {
     let program = |flavour| python("vercel-0.12.1.txt", &["methods.py", flavour]);
     goes_through("vercel 0.12.1 (Python, sync)", program("sync"));
+    if is_full() {
+        goes_through("vercel 0.12.1 (Python, async)", program("async"));
+    }
 }
 
 #[test]
 fn vercels_python_5() {
     full_only!();
-    let program = python("vercel-0.5.9.txt", &["methods_old.py", "sync"]);
-    goes_through("vercel 0.5.9 (Python, sync)", program);
+    for flavour in ["sync", "async"] {
+        let program = python("vercel-0.5.9.txt", &["methods_old.py", flavour]);
+        goes_through(&format!("vercel 0.5.9 (Python, {flavour})"), program);
+    }
 }

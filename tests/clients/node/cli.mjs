@@ -24,30 +24,35 @@ const environment = {
 const scope = ["--scope", team, "--project", project];
 const name = "cli";
 
-/** Options of ours go behind the command's name, before its own words. */
+const nested = ["config", "snapshots", "sessions", "drives", "telemetry"];
+
+/** Options of ours go behind the command's name, before its own words; what is about no server has none. */
 function words([command, ...rest]) {
-  const nested = ["config", "snapshots", "sessions", "drives"].includes(command);
-  return nested ? [command, rest[0], ...scope, ...rest.slice(1)] : [command, ...scope, ...rest];
+  if (["telemetry", "logout"].includes(command)) return [command, ...rest];
+  return nested.includes(command) ? [command, rest[0], ...scope, ...rest.slice(1)] : [command, ...scope, ...rest];
 }
 
 /** Its words and its exit code; a refusal of the server's is told as one. */
 async function said(...args) {
   try {
     const { stdout, stderr } = await run(process.execPath, [program, ...words(args)], { env: environment, cwd: folder });
-    return { code: 0, text: `${stdout}${stderr}`.trimEnd() };
+    return { code: 0, text: `${stdout}${stderr}`.trimEnd(), out: stdout.trimEnd() };
   } catch (error) {
-    return { code: error.code, text: `${error.stdout}${error.stderr}` };
+    return { code: error.code, text: `${error.stdout}${error.stderr}`, out: error.stdout };
   }
 }
 
-async function ok(...args) {
-  const { code, text } = await said(...args);
-  if (code === 0) return text;
+async function done(...args) {
+  const { code, text, out } = await said(...args);
+  if (code === 0) return { text, out };
   console.error(args, text);
   const status = /Status code (\d+)/.exec(text)?.[1];
   throw Object.assign(new Error(`exit code ${code}`), status && { response: { status }, json: {} });
 }
 
+const ok = async (...args) => (await done(...args)).text;
+/** What is on standard output alone: of `exec`, what the command wrote there. */
+const wrote = async (...args) => (await done(...args)).out;
 const code = async (...args) => (await said(...args)).code;
 
 /** A command of the program's is a member here: `sandbox.create`, `sandbox snapshots.get`. */
@@ -58,9 +63,9 @@ await command("sandbox.create", async () => {
 });
 await command("sandbox.list", async () => assert.match(await ok("list"), /cli/));
 await command("sandbox.exec", async () => {
-  assert.equal(await ok("exec", "-e", "B=c d", "-w", "/tmp", name, "sh", "-c", "echo $A $B; pwd"), "b c d\n/tmp");
+  assert.equal(await wrote("exec", "-e", "B=c d", "-w", "/tmp", name, "sh", "-c", "echo $A $B; pwd"), "b c d\n/tmp");
   assert.equal(await code("exec", name, "sh", "-c", "exit 7"), 7);
-  assert.equal(await ok("exec", "--sudo", name, "id", "-un"), "root");
+  assert.equal(await wrote("exec", "--sudo", name, "id", "-un"), "root");
 });
 await command("sandbox.copy", async () => {
   const [here, there] = [join(folder, "here"), join(folder, "back")];
@@ -89,7 +94,7 @@ async function terminal(args, dialogue) {
       for (const began = Date.now(); ; await new Promise((done) => setTimeout(done, 100))) {
         seen = (await tmux("capture-pane", "-p")).stdout;
         if (expected.test(seen)) break;
-        assert.ok(Date.now() - began < 30_000, `not ${expected}:\n${seen}`);
+        assert.ok(Date.now() - began < 60_000, `not ${expected}:\n${seen}`);
       }
     }
     return seen;
@@ -97,10 +102,10 @@ async function terminal(args, dialogue) {
     await tmux("kill-server");
   }
 }
-const shell = [["", /[$#] ?$/m], ["echo $((6 * 7)); stty size", /^42\n30 100/m], ["exit 5", /\[exit code 5\]/]];
+const shell = [["", /^▲ .*\/ *$/m], ["echo $((6 * 7)); stty size", /^42\n30 100/m], ["exit 5", /\[exit code 5\]/]];
 await command("sandbox.connect", () => terminal(["connect", name], shell));
 await command("sandbox.sh", () => terminal(["sh", "--name", "shell"], shell).finally(() => code("rm", "shell")));
-await command("sandbox.exec", () => terminal(["exec", "-it", name, "sh", "-c", "echo said; exit 6"], [["", /said[^]*\[exit code 6\]/]]));
+await command("sandbox.exec", () => terminal(["exec", "--interactive", name, "sh", "-c", "echo said; exit 6"], [["", /said[^]*\[exit code 6\]/]]));
 
 await command("sandbox.config list", async () => assert.match(await ok("config", "list", name), /vCPUs/i));
 for (const [option, value] of [
@@ -147,8 +152,14 @@ await command("sandbox.remove", async () => {
   assert.notEqual(await code("exec", name, "true"), 0);
 });
 await command("sandbox.snapshots delete", () => ok("snapshots", "delete", id));
-await command("sandbox.telemetry", () => ok("telemetry"));
-await command("sandbox.logout", () => ok("logout"));
+// The environment has the last word, and says that nothing is to be told.
+for (const name of ["enable", "disable", "status"]) {
+  await command(`sandbox.telemetry ${name}`, async () => assert.match(await ok("telemetry", name), /status: disabled/i));
+}
+await command("sandbox.logout", async () => assert.match(await ok("logout"), /not currently logged in/));
+await command("sandbox.login", () => {
+  throw new Error("it signs in at vercel.com; a token of this server is all that is needed");
+});
 
 /** The commands that the program's own help names. */
 async function published() {
@@ -159,7 +170,7 @@ async function published() {
   };
   const all = [];
   for (const name of await named()) {
-    const below = ["config", "snapshots", "sessions", "drives"].includes(name) ? await named(name) : [];
+    const below = nested.includes(name) ? await named(name) : [];
     all.push(...(below.length ? below.map((each) => `sandbox.${name} ${each}`) : [`sandbox.${name}`]));
   }
   return new Set(all);

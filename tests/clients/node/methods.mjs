@@ -163,7 +163,7 @@ for (const [type, get] of [["Sandbox", (made) => made], ["Session", (made) => ma
     await made.runCommand({ cmd: "node", args: ["-e", serve], detached: true });
     for (const began = Date.now(); ; ) {
       const reply = await fetch(get(made).domain(3000));
-      if (reply.ok || 30_000 < Date.now() - began) {
+      if (reply.ok || 60_000 < Date.now() - began) {
         assert.equal(await reply.text(), "served");
         break;
       }
@@ -214,8 +214,8 @@ await proves("Sandbox.update", async () => {
   await sandbox.update({ timeout: 300_000, tags: { suite: "updated" }, networkPolicy: "deny-all" });
   assert.deepEqual([sandbox.timeout, sandbox.tags, sandbox.networkPolicy], [300_000, { suite: "updated" }, "deny-all"]);
   assert.ok(ends < sandbox.expiresAt.getTime() || sandbox.currentSession().timeout >= 300_000);
-  await sandbox.update({ resources: { vcpus: 2 }, keepLastSnapshots: { count: 2 }, snapshotExpiration: day });
-  assert.deepEqual([sandbox.keepLastSnapshots?.count, sandbox.snapshotExpiration], [2, day]);
+  await sandbox.update({ resources: { vcpus: 2 }, keepLastSnapshots: { count: 5 }, snapshotExpiration: day });
+  assert.deepEqual([sandbox.keepLastSnapshots?.count, sandbox.snapshotExpiration], [5, day]);
   await sandbox.update({ networkPolicy: "allow-all", resources: { vcpus: 1 } });
 });
 
@@ -265,8 +265,10 @@ await proves("Sandbox.listSessions", async () => {
   assert.ok(2 < all.length && all.some((each) => each.id === session.sessionId));
 });
 await proves("Snapshot.tree", async () => {
-  const tree = await Snapshot.tree({ ...credentials, snapshotId: snapshot.snapshotId, sortOrder: "asc" });
-  assert.ok(Array.isArray(tree.snapshots));
+  const [first, second] = (await (await sandbox.listSnapshots({ sortOrder: "asc" })).toArray()).map((each) => each.id);
+  const ids = async (query) => (await (await Snapshot.tree({ ...credentials, ...query })).toArray()).map((node) => node.snapshot.id);
+  assert.deepEqual(await ids({ snapshotId: first, sortOrder: "asc", limit: 1 }), [first, second]);
+  assert.deepEqual(await ids({ snapshotId: second, sortOrder: "desc" }), [second, first]);
 });
 await proves(["Snapshot.WORKFLOW_SERIALIZE", "Snapshot.WORKFLOW_DESERIALIZE"], async () => {
   assert.equal(restored(Snapshot, snapshot).snapshotId, snapshot.snapshotId);
@@ -282,6 +284,10 @@ await proves("Sandbox.fork", async () => {
   assert.deepEqual([await marked(fork), fork.tags], ["second", { of: "fork" }]);
   const env = await fork.runCommand("sh", ["-c", "echo $FROM_CREATE"]);
   assert.equal(await env.stdout(), "yes\n");
+  const query = { sortBy: "name", sortOrder: "asc", limit: 1 };
+  const names = (await (await Sandbox.list({ ...credentials, ...query })).toArray()).map((each) => each.name);
+  assert.deepEqual(names, [...new Set(names)].sort(), "page by page");
+  assert.ok(names.includes("forked") && names.includes(name), `${names}`);
   await fork.delete({ deleteOrphanSnapshots: true });
 });
 await proves("Sandbox.update", async () => {
@@ -346,6 +352,15 @@ await proves("Sandbox.stop", async () => {
 await proves("Snapshot.delete", async () => {
   await snapshot.delete();
   assert.equal(snapshot.status, "deleted");
+});
+await proves("Sandbox.getOrCreate", async () => {
+  for (const { id, status } of await (await Snapshot.list({ ...credentials, name })).toArray()) {
+    if (status === "created") await (await Snapshot.get({ ...credentials, snapshotId: id })).delete();
+  }
+  let told = 0;
+  const again = await Sandbox.getOrCreate({ ...credentials, name, resume: true, onCreate: async () => (told += 1) });
+  assert.equal(told, 1, "with nothing to go on from it is made anew");
+  assert.equal(await again.readFile({ path: "mark" }), null);
 });
 await proves("Sandbox.delete", async () => {
   await sandbox.delete({ deleteOrphanSnapshots: true });

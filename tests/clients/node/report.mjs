@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
-const STEP_MS = 60_000;
+const STEP_MS = 90_000;
 const done = new Map();
 
 /** A failure in words that are the same in every run; the whole goes to stderr. */

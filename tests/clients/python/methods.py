@@ -149,17 +149,16 @@ async def files(fs):
 
 
 async def terminal(type_, context):
-    closes = ["InteractiveSession.close"] if FLAVOUR == "sync" else []
+    close = "close" if FLAVOUR == "sync" else "aclose"
     with proves(f"{type_}.open_interactive", "InteractiveSession.stream", "InteractiveSession.resize",
-                "InteractiveSession.wait", "InteractiveSession.returncode", *closes):
+                "InteractiveSession.wait", "InteractiveSession.returncode", f"InteractiveSession.{close}"):
         async with within(context.open_interactive("sh", ["-c", "read a; stty size; echo got $a; exit 3"])) as pty:
             await got(pty.resize(100, 30))
             write = getattr(pty.stream, "write", None) or pty.stream.send
             await got(write(b"typed\n"))
             assert await got(pty.wait()) == 3
             assert pty.returncode == 3
-            if closes:
-                pty.close()
+            await got(getattr(pty, close)())
 
 
 async def main():
@@ -229,20 +228,20 @@ async def main():
     with proves("Sandbox.session", "functions.resume_sandbox"):
         async with within(box.session()) as resumed:
             assert resumed.id == box.current_session_id
-        await got(vercel.resume_sandbox(name=NAME))
+        again = await got(vercel.resume_sandbox(name=NAME))
     with proves("SandboxRuntimeSession.snapshot"):
-        second = await got(box.current_session.snapshot())
+        second = await got(again.current_session.snapshot())
         assert second.status == "created"
     with proves("functions.get_snapshot"):
         assert (await got(vercel.get_snapshot(snapshot_id=snapshot.id))).id == snapshot.id
     with proves("functions.query_snapshots"):
         assert snapshot.id in [each.id for each in await every(vercel.query_snapshots(name=NAME))]
     with proves("Sandbox.list_snapshots"):
-        assert snapshot.id in [each.id for each in await every(box.list_snapshots())]
+        assert snapshot.id in [each.id for each in await every(await got(box.list_snapshots()))]
     with proves("functions.query_sessions"):
         assert session.id in [each.id for each in await every(vercel.query_sessions(name=NAME))]
     with proves("Sandbox.list_sessions"):
-        assert session.id in [each.id for each in await every(box.list_sessions())]
+        assert session.id in [each.id for each in await every(await got(box.list_sessions()))]
     with proves("functions.fork_sandbox"):
         async with within(vercel.fork_sandbox(source_sandbox=NAME, name="forked")) as fork:
             assert await got(fork.fs.read_text("mark")) == "first"
@@ -254,24 +253,26 @@ async def main():
         assert (await got(snapshot.delete())).status == "deleted"
 
     with proves("functions.get_or_create_drive"):
-        drive = await got(vercel.get_or_create_drive(name="disk", max_size_bytes=1 << 30))
+        drive, created = await got(vercel.get_or_create_drive(name="disk", max_size_bytes=1 << 30))
+        assert created and not (await got(vercel.get_or_create_drive(name="disk")))[1]
         readable("Drive", drive)
     with proves("functions.get_drive"):
         assert (await got(vercel.get_drive(name_or_id="disk"))).id == drive.id
     with proves("functions.query_drives"):
         assert [each.name for each in await every(vercel.query_drives())] == ["disk"]
-    with proves("Drive.fork"):
-        forked = await got(drive.fork(name="forked"))
-        await got(forked.delete())
-    with proves("functions.fork_drive", "functions.delete_drive"):
-        await got(vercel.fork_drive(source="disk", name="again"))
-        await got(vercel.delete_drive(name="again"))
     with proves("Drive.snapshot"):
         async with within(vercel.create_sandbox(mounts={"/data": drive})) as made:
             await got(made.run_process("sh", ["-c", "echo kept >/data/kept"], sudo=True, check=True))
         async with within(vercel.create_sandbox(mounts={"/data": drive.snapshot()})) as made:
             kept = await got(made.run_process("cat", ["/data/kept"], capture_output=True))
             assert kept.stdout == "kept\n", kept
+    with proves("Drive.fork"):
+        forked = await got(drive.fork(name="forked"))
+        assert forked.parent_drive_id == drive.id
+        await got(forked.delete())
+    with proves("functions.fork_drive", "functions.delete_drive"):
+        await got(vercel.fork_drive(source="disk", name="again"))
+        await got(vercel.delete_drive(name="again"))
     with proves("Drive.delete"):
         await got(drive.delete())
 
