@@ -14,6 +14,10 @@ use crate::{
     namespaces::{WORLD_CARD, world_of},
 };
 
+/// Who may read the repositories below `https://git.test/private/`.
+pub(crate) const GIT_USER: &str = "reader";
+pub(crate) const GIT_PASSWORD: &str = "gauntlet-pass-c0ffee";
+
 /// They are ended with their namespace.
 #[derive(Debug)]
 pub(crate) struct Servers {
@@ -96,6 +100,7 @@ impl Servers {
         let pages = folder.join("pages");
         fs::create_dir(&pages).unwrap();
         fs::create_dir(folder.join("bodies")).unwrap();
+        fs::write(folder.join("users"), format!("{GIT_USER}:{{PLAIN}}{GIT_PASSWORD}\n")).unwrap();
         fs::write(pages.join("index.html"), "a page of the world\n").unwrap();
         for (name, bytes) in [("64m", 64 << 20), ("4g", 4 << 30)] {
             fs::File::create(pages.join(name)).unwrap().set_len(bytes).unwrap();

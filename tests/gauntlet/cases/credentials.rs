@@ -1,11 +1,15 @@
 //! Credentials that the guest uses and never has, and other people's that it may not use.
 
+use std::process::Command;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::{Group, cases};
 use crate::{
     guest::{As, Guest, policy_file},
     hood::Hood,
+    servers::{GIT_PASSWORD, GIT_USER},
     trial::Trial,
 };
 
@@ -27,6 +31,7 @@ pub(super) const GROUP: Group = Group {
         placeholders_that_are_not_ours,
         a_secret_that_is_gone,
         its_value_is_changed,
+        a_source_is_fetched_with_one,
         the_log_holds_neither,
     ],
 };
@@ -313,4 +318,42 @@ fn the_log_holds_neither(t: &mut Trial<'_>) {
             assert!(!text.contains(value), "{text}");
         }
     }
+}
+
+/// The password of a repository is used for that repository, while it is fetched, and is nowhere in
+/// the guest.
+fn a_source_is_fetched_with_one(t: &mut Trial<'_>) {
+    let create = |path: &str, password: &str| {
+        let source = json!({"type": "git", "url": format!("https://git.test/{path}"), "depth": 1,
+            "username": GIT_USER, "password": password});
+        let body = json!({"name": "sourced", "source": source, "runtime": "node24",
+            "networkPolicy": {"allow": ["git.test"]}});
+        let socket = t.guest.hood.state().join("api.sock");
+        let curl = Command::new("curl")
+            .args(["-sS", "-m", "300", "--unix-socket", socket.to_str().unwrap(), "-d"])
+            .args([&body.to_string(), "http://localhost/v3/sandboxes"])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&curl.stdout).unwrap()
+    };
+    let refused = create("private/repo.git", "another");
+    assert_eq!(refused["error"]["code"], "source_failed", "{refused}");
+    assert!(!refused.to_string().contains("another"), "{refused}");
+
+    let made = create("private/repo.git", GIT_PASSWORD);
+    assert!(made["sandbox"].is_object(), "{made}");
+    let guest = Guest { hood: t.guest.hood, name: "sourced".to_owned() };
+    assert_eq!(guest.sh_ok("cat file; git status -sb"), "hello\n## main...origin/main\n");
+    let basic = BASE64_STANDARD.encode(format!("{GIT_USER}:{GIT_PASSWORD}"));
+    let found = guest.sh(&format!(
+        "env | grep -e {GIT_PASSWORD} -e {basic}; sudo grep -rlFs -e {GIT_PASSWORD} -e {basic} \
+         /vercel/sandbox /home /root /tmp /etc /var /run | grep -v '^/run/'; true"
+    ));
+    assert_eq!(found.stdout, "", "the guest has it");
+    let again = guest.sh("GIT_TERMINAL_PROMPT=0 git ls-remote -q origin");
+    assert_ne!(again.code, Some(0), "it is still put in: {again:?}");
+    assert!(!format!("{:?}", guest.audit()).contains(GIT_PASSWORD));
+    guest.sh_ok("git ls-remote -q https://git.test/repo.git >/dev/null");
+    t.guest.hood.ok(&["rm", "-f", "sourced"]);
+    t.passed();
 }
