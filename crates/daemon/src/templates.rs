@@ -172,9 +172,11 @@ impl Templates {
         make: impl Future<Output = Result<Template, MakeError>>,
     ) -> Result<Template, MakeError> {
         if let Some(template) = self.folder.find(key)? {
-            // Who cannot write here may use it all the same.
-            drop(template.note_use(clock::now()));
-            return Ok(template);
+            let noted = template.note_use(clock::now());
+            // Another server may have taken it away by now. Who cannot write here may use it all the same.
+            if !noted.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                return Ok(template);
+            }
         }
         // One that was made and then removed is made again.
         self.made.forget(key);
