@@ -20,6 +20,9 @@ step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2f
   iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv umoci skopeo buildah \
   docker-registry apache2-utils busybox-static
 step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
+if [ -n "${FUMEHOOD_TEST_FULL:-}" ]; then
+  step "installing DeepSec" npm --prefix tests/clients/deepsec ci --ignore-scripts --omit=optional --prefer-offline --loglevel=error
+fi
 step "installing other people's clients for Python" tests/clients/prepare.sh "${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}"
 step "checking the format" cargo fmt --all --check
 step "checking the shape" cargo xtask tidy

@@ -18,6 +18,7 @@ mod builds;
 mod clients;
 mod commit;
 mod containers;
+mod deepsec;
 mod drives;
 mod ends;
 mod env;

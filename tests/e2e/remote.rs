@@ -20,6 +20,15 @@ pub(crate) fn serve(hood: &Hood, more: &[&str]) -> (Child, String, String) {
 
 fn listen(hood: &Hood, scheme: &str, options: &[&str]) -> (Child, String, String) {
     let mut server = hood.spawn(&[&["serve"], options].concat());
+    let address = address_of(&mut server, scheme);
+    let token = hood.state().join("token");
+    let mode = fs::metadata(&token).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    (server, address, fs::read_to_string(token).unwrap().trim().to_owned())
+}
+
+/// Where a server says that it listens.
+pub(crate) fn address_of(server: &mut Child, scheme: &str) -> String {
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
     let address = lines
         .by_ref()
@@ -27,10 +36,7 @@ fn listen(hood: &Hood, scheme: &str, options: &[&str]) -> (Child, String, String
         .find_map(|line| Some(line.split_once(scheme)?.1.split([',', ' ']).next()?.to_owned()))
         .expect("it says where it listens");
     std::thread::spawn(move || lines.for_each(drop));
-    let token = hood.state().join("token");
-    let mode = fs::metadata(&token).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    (server, address, fs::read_to_string(token).unwrap().trim().to_owned())
+    address
 }
 
 pub(crate) fn curl(args: &[&str]) -> String {

@@ -1,0 +1,3 @@
+export function show(request, reply) {
+  reply.send(eval(request.query.expression));
+}
