@@ -4,14 +4,14 @@ use std::{convert::Infallible, io, rc::Rc};
 
 use protocol::{
     Ack, Body, Claim, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response,
-    VERSION, Warm, Welcome,
+    StartCommand, VERSION, Warm, Welcome,
 };
 use rustix::fd::OwnedFd;
 
 use crate::{
     answers::{Answers, Known},
     commands::{Commands, warm},
-    files::Files,
+    files::{Files, hold},
     identity::Identity,
     link::{Incoming, Link},
     outgoing::Outgoing,
@@ -28,6 +28,15 @@ const READS_A_TURN: usize = 16;
 /// With so many bytes of answers waiting, no more questions are read.
 const CONTROL_MAX: usize = 2 << 20;
 
+/// Commands that wait for the end of a freeze.
+const STARTS_MAX: usize = 512;
+
+/// What waits while no process goes on.
+#[derive(Debug, Default)]
+struct Frozen {
+    starts: Vec<(u64, StartCommand)>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     poll: Rc<Poll>,
@@ -41,6 +50,8 @@ pub(crate) struct Agent {
     place: Place,
     phase: Phase,
     identity: Option<Identity>,
+    /// None while processes go on.
+    frozen: Option<Frozen>,
     /// The host process that talks to us.
     instance: Option<u64>,
 }
@@ -63,6 +74,7 @@ impl Agent {
             place,
             phase: Phase::Bare,
             identity: None,
+            frozen: None,
             instance: None,
         })
     }
@@ -169,6 +181,16 @@ impl Agent {
             Known::Begun => return,
             Known::Answered(reply) => return self.outgoing.say(Body::Reply { id, reply }),
         }
+        let request = match (request, &mut self.frozen) {
+            (Request::Start(start), Some(frozen)) if frozen.starts.len() < STARTS_MAX => {
+                return frozen.starts.push((id, start));
+            }
+            (Request::Start(_) | Request::Hold { .. }, Some(_)) => {
+                let refusal = refuse(RefusalCode::Io, "the machine is being forked");
+                return self.reply(id, Err(refusal));
+            }
+            (request, _) => request,
+        };
         if let Request::Connect { stream, port } = request {
             let answered = match self.phase {
                 Phase::Live => self.tunnels.connect(id, stream, port, &mut self.outgoing),
@@ -208,12 +230,7 @@ impl Agent {
             Request::Warm(warm) => self.warm(warm).map(done),
             Request::Claim(claim) => self.claim(claim).map(done),
             Request::SetClock { unix_nanos } => self.place.set_clock(unix_nanos).map(done),
-            Request::Start(start) => {
-                let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
-                let outgoing = &mut self.outgoing;
-                let pid = self.commands.start(start, identity, &self.place, outgoing)?;
-                Ok(Response::Started { pid })
-            }
+            Request::Start(start) => self.start(start),
             Request::Signal { command, signal } => self.commands.signal(command, signal).map(done),
             Request::Resize { command, rows, cols } => {
                 self.commands.resize(command, rows, cols).map(done)
@@ -222,6 +239,10 @@ impl Agent {
                 let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
                 self.place.mount(&mount, &identity.user).map(done)
             }
+            Request::Gather => self.place.gather().map(done),
+            Request::Freeze => self.freeze().map(done),
+            Request::Thaw => self.thaw().map(done),
+            Request::Fork(claim) => self.fork(claim).map(done),
             Request::Commands => Ok(Response::Commands(self.commands.states())),
             Request::Forget { command } => {
                 self.commands.forget(command, &mut self.outgoing).map(done)
@@ -268,6 +289,53 @@ impl Agent {
         self.identity = Some(Identity::of(claim, &self.place)?);
         self.phase = Phase::Live;
         Ok(())
+    }
+
+    fn start(&mut self, start: StartCommand) -> Result<Response, Refusal> {
+        let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
+        let outgoing = &mut self.outgoing;
+        let pid = self.commands.start(start, identity, &self.place, outgoing)?;
+        Ok(Response::Started { pid })
+    }
+
+    fn freeze(&mut self) -> Result<(), Refusal> {
+        if self.phase != Phase::Live {
+            return Err(self.wrong_phase());
+        }
+        if hold::is_held() {
+            return Err(refuse(RefusalCode::AlreadyExists, "the root is held"));
+        }
+        if self.frozen.is_none() {
+            self.place.freeze()?;
+            self.frozen = Some(Frozen::default());
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self) -> Result<(), Refusal> {
+        if self.frozen.is_none() {
+            return Ok(());
+        }
+        self.place.thaw()?;
+        for (id, start) in self.frozen.take().unwrap_or_default().starts {
+            let reply = self.start(start);
+            self.reply(id, reply);
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, claim: Claim) -> Result<(), Refusal> {
+        let Some(identity) = &self.identity else { return Err(self.wrong_phase()) };
+        if identity.machine_id != claim.machine_id {
+            self.place.fork(&claim)?;
+            self.commands.let_go(&mut self.outgoing);
+            // Who asked for these asked the other machine.
+            if let Some(frozen) = &mut self.frozen {
+                frozen.starts.clear();
+            }
+            self.identity = Some(Identity::of(claim, &self.place)?);
+        }
+        self.thaw()
     }
 
     fn wrong_phase(&self) -> Refusal {
@@ -337,6 +405,10 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Commands
         | Request::Forget { .. }
         | Request::Connect { .. }
-        | Request::Mount(_) => false,
+        | Request::Mount(_)
+        | Request::Gather
+        | Request::Freeze
+        | Request::Thaw
+        | Request::Fork(_) => false,
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Commands {
     /// Outputs of ended commands that others hold open: read and thrown away, so that these do not
     /// die of SIGPIPE.
     left_over: BTreeMap<StreamId, OwnedFd>,
+    /// Inputs of processes that were commands.
+    inputs: Vec<OwnedFd>,
     scratch: Vec<u8>,
     /// The kernel's count of processes killed for want of memory when it was last looked at.
     oom_kills: u64,
@@ -64,6 +66,7 @@ impl Commands {
             known: BTreeMap::new(),
             running: HashMap::new(),
             left_over: BTreeMap::new(),
+            inputs: Vec::new(),
             scratch: vec![0; SCRATCH],
             oom_kills: oom_kills(),
         }
@@ -139,6 +142,20 @@ impl Commands {
         outgoing.close(StreamId::stdout(id));
         outgoing.close(StreamId::stderr(id));
         Ok(())
+    }
+
+    /// Forgets all of them. Their processes go on: what they write is thrown away, and their input
+    /// stays open and empty.
+    pub(crate) fn let_go(&mut self, outgoing: &mut Outgoing) {
+        self.running.clear();
+        for (id, mut command) in std::mem::take(&mut self.known) {
+            outgoing.close(StreamId::stdout(id));
+            outgoing.close(StreamId::stderr(id));
+            for (stream, fd) in command.take_outputs() {
+                self.keep_open(stream, fd);
+            }
+            self.inputs.extend(command.take_input());
+        }
     }
 
     /// Where every input stands, for a new epoch.

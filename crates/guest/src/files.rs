@@ -2,7 +2,7 @@
 //! bytes go through a bounded [`Pipe`] between it and the stream.
 
 mod archive;
-mod hold;
+pub(crate) mod hold;
 mod list;
 mod paths;
 mod pipe;

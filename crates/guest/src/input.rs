@@ -73,6 +73,14 @@ impl Input {
         }
     }
 
+    /// Its descriptor, if it is open.
+    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+        match self.end {
+            End::Pipe(fd) | End::Terminal(fd) | End::Socket(fd) => Some(fd),
+            End::Closed | End::Broken => None,
+        }
+    }
+
     /// Where the stream stands, for a new epoch or a new stream.
     pub(crate) fn state(&mut self) -> Answer {
         match self.end {

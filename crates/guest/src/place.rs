@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use crate::{
     accounts::Account,
     boot::say,
-    drive,
+    drive, freezer, outside,
     refusal::{refuse, refuse_io},
     root::{Mounted, Root},
     sys,
@@ -88,6 +89,42 @@ impl Place {
         Ok(())
     }
 
+    /// Another machine from now on: clock and randomness first, as in a claim.
+    pub(crate) fn fork(&self, claim: &Claim) -> Result<(), Refusal> {
+        let Self::Machine(_) = self else { return Ok(()) };
+        set_clock(claim.unix_nanos)?;
+        reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
+        name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
+        if let Err(error) = another_boot() {
+            say(&format!("boot id: {error}"));
+        }
+        outside::reset_connections();
+        Ok(())
+    }
+
+    /// See [`protocol::Request::Gather`].
+    pub(crate) fn gather(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Machine(_) => freezer::gather(),
+            Self::Process { .. } => Ok(()),
+        }
+    }
+
+    /// Has all other processes stand still.
+    pub(crate) fn freeze(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Machine(_) => freezer::freeze(),
+            Self::Process { .. } => Ok(()),
+        }
+    }
+
+    pub(crate) fn thaw(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Machine(_) => freezer::thaw(),
+            Self::Process { .. } => Ok(()),
+        }
+    }
+
     /// Mounts a disk; in a machine only.
     pub(crate) fn mount(&self, wanted: &Mount, user: &Account) -> Result<(), Refusal> {
         match self {
@@ -126,6 +163,18 @@ fn set_clock(unix_nanos: u64) -> Result<(), Refusal> {
 
 fn reseed(seed: &[u8; 32]) -> io::Result<()> {
     sys::reseed(fs::File::open("/dev/urandom")?, seed)
+}
+
+/// The kernel keeps its own boot id for good, so another is laid over it.
+fn another_boot() -> io::Result<()> {
+    const COVER: &str = "/run/boot-id";
+    let id = fs::read("/proc/sys/kernel/random/uuid")?;
+    match fs::remove_file(COVER) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).open(COVER)?.write_all(&id)?;
+    Ok(rustix::mount::mount_bind(COVER, "/proc/sys/kernel/random/boot_id")?)
 }
 
 /// Host name and machine id, in the kernel and in the files that programs look at.

@@ -124,6 +124,18 @@ pub enum Request {
     },
     /// Ends a [`Request::Hold`]; refused if that has ended by itself.
     Release,
+    /// Puts all processes but the agent into one group, so that [`Request::Freeze`] is quick.
+    Gather,
+    /// Has no process but the agent go on until [`Request::Thaw`], or, in a machine that is forked from
+    /// this one, [`Request::Fork`]. Commands that are asked for meanwhile start afterwards. Refused
+    /// while the root is held.
+    Freeze,
+    /// Ends a [`Request::Freeze`]; nothing happens where nothing is frozen.
+    Thaw,
+    /// In a machine that has another's memory: it is another machine from now on. Its connections to
+    /// the outside are reset; the processes of the commands go on, and are no commands any more: what
+    /// they write to their streams is thrown away. Ends a [`Request::Freeze`] at last.
+    Fork(Claim),
 }
 
 impl Request {

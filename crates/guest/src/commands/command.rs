@@ -239,6 +239,10 @@ impl Command {
         self.outputs.drain(..).map(|output| (output.stream, output.into_fd())).collect()
     }
 
+    pub(crate) fn take_input(&mut self) -> Option<OwnedFd> {
+        self.input.take().and_then(Input::into_fd)
+    }
+
     fn output(&mut self, stream: StreamId) -> Option<&mut Output> {
         self.outputs.iter_mut().find(|output| output.stream == stream)
     }

@@ -49,6 +49,10 @@ pub(super) fn hold(what: What, for_ms: u64, over: &Over) {
     }
 }
 
+pub(crate) fn is_held() -> bool {
+    *lock()
+}
+
 /// Lets it be written again.
 pub(super) fn release(what: What) -> Result<(), Refusal> {
     let mut held = lock();

@@ -51,7 +51,11 @@ impl Work {
             | Request::Commands
             | Request::Forget { .. }
             | Request::Connect { .. }
-            | Request::Mount(_) => {
+            | Request::Mount(_)
+            | Request::Gather
+            | Request::Freeze
+            | Request::Thaw
+            | Request::Fork(_) => {
                 return Err(refuse(RefusalCode::Invalid, "this is about no file"));
             }
         })

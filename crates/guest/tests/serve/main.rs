@@ -9,6 +9,8 @@ mod commands;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod forks;
+#[cfg(test)]
 mod guest;
 #[cfg(test)]
 mod hostile;
