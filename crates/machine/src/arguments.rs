@@ -69,6 +69,8 @@ pub(crate) enum Begin<'a> {
     },
     /// The kernel is in the memory already.
     Restore,
+    /// It is there, and what is saved does not say of which kind of machine it is.
+    Fork,
 }
 
 /// The prefix of `-name`, by which a process is known to be one of ours.
@@ -139,6 +141,10 @@ fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
             arguments.pair("-append", command_line(parts.accel, tsc_khz));
         }
         Begin::Restore => arguments.pair("-incoming", "defer"),
+        Begin::Fork => {
+            arguments.pair("-incoming", "defer");
+            arguments.pair("-global", "migration.send-configuration=off");
+        }
     }
 }
 

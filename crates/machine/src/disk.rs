@@ -164,6 +164,11 @@ fn file_node(path: &Path, mode: Mode) -> Value {
     })
 }
 
+/// The node below one that takes writes.
+pub(crate) fn writable_file(path: &Path) -> Value {
+    file_node(path, Mode::Writable)
+}
+
 impl Root {
     /// The files it is made of: those that are written, those that are only read.
     pub(crate) fn files(&self) -> (Option<&Path>, Vec<&Path>) {

@@ -10,7 +10,9 @@
 //! 2. [`Machine::boot`] (usually by [`boot_until_ready`]) with its RAM in a [`Draft`], then
 //!    [`Machine::save_template`]: a [`Template`].
 //! 3. [`Machine::clone_from`] starts a machine on the template's memory in milliseconds.
-//! 4. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
+//! 4. [`Machine::begin_fork`] and [`Machine::fork`] freeze a machine that runs, for a moment, into a
+//!    [`ForkPoint`]; [`Machine::clone_fork`] starts others on it.
+//! 5. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
 //!
 //! What a machine's process is started and held with is there for other processes that outlive the
 //! server too: [`Detached`], [`Process`], [`Leash`], [`SocketFolder`].
@@ -51,7 +53,8 @@ pub use identity::{InvalidMachineId, MachineId, Stray, strays};
 pub use key::Key;
 pub use layer::{LayerError, check_layer};
 pub use machine::{
-    AdoptError, Adoption, BootSpec, CloneSpec, ControlError, Machine, Ram, SaveError, Start,
+    AdoptError, Adoption, BootSpec, CloneSpec, ControlError, ForkBegun, ForkError, ForkPoint,
+    ForkSpec, ForkTaken, Machine, Ram, SaveError, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
 pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};

@@ -24,6 +24,7 @@ use crate::{
 
 mod adopt;
 mod drive;
+mod fork;
 mod launch;
 mod merge;
 mod record;
@@ -32,6 +33,7 @@ mod restore;
 pub(crate) use merge::MERGE;
 
 pub use adopt::{AdoptError, Adoption};
+pub use fork::{ForkBegun, ForkError, ForkPoint, ForkSpec, ForkTaken};
 pub use restore::SaveError;
 
 /// The names of the sockets in a machine's folder.

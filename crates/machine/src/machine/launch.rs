@@ -47,6 +47,8 @@ pub(super) enum Origin<'a> {
     Boot,
     /// The file of saved devices, to be read later.
     Restore(&'a Path),
+    /// The file of what a fork has saved, to be read later.
+    Fork(&'a Path),
 }
 
 /// What a failure's record says of any machine.
@@ -170,6 +172,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         agent: agent.as_raw_fd(),
         network: network.as_raw_fd(),
         begin: match &initramfs {
+            None if matches!(launch.origin, Origin::Fork(_)) => Begin::Fork,
             None => Begin::Restore,
             Some(initramfs) => Begin::Boot {
                 kernel: launch.platform.kernel.path(),
@@ -202,11 +205,11 @@ fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<
     read.extend(parts.modules);
     match parts.begin {
         Begin::Boot { kernel, initramfs, .. } => read.extend([kernel, initramfs]),
-        Begin::Restore => {}
+        Begin::Restore | Begin::Fork => {}
     }
     match launch.origin {
         Origin::Boot => {}
-        Origin::Restore(state) => read.push(state),
+        Origin::Restore(state) | Origin::Fork(state) => read.push(state),
     }
     match launch.memory {
         Memory::Private => {}
@@ -219,7 +222,7 @@ fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<
 /// Makes what a boot needs, and tells which initramfs it is.
 fn prepare(launch: &Launch<'_>, folder: &Path) -> io::Result<Option<PathBuf>> {
     match launch.origin {
-        Origin::Restore(_) => Ok(None),
+        Origin::Restore(_) | Origin::Fork(_) => Ok(None),
         Origin::Boot => {
             if let Memory::Shared(file) = launch.memory {
                 remove_if_there(file)?;

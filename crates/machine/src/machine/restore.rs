@@ -6,7 +6,7 @@ use super::{
     launch::{Launch, Origin, remove_if_there},
     *,
 };
-use crate::{Draft, Platform, Template, arguments::Memory, failure::chain, ram};
+use crate::{Draft, ForkPoint, Platform, Template, arguments::Memory, failure::chain, ram};
 
 /// Saving and restoring move the devices only, some hundred kilobytes.
 const MIGRATION: Duration = Duration::from_secs(60);
@@ -32,8 +32,20 @@ impl Machine {
         template: &Template,
         spec: CloneSpec,
     ) -> Result<Self, Box<BootFailure>> {
-        let ram = template.ram();
-        restored(platform, template, &spec, Memory::CopyOnWrite(&ram)).await
+        let (ram, state) = (template.ram(), template.state());
+        let saved = Saved { shape: template.shape(), state: &state, of: Of::Template };
+        restored(platform, saved, &spec, Memory::CopyOnWrite(&ram)).await
+    }
+
+    /// Starts a machine that has the memory of another which runs, its processes, and its disk as it
+    /// was then: the layers of `spec` are those that the fork left below the other.
+    pub async fn clone_fork(
+        platform: &Platform,
+        point: &ForkPoint,
+        spec: CloneSpec,
+    ) -> Result<Self, Box<BootFailure>> {
+        let saved = Saved { shape: point.shape, state: &point.state, of: Of::Fork };
+        restored(platform, saved, &spec, Memory::CopyOnWrite(&point.ram)).await
     }
 
     /// Starts a machine on a *copy* of a template's memory, in `draft`, so that it can be changed
@@ -58,7 +70,9 @@ impl Machine {
                 launch::About { id: spec.id, folder: &spec.folder, arguments: &[], started };
             return Err(Box::new(about.failure(Step::Spawn, chain(&error))));
         }
-        restored(platform, template, &spec, Memory::Shared(&ram)).await
+        let state = template.state();
+        let saved = Saved { shape: template.shape(), state: &state, of: Of::Template };
+        restored(platform, saved, &spec, Memory::Shared(&ram)).await
     }
 
     /// Freezes the machine into a template and ends it. Its RAM must be the draft's.
@@ -79,8 +93,11 @@ impl Machine {
         self.migrated().await
     }
 
-    async fn load_devices(&self, state: &Path) -> Result<(), SaveError> {
-        self.leave_ram_where_it_is().await?;
+    async fn load(&self, state: &Path, of: Of) -> Result<(), SaveError> {
+        match of {
+            Of::Template => self.leave_ram_where_it_is().await?,
+            Of::Fork => {}
+        }
         let uri = format!("file:{}", state.display());
         self.qmp.ask("migrate-incoming", json!({ "uri": uri })).await?;
         self.migrated().await
@@ -113,25 +130,45 @@ impl Machine {
     }
 }
 
+/// A machine that is saved.
+#[derive(Clone, Copy, Debug)]
+struct Saved<'a> {
+    shape: Shape,
+    state: &'a Path,
+    of: Of,
+}
+
+/// What the state is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// The devices; the memory is that of the file.
+    Template,
+    /// The devices, and the pages that are not as in the file.
+    Fork,
+}
+
 async fn restored(
     platform: &Platform,
-    template: &Template,
+    saved: Saved<'_>,
     spec: &CloneSpec,
     memory: Memory<'_>,
 ) -> Result<Machine, Box<BootFailure>> {
-    let state = template.state();
+    let Saved { shape, state, of } = saved;
     let machine = launch::start(&Launch {
         platform,
         id: spec.id,
         folder: &spec.folder,
-        shape: template.shape(),
+        shape,
         root: &spec.root,
         memory,
-        origin: Origin::Restore(&state),
+        origin: match of {
+            Of::Template => Origin::Restore(state),
+            Of::Fork => Origin::Fork(state),
+        },
     })
     .await?;
     let running = async {
-        machine.load_devices(&state).await?;
+        machine.load(state, of).await?;
         match spec.start {
             Start::Running => machine.cont().await?,
             Start::Parked => {}

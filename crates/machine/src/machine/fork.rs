@@ -1,0 +1,200 @@
+//! Forking a machine that runs: it stands still for a moment, in which its disk is moved below a fresh
+//! overlay, its devices are saved and the pages that it has written are read.
+//!
+//! The guest's user processes should stand still already, and nobody should speak on the agent's
+//! port: QEMU takes in what is said there even while the guest is held, and what is saved would not
+//! be of one moment.
+
+use std::{fs::File, io::BufWriter, time::Duration};
+
+use tokio::{task::spawn_blocking, time::Instant};
+
+use self::pages::{PAGE, Pages, Space};
+use super::*;
+
+mod pages;
+mod stream;
+
+/// QEMU's names of nodes are 31 characters at most.
+const NODE: &str = "over-";
+const NODE_MAX: usize = 31;
+/// Saved devices, in the machine's folder.
+const DEVICES: &str = "fork-devices";
+/// A guest's devices are some hundred kilobytes; its QEMU may be anybody's.
+const DEVICES_MAX: u64 = 64 << 20;
+/// Beyond it the machine would stand still for seconds.
+const WRITTEN_MAX_MIB: usize = 2048;
+/// A few pages more are written until it stands still.
+const SLACK: usize = 1024;
+
+/// What a fork is made of.
+#[derive(Clone, Debug)]
+pub struct ForkSpec {
+    pub shape: Shape,
+    /// Where templates are: the machine's memory must stand on one.
+    pub templates: PathBuf,
+    /// What takes the machine's writes now.
+    pub overlay: PathBuf,
+    /// An empty overlay in the machine's folder, which is to take them afterwards.
+    pub next: PathBuf,
+    /// Tells this fork of the machine from others.
+    pub mark: String,
+    /// The file to be written, from which others start.
+    pub state: PathBuf,
+}
+
+/// Why a machine is not forked. It goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    #[error("QEMU does not do as it is told")]
+    Control(#[from] ControlError),
+    #[error("the machine's memory cannot be read")]
+    Memory(#[source] io::Error),
+    #[error("it has written {mib} MiB of its memory; {WRITTEN_MAX_MIB} can be forked")]
+    TooMuch { mib: usize },
+    #[error("what is to be forked cannot be written")]
+    Io(#[from] io::Error),
+}
+
+/// All is ready, and nothing stands still yet.
+#[derive(Debug)]
+pub struct ForkBegun {
+    spec: ForkSpec,
+    space: Arc<Space>,
+    /// Large enough for all pages.
+    buffer: Vec<u8>,
+}
+
+/// A machine as it was at one moment; it has gone on.
+#[derive(Debug)]
+pub struct ForkTaken {
+    spec: ForkSpec,
+    ram: PathBuf,
+    pages: Pages,
+    devices: PathBuf,
+    held: Duration,
+}
+
+impl ForkTaken {
+    /// Writes it to its file, so that others can start from it.
+    pub async fn save(self) -> Result<ForkPoint, ForkError> {
+        let Self { spec, ram, pages, devices, held } = self;
+        let written_bytes = pages.bytes.len() as u64;
+        let (shape, state) = (spec.shape, spec.state.clone());
+        let memory = u64::from(shape.memory_mib) << 20;
+        blocking(move || write_state(&spec.state, memory, &pages, &devices)).await?;
+        Ok(ForkPoint { shape, ram, state, held, written_bytes })
+    }
+}
+
+/// A machine as it was at one moment, from which others start.
+#[derive(Clone, Debug)]
+pub struct ForkPoint {
+    pub(super) shape: Shape,
+    pub(super) ram: PathBuf,
+    pub(super) state: PathBuf,
+    /// How long the machine stood still.
+    pub held: Duration,
+    /// What each that starts has for itself at once.
+    pub written_bytes: u64,
+}
+
+impl Machine {
+    /// Does all of a fork that can be done while the guest goes on.
+    pub async fn begin_fork(&self, spec: ForkSpec) -> Result<ForkBegun, ForkError> {
+        let (pid, templates) = (self.pid(), spec.templates.canonicalize()?);
+        let memory = u64::from(spec.shape.memory_mib) << 20;
+        let overlay = spec.overlay.clone();
+        let looked = move || {
+            // What is on the disk now need not be put there while it stands still.
+            File::open(&overlay)?.sync_data()?;
+            let space = Space::open(pid, &templates, memory).map_err(ForkError::Memory)?;
+            let pages = space.written().map_err(ForkError::Memory)?.len();
+            let mib = (pages * PAGE) >> 20;
+            if WRITTEN_MAX_MIB < mib {
+                return Err(ForkError::TooMuch { mib });
+            }
+            // Not noughts, which would be no memory yet.
+            Ok((space, vec![0xff; (pages + pages / 4 + SLACK) * PAGE]))
+        };
+        let (space, buffer) = blocking(looked).await?;
+        let mut node = json!({
+            "driver": "qcow2", "node-name": node(&spec.mark), "discard": "unmap", "backing": null,
+        });
+        node["file"] = crate::disk::writable_file(&spec.next);
+        self.qmp.ask("blockdev-add", node).await?;
+        Ok(ForkBegun { spec, space: Arc::new(space), buffer })
+    }
+
+    /// Holds the guest, takes what it is, and lets it go on. On failure [`Machine::end_fork`] tells how
+    /// far it came.
+    pub async fn fork(&self, begun: ForkBegun) -> Result<ForkTaken, ForkError> {
+        let ForkBegun { spec, space, buffer } = begun;
+        let top = self.top_node().await?;
+        let ram = space.file.clone();
+        let began = Instant::now();
+        self.stop().await?;
+        let over = json!({ "node": top, "overlay": node(&spec.mark) });
+        self.qmp.ask("blockdev-snapshot", over).await?;
+        let saved = json!({ "filename": DEVICES, "live": false });
+        self.qmp.ask("xen-save-devices-state", saved).await?;
+        let read = move || space.read(space.written()?, buffer);
+        let pages = blocking(read).await.map_err(ForkError::Memory)?;
+        self.cont().await?;
+        let held = began.elapsed();
+        Ok(ForkTaken { spec, ram, pages, devices: self.folder.join(DEVICES), held })
+    }
+
+    /// Brings a fork to its end, whatever has become of it: the guest goes on. Tells whether the disk
+    /// has moved below the new overlay; if not, that is of no more use.
+    pub async fn end_fork(&self, mark: &str) -> Result<bool, ControlError> {
+        let has_moved = self.top_node().await? == node(mark);
+        if !has_moved {
+            let gone = self.qmp.ask("blockdev-del", json!({ "node-name": node(mark) })).await;
+            if let Err(error @ ControlError::Refused { .. }) = &gone {
+                tracing::debug!(%error, "there was no overlay to take away");
+            }
+        }
+        drop(std::fs::remove_file(self.folder.join(DEVICES)));
+        self.cont().await?;
+        Ok(has_moved)
+    }
+
+    /// What takes the writes of the first disk.
+    async fn top_node(&self) -> Result<String, ControlError> {
+        let disks = self.qmp.ask("query-block", json!({})).await?;
+        let of_root = |disk: &&serde_json::Value| {
+            disk["qdev"].as_str().is_some_and(|path| path.split('/').any(|name| name == "root"))
+        };
+        let root = disks.as_array().and_then(|disks| disks.iter().find(of_root));
+        let name = root.and_then(|root| root["inserted"]["node-name"].as_str());
+        let refused = || ControlError::Refused {
+            command: "query-block".to_owned(),
+            why: "it knows of no first disk".to_owned(),
+        };
+        name.map(str::to_owned).ok_or_else(refused)
+    }
+}
+
+fn node(mark: &str) -> String {
+    format!("{NODE}{mark}").chars().take(NODE_MAX).collect()
+}
+
+fn write_state(state: &Path, memory: u64, pages: &Pages, devices: &Path) -> Result<(), ForkError> {
+    let mut saved = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(File::open(devices)?, DEVICES_MAX), &mut saved)?;
+    std::fs::remove_file(devices)?;
+    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(state)?);
+    stream::write(&mut file, memory, pages, &saved)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(())
+}
+
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<io::Error> + Send + 'static,
+{
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+}

@@ -1,0 +1,193 @@
+//! The pages that a clone has written: those of its memory that are not the file's any more. Found and
+//! read from outside, as a debugger would.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    thread,
+};
+
+pub(super) const PAGE: usize = 4096;
+const ENTRY: usize = 8;
+/// Processors that read at the same time.
+const READERS_MAX: usize = 4;
+/// Of the page map, at once.
+const CHUNK: usize = 1 << 20;
+
+/// The memory of a running machine.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// What is mapped.
+    pub(super) file: PathBuf,
+    memory: File,
+    map: File,
+    areas: Vec<Area>,
+}
+
+/// A stretch of addresses, and where in the file it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Area {
+    start: u64,
+    end: u64,
+    offset: u64,
+}
+
+/// Pages and where in memory they belong, in rising order.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    pub(super) at: Vec<u64>,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Space {
+    /// Of this process, which maps a file of so many bytes below `bases`.
+    pub(super) fn open(pid: u32, bases: &Path, bytes: u64) -> io::Result<Self> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let maps = std::fs::read_to_string(proc.join("maps"))?;
+        let (file, areas) = find(&maps, bases, bytes).ok_or_else(|| {
+            io::Error::other("its memory does not stand on a template that is there")
+        })?;
+        let (memory, map) = (File::open(proc.join("mem"))?, File::open(proc.join("pagemap"))?);
+        Ok(Self { file, memory, map, areas })
+    }
+
+    /// Where the pages are that it has written.
+    pub(super) fn written(&self) -> io::Result<Vec<u64>> {
+        let mut at = Vec::new();
+        let mut chunk = vec![0; CHUNK];
+        for area in &self.areas {
+            let mut address = area.start;
+            while address < area.end {
+                let left = to_usize((area.end - address) / PAGE as u64) * ENTRY;
+                let entries = &mut chunk[..left.min(CHUNK)];
+                self.map.read_exact_at(entries, address / PAGE as u64 * ENTRY as u64)?;
+                let entries = entries.as_chunks::<ENTRY>().0.iter().map(|e| u64::from_ne_bytes(*e));
+                let first = address - area.start + area.offset;
+                let found = entries.enumerate().filter(|(_, entry)| is_written(*entry));
+                at.extend(found.map(|(index, _)| first + (index * PAGE) as u64));
+                address += (left.min(CHUNK) / ENTRY * PAGE) as u64;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Reads these pages. Its buffer is best as large as needed already.
+    pub(super) fn read(&self, at: Vec<u64>, mut bytes: Vec<u8>) -> io::Result<Pages> {
+        bytes.resize(at.len() * PAGE, 0);
+        let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+        let share = at.len().div_ceil(readers).max(1);
+        let parts = at.chunks(share).zip(bytes.chunks_mut(share * PAGE));
+        thread::scope(|scope| {
+            let readers: Vec<_> =
+                parts.map(|(at, into)| scope.spawn(|| self.read_into(at, into))).collect();
+            let broken = |_| Err(io::Error::other("a reader broke"));
+            readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(broken))
+        })?;
+        Ok(Pages { at, bytes })
+    }
+
+    /// In runs of neighbours.
+    fn read_into(&self, at: &[u64], into: &mut [u8]) -> io::Result<()> {
+        let mut index = 0;
+        while index < at.len() {
+            let area = self.areas.iter().find(|area| area.holds(at[index]));
+            let area = area.ok_or(io::ErrorKind::NotFound)?;
+            let follows = |next: &usize| {
+                at[*next] == at[index] + ((*next - index) * PAGE) as u64 && area.holds(at[*next])
+            };
+            let run = (index + 1..at.len()).take_while(follows).count() + 1;
+            let into = &mut into[index * PAGE..(index + run) * PAGE];
+            self.memory.read_exact_at(into, area.start + (at[index] - area.offset))?;
+            index += run;
+        }
+        Ok(())
+    }
+}
+
+impl Area {
+    fn holds(&self, at: u64) -> bool {
+        self.offset <= at && at - self.offset < self.end - self.start
+    }
+}
+
+/// A page that is there, or swapped out, and is no file's.
+fn is_written(entry: u64) -> bool {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_FILE: u64 = 1 << 61;
+    entry & OF_FILE == 0 && entry & (PRESENT | SWAPPED) != 0
+}
+
+/// The file below `bases` of which so many bytes are mapped, and where.
+fn find(maps: &str, bases: &Path, bytes: u64) -> Option<(PathBuf, Vec<Area>)> {
+    let mut found: Option<(PathBuf, Vec<Area>)> = None;
+    for line in maps.lines() {
+        let Some((area, path)) = parse(line) else { continue };
+        if !path.starts_with(bases) || !path.is_absolute() {
+            continue;
+        }
+        match &mut found {
+            Some((file, areas)) if *file == path => areas.push(area),
+            Some(_) => {}
+            None => found = Some((path, vec![area])),
+        }
+    }
+    let (_, areas) = found.as_ref()?;
+    let mapped: u64 = areas.iter().map(|area| area.end - area.start).sum();
+    found.filter(|_| mapped == bytes)
+}
+
+/// A line of a process's maps: `start-end rights offset device inode path`.
+fn parse(line: &str) -> Option<(Area, PathBuf)> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let offset = words.nth(1)?;
+    // It is of the template's keys, so it holds no blanks.
+    let path = words.nth(2)?;
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    let area = Area { start: hex(start)?, end: hex(end)?, offset: hex(offset)? };
+    let is_gone = words.next().is_some();
+    (area.start < area.end && !is_gone).then(|| (area, path.into()))
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mapping_of_a_template_is_found() {
+        let maps = "55d0-55e0 r--p 00000000 fe:00 1 /usr/bin/qemu\n\
+            1000-3000 rw-p 00000000 fe:00 7 /t/key/ram\n\
+            3000-5000 rw-p 00002000 fe:00 7 /t/key/ram\n\
+            6000-8000 rw-p 00000000 00:00 0 \n";
+        let areas = vec![
+            Area { start: 0x1000, end: 0x3000, offset: 0 },
+            Area { start: 0x3000, end: 0x5000, offset: 0x2000 },
+        ];
+        let bases = Path::new("/t");
+        assert_eq!(find(maps, bases, 0x4000), Some(("/t/key/ram".into(), areas)));
+        assert_eq!(find(maps, bases, 0x5000), None, "not all of it");
+        assert_eq!(find(maps, Path::new("/other"), 0x4000), None);
+        let gone = maps.replace("/t/key/ram", "/t/key/ram (deleted)");
+        assert_eq!(find(&gone, bases, 0x4000), None);
+    }
+
+    #[test]
+    fn written_pages_are_nobodys_but_the_processs() {
+        for (entry, expected) in [
+            (0, false),
+            (1 << 63, true),
+            (1 << 62, true),
+            (1 << 63 | 1 << 61, false),
+            (1 << 62 | 1 << 61, false),
+        ] {
+            assert_eq!(is_written(entry), expected, "{entry:x}");
+        }
+    }
+}
