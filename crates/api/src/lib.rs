@@ -46,7 +46,7 @@ pub use sandbox::{
 pub use secrets::{PutSecret, SECRET_BYTES_MAX, Secret, SecretList, SecretValue};
 pub use server::{API, Listener, ParkedMachines, Pool, Version};
 pub use session::{
-    EndCode, ExtendTimeout, Interactive, MakePass, NetworkTransfer, Pass, Route, Session,
+    EndCode, ExtendTimeout, Forked, Interactive, MakePass, NetworkTransfer, Pass, Route, Session,
     SessionReply, Status, StopReply, TUNNEL_PROTOCOL,
 };
 pub use snapshot::{
@@ -54,7 +54,7 @@ pub use snapshot::{
     Snapshot, SnapshotList, SnapshotReply, SnapshotStatus, SnapshotTree, TreeNode, TreeQuery,
 };
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
-pub use update::{ForkSandbox, UpdateSandbox};
+pub use update::{ForkLive, ForkLiveReply, ForkSandbox, UpdateSandbox};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -119,6 +119,9 @@ pub struct Session {
     pub source_sandbox_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
+    /// What it began as, if it is a live fork (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Forked>,
     /// Why it ended, for programs (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_code: Option<EndCode>,
@@ -202,6 +205,16 @@ pub struct SessionReply {
     pub session: Session,
     #[serde(default)]
     pub routes: Vec<Route>,
+}
+
+/// How a live fork began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Forked {
+    /// The sandbox whose memory it began with.
+    pub from: String,
+    /// What it lacks because the agent in the guest did not answer in time, a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
 }
 
 /// `POST …/{sid}/extend-timeout`.

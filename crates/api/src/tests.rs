@@ -126,6 +126,7 @@ fn a_session_has_no_nulls() {
         snapshotted_at: None,
         source_sandbox_name: None,
         project_id: None,
+        forked: None,
         end_code: Some(EndCode::TimedOut),
         end_reason: None,
     };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::Env;
 use crate::network_policy::NetworkPolicy;
-use crate::sandbox::Resources;
+use crate::sandbox::{Resources, SandboxReply};
 use crate::snapshot::{KeepLastSnapshots, nullable};
 
 /// `PATCH /v2/sandboxes/{name}`: what is absent stays. Resources, timeout, environment and the current
@@ -71,4 +71,27 @@ pub struct ForkSandbox {
     pub snapshot_expiration: Option<u64>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
+}
+
+/// `POST /v1/fumehood/sandboxes/{name}/fork`: sandboxes with the memory, the processes and the disk that
+/// this one has now.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(default)]
+pub struct ForkLive {
+    /// How many, 1 to 100; 1 unless asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+/// The answer, once all of them run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForkLiveReply {
+    pub sandboxes: Vec<SandboxReply>,
+    /// How long no program of the source went on, in milliseconds, as the server saw it.
+    pub paused_ms: f64,
+    /// How long its machine was held, in milliseconds; a part of `pausedMs`.
+    pub held_ms: f64,
 }

@@ -12,6 +12,7 @@ mod command;
 mod incoming;
 mod link;
 mod outgoing;
+mod quiet;
 mod requests;
 mod session;
 mod streams;
@@ -53,6 +54,7 @@ use self::{
 };
 pub use self::{
     command::{Command, CommandLost, StdinClosed, StdinWriter},
+    quiet::Quiet,
     transfer::{Download, Written},
     tunnel::Tunnel,
 };

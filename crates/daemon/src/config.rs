@@ -98,6 +98,11 @@ impl Paths {
         self.state.join("layers")
     }
 
+    /// What live forks start from, each for as long as its children are made.
+    pub fn forks(&self) -> PathBuf {
+        self.state.join("forks")
+    }
+
     /// All that is known of boots that failed.
     pub fn failures(&self) -> PathBuf {
         self.state.join("failures")

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 21] = [
+pub(crate) const POINTS: [&str; 24] = [
     "create-recorded",
     "drives-recorded",
     "disk-made",
@@ -20,6 +20,9 @@ pub(crate) const POINTS: [&str; 21] = [
     "running-recorded",
     "command-recorded",
     "command-started",
+    "fork-planned",
+    "fork-taken",
+    "fork-moved",
     "snapshot-planned",
     "guest-frozen",
     "stop-recorded",

@@ -124,6 +124,12 @@ pub(crate) fn open_files() -> u64 {
     given.current.unwrap_or(u64::MAX)
 }
 
+/// Files that the disk of a sandbox that is forked is made of: each fork adds one.
+pub(crate) const FORKED_LAYERS_MAX: usize = 128;
+
+/// Live forks of one request.
+pub(crate) const FORKS_MAX: u32 = 100;
+
 /// A tag's key, and its value.
 pub(crate) const TAG_BYTES_MAX: usize = 256;
 
@@ -194,6 +200,16 @@ pub(crate) fn admit(host: Host, promised: Promised, shape: Shape) -> Result<(), 
         return Err(NoRoom::Cpu { vcpus, limit });
     }
     Ok(())
+}
+
+/// Whether so many forks can each have so much memory of their own at once.
+pub(crate) fn admit_forks(host: Host, written_mib: u64, machines: u64) -> Result<(), NoRoom> {
+    let reserve = (host.memory_mib / 8).min(RESERVE_MIB_MAX);
+    let needed = reserve + (OVERHEAD_MIB + written_mib) * machines;
+    match host.available_mib < needed {
+        true => Err(NoRoom::MemoryNow { available: host.available_mib, needed }),
+        false => Ok(()),
+    }
 }
 
 impl Host {

@@ -43,7 +43,8 @@ pub(crate) async fn reconcile(
     }
     for session in stored_sessions_holding(&sessions) {
         let planned = session.plan.iter().map(|plan| &plan.layer);
-        let layers: Vec<LayerId> = planned.chain(&session.layers).cloned().collect();
+        let layers = planned.chain(&session.forking).chain(&session.layers);
+        let layers: Vec<LayerId> = layers.cloned().collect();
         context.snapshots.hold(&session.id, session.source_snapshot.as_ref(), &layers);
     }
     let mut networks = recall(context, stored.networks, stored.authorities);
@@ -66,6 +67,8 @@ pub(crate) async fn reconcile(
         };
         sandboxes.push(Sandbox::new(durable, taken_up, current));
     }
+    // Nobody is in the middle of one.
+    remove_if_there(&context.paths.forks()).await?;
     sweep(context, &sandboxes).await?;
     let sessions: Vec<_> = sandboxes.iter().flat_map(|sandbox| sandbox.sessions()).collect();
     let holds = |id: &SessionId| {

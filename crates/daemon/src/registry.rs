@@ -23,9 +23,11 @@ use crate::{
     },
 };
 
+mod forking;
 mod resuming;
 mod retries;
 
+pub(crate) use forking::ForkError;
 pub(crate) use resuming::{BeginError, ResumeError, Resumed};
 pub(crate) use retries::Mark;
 use retries::Retries;
@@ -153,7 +155,7 @@ impl Registry {
             session.source_snapshot = Some(snapshot.id);
         }
         let id = session.id.clone();
-        let beginning = Beginning { parked, source: new.source };
+        let beginning = Beginning { parked, source: new.source, split: None };
         let made = Owner::create(&self.context, record, session, new.network, beginning).await;
         let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));

@@ -165,6 +165,22 @@ impl Snapshots {
         taken
     }
 
+    /// Makes what a machine has written until it was forked a layer; it reads it on under the name that
+    /// it knows. Done already it is done. Whoever calls holds the layer.
+    pub(crate) async fn share(&self, overlay: PathBuf, layer: &LayerId) -> Result<(), TakeError> {
+        let (file, folder) = (self.file(layer), self.folder.clone());
+        let shared = tokio::task::spawn_blocking(move || {
+            if !file.exists() {
+                machine::check_layer(&overlay, Some(machine::DISK_GIB << 30))?;
+                fs::File::open(&overlay)?.sync_all()?;
+                fs::hard_link(&overlay, &file)?;
+                fs::File::open(&folder)?.sync_all()?;
+            }
+            Ok(())
+        });
+        shared.await.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+    }
+
     /// Records a snapshot together with what else is true only then, and deletes what its sandbox
     /// keeps no longer.
     pub(crate) async fn add(

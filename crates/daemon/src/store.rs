@@ -22,8 +22,8 @@ pub(crate) use drive::{
     AttachmentRecord, DriveChange, DriveRecord, Hold, LayerForm, LayerRecord, MountRecord,
 };
 pub(crate) use record::{
-    AuthorityRecord, CommandRecord, ExitRecord, NetworkRecord, Phase, SandboxRecord, SecretRecord,
-    SessionRecord, Stored, TokenRecord,
+    AuthorityRecord, CommandRecord, ExitRecord, ForkFlaw, ForkedRecord, NetworkRecord, Phase,
+    SandboxRecord, SecretRecord, SessionRecord, Stored, TokenRecord,
 };
 pub(crate) use snapshot::{
     Counted, Evicted, KeepLast, Keeping, SnapshotMethod, SnapshotPlan, SnapshotRecord,

@@ -6,6 +6,7 @@ mod build;
 mod context;
 mod drive;
 mod env;
+mod fork;
 mod image;
 mod network;
 mod policy;
@@ -30,6 +31,7 @@ pub(crate) use build::ImageBuild;
 pub(crate) use context::Contexts;
 pub(crate) use drive::{Drive, DriveCreate, DriveRm, MountOptions};
 pub(crate) use env::{EnvArgs, EnvShell};
+pub(crate) use fork::Fork;
 pub(crate) use image::{
     Commit, Image, ImageImport, ImagePrune, ImagePull, ImagePush, ImageRm, ImageSave, ImageWarm,
     Pull,
@@ -116,6 +118,7 @@ pub(crate) enum Command {
     Forward(Forward),
     Stop(Stop),
     Resume(Resume),
+    Fork(Fork),
     Rm(Rm),
     Commit(Commit),
     Snapshot(Snapshot),

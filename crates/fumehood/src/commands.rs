@@ -11,6 +11,7 @@ mod doctor;
 mod drive;
 mod env;
 mod exec;
+mod fork;
 mod forward;
 mod image;
 mod logs;
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
         Command::Resume(args) => resume::run(&args, context).await,
+        Command::Fork(args) => fork::run(&args, context).await,
         Command::Snapshot(args) => snapshot::run(args, context).await,
         Command::Rm(args) => rm::run(&args, context).await,
         Command::Commit(args) => image::commit(args, context).await,

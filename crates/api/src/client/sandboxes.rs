@@ -9,6 +9,7 @@ use super::{
 };
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::session::{MakePass, Pass};
+use crate::update::{ForkLive, ForkLiveReply};
 
 /// Whether to start a new session of a sandbox that has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ impl Client {
     pub async fn sandbox(&self, name: &str, resume: Resume) -> Result<SandboxReply, ClientError> {
         let resume = resume == Resume::Yes;
         self.get(&format!("/v2/sandboxes/{}?resume={resume}", segment(name))).reply().await
+    }
+
+    /// Makes so many sandboxes with what this one has in memory; they run when this returns.
+    pub async fn fork_live(&self, name: &str, count: u32) -> Result<ForkLiveReply, ClientError> {
+        let path = format!("/v1/fumehood/sandboxes/{}/fork", segment(name));
+        self.post(&path).json(&ForkLive { count: Some(count) }).reply().await
     }
 
     pub async fn sandboxes(&self, query: &SandboxQuery) -> Result<SandboxList, ClientError> {

@@ -23,6 +23,7 @@ use super::{
     incoming::{Incoming, Over, Reader},
     link::{Link, Lost, Received},
     outgoing::Outgoing,
+    quiet::BeQuiet,
     requests::{Answer, Asker, Heard, Requests},
     streams::{Streams, Touched},
     wake::Wake,
@@ -46,6 +47,7 @@ const SIGKILL: u8 = 9;
 pub(super) enum Ask {
     Request { request: Request, opens: Opens, answer: Answer },
     Adopt(Opening),
+    Quiet(BeQuiet),
 }
 
 /// Streams that come with a request.
@@ -80,7 +82,7 @@ pub(super) struct Session {
     /// Tells this task from those before it: requests and transfers are numbered from the start by
     /// each, and the agent remembers what it answered.
     instance: u64,
-    ends: Ends,
+    pub(super) ends: Ends,
     requests: Requests,
     streams: Streams,
     commands: BTreeMap<CommandId, Known>,
@@ -196,7 +198,7 @@ impl Session {
                 () = self.ends.close.cancelled() => return Err(Status::Gone),
                 ask = self.ends.mailbox.recv(), if self.requests.has_room() => {
                     // With the last handle goes the task.
-                    self.on_ask(ask.ok_or(Status::Gone)?);
+                    self.hear(ask.ok_or(Status::Gone)?).await?;
                 }
                 () = self.ends.wake.touched() => self.on_wake(),
             }
@@ -229,7 +231,8 @@ impl Session {
             }
             () = self.ends.close.cancelled() => return Err(Stop::Over(Status::Gone)),
             ask = self.ends.mailbox.recv(), if self.requests.has_room() => {
-                self.on_ask(ask.ok_or(Stop::Over(Status::Gone))?);
+                let ask = ask.ok_or(Stop::Over(Status::Gone))?;
+                self.hear(ask).await.map_err(Stop::Over)?;
             }
             () = self.ends.wake.touched() => self.on_wake(),
             () = sleep_until(again) => {}
@@ -404,8 +407,10 @@ impl Session {
         }
     }
 
-    fn on_ask(&mut self, ask: Ask) {
+    pub(super) fn on_ask(&mut self, ask: Ask) {
         match ask {
+            // Nobody is there to be quiet.
+            Ask::Quiet(_) => {}
             Ask::Request { request, opens, answer } => {
                 self.open(opens, None);
                 self.requests.push(request, Asker::Caller(answer));

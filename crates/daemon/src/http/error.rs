@@ -23,10 +23,10 @@ use crate::{
     drives::DriveError,
     gateway::ChangeError,
     platform::PlatformError,
-    registry::{CreateError, ResumeError},
+    registry::{CreateError, ForkError, ResumeError},
     sandbox::{
         CommandError, ExtendError, FetchError, NotRunning, PolicyError, PrepareError, Removed,
-        SnapshotError,
+        SnapshotError, SplitError,
     },
     secrets::PutError,
     store::StoreError,
@@ -178,6 +178,24 @@ impl From<ResumeError> for Failure {
             ResumeError::Ended(error) => return error.into(),
         };
         Self::new(code, causes(&error))
+    }
+}
+
+impl From<ForkError> for Failure {
+    fn from(error: ForkError) -> Self {
+        let code = match &error {
+            ForkError::Split(SplitError::NotRunning(error)) => return error.clone().into(),
+            ForkError::Split(SplitError::Drives | SplitError::Refused(_)) => Code::Conflict,
+            ForkError::Split(SplitError::Machine(machine::ForkError::TooMuch { .. })) => {
+                Code::LimitReached
+            }
+            ForkError::Split(SplitError::Machine(_) | SplitError::Disk(_)) => Code::MachineFailed,
+            ForkError::Create(_) => Code::Internal,
+        };
+        match error {
+            ForkError::Create(error) => error.into(),
+            ForkError::Split(error) => Self::new(code, causes(&error)),
+        }
     }
 }
 

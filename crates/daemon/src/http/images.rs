@@ -28,7 +28,7 @@ use crate::{
     context::Context,
     images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
-    sandbox::{OVERLAY, View, machine_folder},
+    sandbox::{View, overlay_of},
     store::Phase,
     templates::collect::Others,
 };
@@ -243,12 +243,12 @@ pub(crate) async fn commit(
     let context = server.context();
     let record = sandbox.durable.record();
     let base = context.images.of_digest(record.image_digest.clone(), &record.image).await?;
-    let View { network, session: crate::store::SessionRecord { layers, .. }, .. } = session.view();
+    let View { network, session: record, .. } = session.view();
     let own = network.map(|network| network.certificate().to_vec());
     let disk = Disk {
         base,
-        overlay: machine_folder(context, session.id()).join(OVERLAY),
-        layers: layers.iter().map(|layer| context.snapshots.file(layer)).collect(),
+        overlay: overlay_of(context, &record),
+        layers: record.layers.iter().map(|layer| context.snapshots.file(layer)).collect(),
         trusted: own.into_iter().chain(context.egress.uplink.roots.clone()).collect(),
     };
     let changes = Changes { env: env.into_iter().collect(), user, cwd, entrypoint, cmd };

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use api::{Code, ForkSandbox, UpdateSandbox};
+use api::{Code, ForkLive, ForkSandbox, UpdateSandbox};
 use axum::{Json, extract::Path};
 
 use super::{
     Server,
     error::{Failure, Reply},
-    json::{Body400, Query400},
+    json::{Body400, MaybeBody400, Query400},
     keeping::Asked,
     network, ports, sandboxes,
     snapshots::usable,
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     clock,
     ids::{SandboxKey, SandboxName, SessionId},
+    limits,
     registry::NewSandbox,
     route::{Admission, Route},
     sandbox::Sandbox,
@@ -150,6 +151,36 @@ pub(crate) async fn fork(
     };
     let sandbox = server.registry().create(new).await?;
     Ok(Json(wire::reply(&server, &sandbox)))
+}
+
+/// Makes sandboxes with the memory, the processes and the disk that this one has now. It goes on.
+pub(crate) async fn fork_live(
+    server: Server,
+    Path(name): Path<String>,
+    MaybeBody400(body): MaybeBody400<ForkLive>,
+) -> Reply<Json<api::ForkLiveReply>> {
+    let count = body.count.unwrap_or(1);
+    if !(1..=limits::FORKS_MAX).contains(&count) {
+        let text = format!("Invalid request: `count` must be 1 to {}", limits::FORKS_MAX);
+        return Err(Failure::bad_request(text));
+    }
+    let source = sandboxes::find(&server, &name)?;
+    let before = source.durable.record();
+    let listed: Vec<u16> = before.routes.iter().map(|route| route.port).collect();
+    let child = |_| {
+        let routes = routes(&[], &before.routes, &listed)?;
+        let shape = source.current().record.shape;
+        Ok(SandboxRecord { routes, shape, created_at: clock::now_ms(), ..before.clone() })
+    };
+    let children = (0..count).map(child).collect::<Reply<Vec<_>>>()?;
+    let network = network::fork(&server, &source, None)?;
+    let forks = server.registry().fork(&source, children, network).await?;
+    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    Ok(Json(api::ForkLiveReply {
+        sandboxes: forks.children.iter().map(|child| wire::reply(&server, child)).collect(),
+        paused_ms: millis(forks.paused),
+        held_ms: millis(forks.held),
+    }))
 }
 
 /// What its session is about to become is what it is forked from.

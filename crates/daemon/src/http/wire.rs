@@ -81,6 +81,10 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         active_cpu_duration_ms: Some(cpu_ms),
         source_sandbox_name: Some(record.name.to_string()),
         project_id: Some(record.project.to_string()),
+        forked: session.forked.as_ref().map(|forked| api::Forked {
+            from: forked.from.to_string(),
+            flaw: forked.flaw.map(|flaw| flaw.sentence().to_owned()),
+        }),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
         end_reason: end_reason(view),
     }

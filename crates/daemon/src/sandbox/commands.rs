@@ -99,14 +99,15 @@ struct Shared {
 }
 
 impl Commands {
-    /// With the records of an earlier server, if there are any.
+    /// Numbered from `first` on, and with the records of an earlier server, if there are any.
     pub(crate) fn new(
         context: &Arc<Context>,
         session: SessionId,
+        first: u32,
         records: Vec<CommandRecord>,
     ) -> Self {
         let folder = context.paths.sessions().join(session.as_str());
-        let next = records.iter().map(|record| record.number + 1).max().unwrap_or(1);
+        let next = records.iter().map(|record| record.number + 1).max().unwrap_or(first);
         let known = records.into_iter().map(|record| {
             let folder = log_folder(&folder, record.number);
             (record.id.clone(), Arc::new(Command::known(record, folder)))
@@ -211,6 +212,11 @@ impl Commands {
             exit: None,
         };
         Ok((record, start))
+    }
+
+    /// What the next one will be numbered.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.shared.next.load(Ordering::Relaxed)
     }
 
     /// All of them, in the order of their start.

@@ -12,11 +12,11 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    Commands, Disk, Durable, EndReason, ExtendError, NotRunning, Parked, PrepareError, Sandbox,
-    Session, Source, ending,
+    Commands, Disk, Durable, EndReason, ExtendError, NotRunning, PrepareError, Sandbox, Session,
+    ending,
     merging::{Merging, merged},
     meter::Meter,
-    prepare::{Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
+    prepare::{Beginning, Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
     saving::{SnapshotError, Wanted},
     session::{Ask, View, not_running},
     state::{Effect, Event, State},
@@ -48,15 +48,6 @@ pub(crate) enum Adopted {
     Machine(Box<Machine>),
     /// Nothing is there any more, or nothing that is of use; to be released.
     Ended(EndReason),
-}
-
-/// What a first session has that later ones do not.
-#[derive(Debug, Default)]
-pub(crate) struct Beginning {
-    /// The machine that is parked for it.
-    pub(crate) parked: Option<Parked>,
-    /// What is fetched into it first.
-    pub(crate) source: Option<Source>,
 }
 
 /// What is stored of a session.
@@ -183,7 +174,8 @@ impl Owner {
         let (news, news_seen) = watch::channel(News::default());
         let place = Place::of(&context.paths, &session.id);
         let console = machine_folder(context, &session.id).join("console.log");
-        let commands = Commands::new(context, session.id.clone(), commands);
+        let first = session.forked.as_ref().map_or(1, |forked| forked.first_command);
+        let commands = Commands::new(context, session.id.clone(), first, commands);
         let meter = Arc::new(Meter::default());
         let owner = Self {
             context: Arc::clone(context),
@@ -221,6 +213,9 @@ impl Owner {
 
     /// An adopted session may have something to do at once.
     async fn take_up(&mut self) {
+        if let Err(error) = self.settle_fork().await {
+            tracing::error!(error = crate::causes(&error), "a fork has not come to its end");
+        }
         match self.state {
             State::Saving { .. } => self.carry_out(Effect::Save).await,
             State::Stopping { .. } => self.carry_out(Effect::Release).await,
@@ -291,6 +286,7 @@ impl Owner {
                 let why = not_running(&self.session).unwrap_or(NotRunning::Starting);
                 drop(wanted.reply.send(Err(SnapshotError::NotRunning(why))));
             }
+            Ask::Split(reply) => drop(reply.send(self.split().await)),
             Ask::FetchConsole(done) => {
                 self.fetch_console().await;
                 let _gone = done.send(()).is_err();
@@ -350,19 +346,22 @@ impl Owner {
         beginning: Beginning,
     ) -> Preparing {
         let context = Arc::clone(&self.context);
-        let Beginning { parked, source } = beginning;
+        let Beginning { parked, source, split } = beginning;
         let layers = self.session.layers.iter().map(|layer| context.snapshots.file(layer));
         let layers = layers.collect();
         let sandbox = sandbox.clone();
-        let job = Job { sandbox, layers, network, source, news: self.news.clone() };
+        let job = Job { sandbox, layers, network, source, split, news: self.news.clone() };
         Box::pin(async move { prepare(&context, &job, parked).await })
     }
 
     fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {
         match outcome {
-            Ok(Prepared { machine, agent, gateway, cpu_before_ms }) => {
+            Ok(Prepared { machine, agent, gateway, cpu_before_ms, flaw }) => {
                 self.session.cpu_before_ms = cpu_before_ms;
                 self.meter.start(machine.process(), cpu_before_ms);
+                if let Some(forked) = &mut self.session.forked {
+                    forked.flaw = flaw;
+                }
                 self.machine = Some(machine);
                 self.gateway = Some(gateway);
                 self.agent.send_replace(Some(agent));

@@ -17,7 +17,7 @@ use machine::{
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::{FetchError, Source, drives, meter, parked::Parked, trust};
+use super::{FetchError, Source, Split, drives, meter, parked::Parked, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
@@ -25,21 +25,38 @@ use crate::{
     drives::{DriveError, Plug},
     failpoint,
     gateway::{self, Card, Gateway, News, Place, Program, Spec, Waiting},
-    ids::{self, SessionId},
+    ids::{self, LayerId, SessionId},
     images::ImageError,
     network::Network,
     platform::{self, PlatformError},
-    store::SandboxRecord,
+    store::{ForkFlaw, SandboxRecord, SessionRecord},
     templates::{BaseImage, MakeError},
 };
+
+mod born;
 
 /// One clone that does not come up is thrown away for another.
 const ATTEMPTS: u32 = 2;
 pub(super) const READY_DEADLINE: Duration = Duration::from_secs(30);
 const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a machine writes to, in its folder.
-pub(crate) const OVERLAY: &str = "root.qcow2";
+/// What a machine writes to at first, in its folder.
+const OVERLAY: &str = "root.qcow2";
+
+/// What a session's machine writes to. QEMU opens files by their names again when it likes, so none is
+/// called as another was while the machine runs.
+pub(crate) fn overlay_of(context: &Context, session: &SessionRecord) -> PathBuf {
+    let folder = machine_folder(context, &session.id);
+    match &session.above {
+        Some(layer) => overlay_above(&folder, layer),
+        None => folder.join(OVERLAY),
+    }
+}
+
+/// What it writes to once it is forked and stands on this layer.
+pub(super) fn overlay_above(folder: &Path, layer: &LayerId) -> PathBuf {
+    folder.join(format!("above-{}.qcow2", layer.as_str()))
+}
 
 /// Why a session did not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +125,19 @@ pub(crate) struct Prepared {
     pub(crate) gateway: Gateway,
     /// What the machine has used of the host's processors while it was nobody's.
     pub(crate) cpu_before_ms: u64,
+    /// What a live fork lacks.
+    pub(crate) flaw: Option<ForkFlaw>,
+}
+
+/// What a first session has that later ones do not.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    /// The machine that is parked for it.
+    pub(crate) parked: Option<Parked>,
+    /// What is fetched into it first.
+    pub(crate) source: Option<Source>,
+    /// What it is a live fork of.
+    pub(crate) split: Option<Arc<Split>>,
 }
 
 /// What is to be prepared.
@@ -119,6 +149,8 @@ pub(crate) struct Job {
     pub(crate) network: Network,
     /// What is fetched into it first.
     pub(crate) source: Option<Source>,
+    /// What it is a live fork of.
+    pub(crate) split: Option<Arc<Split>>,
     /// Where the gateway's news go.
     pub(crate) news: watch::Sender<News>,
 }
@@ -141,6 +173,9 @@ pub(crate) async fn prepare(
     let platform = context.platform().await?;
     let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
+    if let Some(split) = &job.split {
+        return Box::pin(born::prepare(context, job, split, &image)).await;
+    }
     let made_of = MadeOf { image: &image, plugs: &plugs };
     if let Some(parked) = parked {
         match wake(context, job, &made_of, parked).await {
@@ -181,12 +216,16 @@ async fn attempt(
     template: &Template,
 ) -> Result<Prepared, PrepareError> {
     let folder = machine_folder(context, &job.sandbox.session);
-    let layers = job.layers.iter().map(|path| Layer { path: path.clone(), format: Format::Qcow2 });
-    let layers = layers.chain([made_of.image.layer.clone()]).collect();
+    let layers = layers_of(job, made_of.image);
     let machine = make(context, template, layers, &folder).await?;
     let agent = agent_of(&machine);
     let settled = settle(context, job, made_of, &machine, (&agent, None)).await;
     concluded(context, machine, agent, settled).await
+}
+
+fn layers_of(job: &Job, image: &BaseImage) -> Vec<Layer> {
+    let layers = job.layers.iter().map(|path| Layer { path: path.clone(), format: Format::Qcow2 });
+    layers.chain([image.layer.clone()]).collect()
 }
 
 /// Lets the guest of a parked machine go, and gives it its identity and its gateway at once.
@@ -222,7 +261,7 @@ async fn concluded(
     let error = match settled {
         Ok(gateway) => {
             failpoint::pass("machine-claimed");
-            return Ok(Prepared { machine, agent, gateway, cpu_before_ms: 0 });
+            return Ok(Prepared { machine, agent, gateway, cpu_before_ms: 0, flaw: None });
         }
         Err(error) => error,
     };
@@ -321,6 +360,18 @@ pub(super) async fn make(
     layers: Vec<Layer>,
     folder: &Path,
 ) -> Result<Machine, PrepareError> {
+    let spec = clone_spec(context, layers, folder).await?;
+    let platform = context.platform().await?;
+    let cloned = Machine::clone_from(platform, template, spec).await;
+    well(context, cloned)
+}
+
+/// A folder, and in it an empty overlay on these layers.
+async fn clone_spec(
+    context: &Context,
+    layers: Vec<Layer>,
+    folder: &Path,
+) -> Result<CloneSpec, PrepareError> {
     let file = folder.join(OVERLAY);
     let made = async {
         remove_if_there(folder).await?;
@@ -329,15 +380,14 @@ pub(super) async fn make(
     };
     made.await.map_err(|source| PrepareError::Disk { path: file.clone(), source })?;
     failpoint::pass("disk-made");
-    let root = Root::Overlay { file, layers };
-    let spec = CloneSpec {
-        id: MachineId::random(),
-        folder: folder.to_owned(),
-        root,
-        start: Start::Running,
-    };
-    let platform = context.platform().await?;
-    let cloned = Machine::clone_from(platform, template, spec).await;
+    let (id, root) = (MachineId::random(), Root::Overlay { file, layers });
+    Ok(CloneSpec { id, folder: folder.to_owned(), root, start: Start::Running })
+}
+
+fn well(
+    context: &Context,
+    cloned: Result<Machine, Box<BootFailure>>,
+) -> Result<Machine, PrepareError> {
     failpoint::pass("machine-cloned");
     cloned.map_err(|failure| {
         record(context, &failure);
@@ -360,17 +410,23 @@ async fn claim(
     job: &Job,
     image: &BaseImage,
 ) -> Result<(), AgentError> {
-    let sandbox = &job.sandbox;
     if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
         return Err(AgentError::Confused);
     }
+    let claim = claim_of(context, job, image);
+    agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
+}
+
+/// Who the machine is to be.
+fn claim_of(context: &Context, job: &Job, image: &BaseImage) -> Claim {
+    let sandbox = &job.sandbox;
     let mut env = image.env.clone();
     env.extend(trust::variables());
     env.extend(job.network.variables());
     env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     let of_host = if sandbox.trust_host_ca { context.egress.uplink.roots.as_slice() } else { &[] };
     let own = job.network.certificate();
-    let claim = Claim {
+    Claim {
         hostname: hostname(sandbox),
         machine_id: ids::random(),
         entropy: Entropy(ids::random()),
@@ -379,8 +435,7 @@ async fn claim(
         cwd: sandbox.cwd.clone(),
         env,
         network: protocol::network::Network { trust: trust::trusted(own, of_host) },
-    };
-    agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
+    }
 }
 
 /// A host name has at most 64 bytes and no underscore.

@@ -10,7 +10,7 @@ use machine::Machine;
 use protocol::Request;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{NotRunning, Owner, owner::Ended, prepare::machine_folder, state::State};
+use super::{NotRunning, Owner, owner::Ended, state::State};
 use crate::{
     causes, clock, failpoint,
     ids::{LayerId, SnapshotId},
@@ -78,10 +78,12 @@ impl Owner {
         let plan = self.plan().await?;
         self.quieten().await;
         self.end_machine().await;
-        let folder = machine_folder(&self.context, &self.session.id);
+        if let Err(error) = self.settle_fork().await {
+            tracing::error!(error = causes(&error), "a fork has not come to its end");
+        }
+        let overlay = super::overlay_of(&self.context, &self.session);
         if self.context.snapshots.find(&plan.id).is_none() {
-            let size =
-                self.context.snapshots.take(folder.join(super::OVERLAY), &plan.layer).await?;
+            let size = self.context.snapshots.take(overlay, &plan.layer).await?;
             self.add_snapshot(&plan, size).await?;
         }
         if let (Some(wanted), Some(snapshot)) =

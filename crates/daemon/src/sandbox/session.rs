@@ -6,7 +6,7 @@ use egress::policy::Policy;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Commands, EndReason, PolicyError, PrepareError,
+    Commands, EndReason, PolicyError, PrepareError, Split, SplitError,
     meter::Meter,
     saving::{SnapshotError, Wanted},
 };
@@ -38,6 +38,7 @@ pub(crate) enum Ask {
     /// The sandbox goes: nothing of it is kept.
     Discard,
     Snapshot(Wanted),
+    Split(oneshot::Sender<Result<Split, SplitError>>),
     /// Fetch what the guest wrote to its console into the file that keeps it.
     FetchConsole(oneshot::Sender<()>),
     SetPolicy {
@@ -175,6 +176,18 @@ impl Session {
                 let why = not_running(&self.view.borrow().session);
                 Err(why.unwrap_or(NotRunning::Stopped(EndReason::Stopped)).into())
             }
+        }
+    }
+
+    /// Forks the session, which goes on.
+    pub(crate) async fn split(&self) -> Result<Split, SplitError> {
+        self.agent()?;
+        let (reply, done) = oneshot::channel();
+        // An owner that is gone has ended the session.
+        drop(self.mailbox.send(Ask::Split(reply)).await);
+        match done.await {
+            Ok(split) => split,
+            Err(_gone) => Err(self.agent().err().unwrap_or(NotRunning::Starting).into()),
         }
     }
 

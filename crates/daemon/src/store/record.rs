@@ -132,6 +132,48 @@ pub(crate) struct SessionRecord {
     pub(crate) plan: Option<SnapshotPlan>,
     #[serde(default)]
     pub(crate) snapshotted_at: Option<u64>,
+    /// What its overlay is becoming while it is forked.
+    #[serde(default)]
+    pub(crate) forking: Option<LayerId>,
+    /// The layer right below its overlay, by which that is called since it was forked.
+    #[serde(default)]
+    pub(crate) above: Option<LayerId>,
+    #[serde(default)]
+    pub(crate) forked: Option<ForkedRecord>,
+}
+
+/// What a session is that began as a live fork.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForkedRecord {
+    pub(crate) from: SandboxName,
+    /// Numbers below are those of commands of the other.
+    pub(crate) first_command: u32,
+    #[serde(default)]
+    pub(crate) flaw: Option<ForkFlaw>,
+}
+
+/// What a fork lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ForkFlaw {
+    /// Programs went on before the machine had randomness of its own.
+    NotFrozen,
+    /// The agent has not made it another machine.
+    NoIdentity,
+}
+
+impl ForkFlaw {
+    /// The sentence that a user reads.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::NotFrozen => {
+                "the agent did not freeze the programs in time: some may have run before the machine had randomness of its own"
+            }
+            Self::NoIdentity => {
+                "the agent did not answer in time: the machine has the name, the randomness and the clock of the other"
+            }
+        }
+    }
 }
 
 impl SessionRecord {
@@ -159,6 +201,9 @@ impl SessionRecord {
             layers: Vec::new(),
             plan: None,
             snapshotted_at: None,
+            forking: None,
+            above: None,
+            forked: None,
         }
     }
 

@@ -52,6 +52,9 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         layers: Vec::new(),
         plan: None,
         snapshotted_at: None,
+        forking: None,
+        above: None,
+        forked: None,
     };
     let command = CommandRecord {
         id: CommandName::random(),

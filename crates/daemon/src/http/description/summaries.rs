@@ -165,6 +165,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "/v1/fumehood/pool",
         "The machines that are ready before anybody asks for them. The administrator's.",
     ),
+    (
+        "post",
+        "/v1/fumehood/sandboxes/{name}/fork",
+        "Makes sandboxes with the memory, the processes and the disk that one has now; it goes on.",
+    ),
     ("get", "/v1/fumehood/images", "The images that are here, those of all projects."),
     (
         "delete",

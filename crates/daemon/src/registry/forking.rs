@@ -1,0 +1,113 @@
+//! Live forks: sandboxes that begin with the memory, the processes and the disk of one that runs.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{Abandoned, CreateError, Registry, Slot};
+use crate::{
+    ids::{SandboxKey, SessionId},
+    limits::{self, Host, NoRoom, Promised},
+    network::Network,
+    sandbox::{Beginning, Owner, Sandbox, Split, SplitError},
+    store::{SandboxRecord, SessionRecord},
+};
+
+/// Machines that are made at a time: more would only be slower one by one.
+const AT_ONCE: usize = 4;
+
+/// Why there are no forks.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForkError {
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// What has come of a fork.
+#[derive(Debug)]
+pub(crate) struct Forks {
+    pub(crate) children: Vec<Arc<Sandbox>>,
+    /// How long no program of the source went on.
+    pub(crate) paused: Duration,
+    /// How long its machine was held.
+    pub(crate) held: Duration,
+}
+
+impl Registry {
+    /// Forks a sandbox that runs into one for each record, whose names and sessions are made here, and
+    /// waits until they run. If one does not start, none is left.
+    pub(crate) async fn fork(
+        self: &Arc<Self>,
+        sandbox: &Sandbox,
+        records: Vec<SandboxRecord>,
+        network: Network,
+    ) -> Result<Forks, ForkError> {
+        let session = sandbox.current();
+        session.agent().map_err(SplitError::from)?;
+        let pool = &self.context.pool;
+        let _starting = pool.starting();
+        let host = Host::now(self.context.paths.state()).map_err(CreateError::from)?;
+        if limits::admit(host, Promised::default(), session.record.shape).is_err() {
+            pool.drain(&self.context).await;
+        }
+        let mut places = Vec::new();
+        for record in records {
+            let host = Host::now(self.context.paths.state()).map_err(CreateError::from)?;
+            let key = self.reserve(&record.project, None, session.record.shape, host)?;
+            let place = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
+            places.push((place, key, record));
+        }
+        let split = Arc::new(session.split().await?);
+        self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
+        let (paused, held) = (split.paused, split.point.held);
+        let born = places.into_iter().map(|(place, key, record)| {
+            let (split, network) = (Arc::clone(&split), network.clone());
+            async move {
+                let child = self.bear(key, record, network, split).await?;
+                Ok::<_, CreateError>((place, child))
+            }
+        });
+        let born = stream::iter(born).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        let children = born.into_iter().map(|(mut place, child)| {
+            place.key = None;
+            child
+        });
+        Ok(Forks { children: children.collect(), paused, held })
+    }
+
+    /// What was written to is every machine's own at once.
+    fn has_room_for(&self, split: &Split, machines: usize) -> Result<(), NoRoom> {
+        let Ok(host) = Host::now(self.context.paths.state()) else { return Ok(()) };
+        limits::admit_forks(host, split.point.written_bytes >> 20, machines as u64)
+    }
+
+    async fn bear(
+        &self,
+        key: SandboxKey,
+        record: SandboxRecord,
+        network: Network,
+        split: Arc<Split>,
+    ) -> Result<Arc<Sandbox>, CreateError> {
+        let SandboxKey { project, name } = key.clone();
+        let record = SandboxRecord { project, name, session: SessionId::random(), ..record };
+        let mut session = SessionRecord::of(&record, &self.context.host_boot);
+        session.layers.clone_from(&split.layers);
+        session.source_snapshot.clone_from(&split.source_snapshot);
+        session.forked = Some(split.forked.clone());
+        let source = split.source_snapshot.as_ref();
+        self.context.snapshots.hold(&session.id, source, &split.layers);
+        let id = session.id.clone();
+        let beginning = Beginning { split: Some(split), ..Beginning::default() };
+        let made = Owner::create(&self.context, record, session, network, beginning).await;
+        let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
+        self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
+        let session = sandbox.current();
+        if let Some(failure) = session.started().await.failure {
+            return Err(CreateError::Prepare(failure));
+        }
+        session.agent().map_err(CreateError::Ended)?;
+        Ok(sandbox)
+    }
+}

@@ -1,0 +1,251 @@
+//! A live fork, on the side of the session that is forked: it stands still for a moment and goes on.
+//!
+//! Its overlay becomes a layer that others stand on too, and a fresh one takes its place. Which layer
+//! that is, is recorded before anything is done. Whenever the server is killed, the next one looks how
+//! far this one came: QEMU knows on what its disk stands, and where there is none any more, an empty
+//! overlay does no harm.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use machine::{ForkError, ForkPoint, ForkSpec, Machine};
+use protocol::{RefusalCode, Request};
+use tokio::time::Instant;
+
+use super::{
+    NotRunning, Owner,
+    prepare::{machine_folder, overlay_above, overlay_of},
+    session::not_running,
+};
+use crate::{
+    agent::{Agent, AgentError},
+    causes,
+    context::Context,
+    failpoint,
+    ids::{LayerId, SessionId, SnapshotId},
+    limits,
+    snapshots::TakeError,
+    store::{ForkedRecord, StoreError},
+};
+
+/// An agent that does not answer in this time does not stop the fork.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(2);
+/// The guest does not stand still meanwhile.
+const GATHER_DEADLINE: Duration = Duration::from_secs(5);
+const QUIET_DEADLINE: Duration = Duration::from_secs(2);
+const THAW_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a session is not forked. It goes on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SplitError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error("the machine could not be forked")]
+    Machine(#[from] ForkError),
+    #[error("the disk could not be forked")]
+    Disk(#[from] TakeError),
+    #[error("the sandbox cannot be forked now: {0}")]
+    Refused(String),
+    #[error("it has drives, which only one machine can have: it cannot be forked live")]
+    Drives,
+}
+
+/// What others start from; kept until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Split {
+    context: Arc<Context>,
+    pub(crate) point: ForkPoint,
+    /// Below the overlays of all that come of it.
+    pub(crate) layers: Vec<LayerId>,
+    pub(crate) source_snapshot: Option<SnapshotId>,
+    pub(crate) forked: ForkedRecord,
+    pub(crate) frozen: Frozen,
+    /// How long no program of the guest went on.
+    pub(crate) paused: Duration,
+    state: PathBuf,
+    /// Stands on the layers until there are sessions that do.
+    holder: SessionId,
+}
+
+/// Whether the guest's programs stood still when it was forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frozen {
+    Yes,
+    No,
+}
+
+impl Drop for Split {
+    fn drop(&mut self) {
+        remove(&self.state);
+        self.context.snapshots.leave(&self.holder);
+    }
+}
+
+impl Owner {
+    /// Forks the session, which goes on in any case.
+    pub(super) async fn split(&mut self) -> Result<Split, SplitError> {
+        if let Some(why) = not_running(&self.session) {
+            return Err(why.into());
+        }
+        if !self.durable.record().mounts.is_empty() {
+            return Err(SplitError::Drives);
+        }
+        if limits::FORKED_LAYERS_MAX <= self.session.layers.len() {
+            let text = "its disk is made of too many layers: it is a fork of a fork of …";
+            return Err(SplitError::Refused(text.to_owned()));
+        }
+        // An earlier one may not have come to its end.
+        self.settle_fork().await?;
+        let layer = LayerId::random();
+        self.session.forking = Some(layer.clone());
+        self.hold_layers();
+        self.store_session().await.map_err(TakeError::from)?;
+        failpoint::pass("fork-planned");
+        let taken = self.take(&layer).await;
+        let settled = self.settle_fork().await;
+        let split = taken?;
+        settled?;
+        if !self.session.layers.contains(&layer) {
+            return Err(SplitError::Refused("its disk did not move".to_owned()));
+        }
+        Ok(split)
+    }
+
+    async fn take(&mut self, layer: &LayerId) -> Result<Split, SplitError> {
+        // Layers that are not one by now stay apart until the next session.
+        self.merging = None;
+        let gone = || not_running(&self.session).unwrap_or(NotRunning::Starting);
+        let machine = self.machine.as_ref().ok_or_else(gone)?;
+        let agent = self.agent().ok_or_else(gone)?;
+        let folder = machine_folder(&self.context, &self.session.id);
+        let next = overlay_above(&folder, layer);
+        let holder = SessionId::random();
+        let state = self.context.paths.forks().join(holder.as_str());
+        let prepared = async {
+            tokio::fs::create_dir_all(self.context.paths.forks()).await?;
+            machine::make_blank_overlay(&self.context.paths.pieces(), &next).await
+        };
+        prepared.await.map_err(TakeError::from)?;
+        let spec = ForkSpec {
+            shape: self.session.shape.unwrap_or_else(|| self.durable.record().shape),
+            templates: self.context.paths.templates(),
+            overlay: overlay_of(&self.context, &self.session),
+            next,
+            mark: layer.as_str().to_owned(),
+            state: state.clone(),
+        };
+        if let Err(error) = agent.request(Request::Gather, GATHER_DEADLINE).await {
+            tracing::warn!(error = causes(&error), "the guest's processes are not gathered");
+        }
+        machine.stop_merging().await.map_err(ForkError::from)?;
+        let begun = machine.begin_fork(spec).await?;
+        let paused = Instant::now();
+        let frozen = freeze(&agent).await?;
+        let quiet = agent.quiet(QUIET_DEADLINE).await;
+        let taken = machine.fork(begun).await;
+        drop(quiet);
+        let taken = taken?;
+        thaw(machine, &agent).await;
+        let paused = paused.elapsed();
+        failpoint::pass("fork-taken");
+        let point = taken.save().await.inspect_err(|_| remove(&state))?;
+        let layers: Vec<LayerId> =
+            [layer].into_iter().chain(&self.session.layers).cloned().collect();
+        let source_snapshot = self.session.source_snapshot.clone();
+        self.context.snapshots.hold(&holder, source_snapshot.as_ref(), &layers);
+        let forked = ForkedRecord {
+            from: self.session.sandbox.name.clone(),
+            first_command: self.commands.next_number(),
+            flaw: None,
+        };
+        let context = Arc::clone(&self.context);
+        Ok(Split { context, point, layers, source_snapshot, forked, frozen, paused, state, holder })
+    }
+
+    /// Brings a fork that has begun to its end, however far it came.
+    pub(super) async fn settle_fork(&mut self) -> Result<(), SplitError> {
+        let Some(layer) = self.session.forking.clone() else { return Ok(()) };
+        let folder = machine_folder(&self.context, &self.session.id);
+        let next = overlay_above(&folder, &layer);
+        let mut has_moved = next.exists() || self.context.snapshots.file(&layer).exists();
+        let alive = self.machine.as_ref().filter(|machine| machine.exited().borrow().is_none());
+        if let Some(machine) = alive {
+            has_moved = machine.end_fork(layer.as_str()).await.map_err(ForkError::from)?;
+            if let Some(agent) = self.agent() {
+                thaw(machine, &agent).await;
+            }
+        }
+        if has_moved {
+            let overlay = overlay_of(&self.context, &self.session);
+            self.context.snapshots.share(overlay, &layer).await?;
+            failpoint::pass("fork-moved");
+            self.session.above = Some(layer.clone());
+            self.session.layers.insert(0, layer);
+        } else {
+            remove(&next);
+        }
+        self.session.forking = None;
+        self.hold_layers();
+        self.store_session().await.map_err(TakeError::from)?;
+        Ok(())
+    }
+
+    /// Sees to it that what the session stands on, or is about to, stays.
+    fn hold_layers(&self) {
+        let planned = self.session.plan.iter().map(|plan| &plan.layer);
+        let layers: Vec<LayerId> =
+            planned.chain(&self.session.forking).chain(&self.session.layers).cloned().collect();
+        let source = self.session.source_snapshot.as_ref();
+        self.context.snapshots.hold(&self.session.id, source, &layers);
+    }
+}
+
+/// An agent that is silent, or cannot, does not stop the fork; one whose root is held does.
+async fn freeze(agent: &Agent) -> Result<Frozen, SplitError> {
+    match agent.request(Request::Freeze, FREEZE_DEADLINE).await {
+        Ok(_) => Ok(Frozen::Yes),
+        Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {
+            Err(SplitError::Refused(refusal.message))
+        }
+        Err(error) => {
+            tracing::warn!(error = causes(&error), "the guest's programs are not frozen");
+            Ok(Frozen::No)
+        }
+    }
+}
+
+/// Has the guest's programs go on. Where the agent is slow, that is not waited for here.
+async fn thaw(machine: &Machine, agent: &Agent) {
+    const WAITED: Duration = Duration::from_secs(1);
+    let (agent, mut exited) = (agent.clone(), machine.exited());
+    let thawing = tokio::spawn(async move {
+        tokio::select! {
+            thawed = agent.request(Request::Thaw, THAW_DEADLINE) => {
+                if let Err(error) = thawed {
+                    tracing::error!(error = causes(&error), "the guest's programs are not thawed");
+                }
+            }
+            _ = exited.wait_for(Option::is_some) => {}
+        }
+    });
+    // It goes on by itself.
+    drop(tokio::time::timeout(WAITED, thawing).await);
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "a file was left behind");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+impl From<StoreError> for SplitError {
+    fn from(error: StoreError) -> Self {
+        Self::Disk(error.into())
+    }
+}
