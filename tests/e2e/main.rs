@@ -23,6 +23,7 @@ mod drives;
 mod ends;
 mod env;
 mod files;
+mod fork;
 mod gateway;
 mod identity;
 mod images;

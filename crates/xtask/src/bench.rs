@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod egress;
+pub(crate) mod fork;
 pub(crate) mod image;
 mod place;
 pub(crate) mod start;

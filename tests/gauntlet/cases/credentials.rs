@@ -20,6 +20,7 @@ pub(super) const GROUP: Group = Group {
     cases: cases![
         it_is_put_in,
         it_is_put_in_unasked,
+        a_live_fork_uses_it_and_loses_it_alone,
         it_is_not_said_back,
         look_alikes_get_nothing,
         other_hosts_get_nothing,
@@ -129,6 +130,27 @@ fn it_is_put_in_unasked(t: &mut Trial<'_>) {
         }
     }
     t.guest.set_policy(POLICY);
+}
+
+/// The placeholder that a live fork has in its memory works at its own gateway, and is taken away there
+/// alone.
+fn a_live_fork_uses_it_and_loses_it_alone(t: &mut Trial<'_>) {
+    let hood = t.guest.hood;
+    let child = hood.ok(&["fork", &t.guest.name]);
+    let ask = "curl -sS -m 10 -H \"Authorization: Bearer $GAUNTLET_KEY\" https://key.test/echo";
+    let mark = t.world.mark();
+    let ran = hood.run(&["exec", &child, "--", "bash", "-c", ask]);
+    assert!(ran.code == Some(0) && !ran.stdout.contains(SECRET), "{ran:?}");
+    let seen = t.world.since(mark);
+    assert_eq!(values(seen.heard()[0], "authorization"), [format!("Bearer {SECRET}")]);
+    hood.ok(&["policy", "set", &child, "--allow", "key.test"]);
+    let mark = t.world.mark();
+    hood.run(&["exec", &child, "--", "bash", "-c", ask]);
+    let seen = t.world.since(mark);
+    assert!(seen.heard().iter().all(|one| !one.to_string().contains(SECRET)), "{seen:?}");
+    let seen = with_variable(t, "https://key.test/echo");
+    assert_eq!(values(&seen, "authorization"), [format!("Bearer {SECRET}")]);
+    hood.ok(&["rm", "-f", &child]);
 }
 
 /// A server that repeats what it was sent tells the guest nothing, as long as it is no accomplice.
