@@ -72,7 +72,8 @@ fn layers_are_merged() {
         fs::read_to_string(&log).unwrap().contains("layers were merged")
     });
     hood.ok(&["stop", "box"]);
-    assert_eq!(hood.layers().len(), 1);
+    // It may have been the session before that had the time to merge them.
+    assert!((1..=2).contains(&hood.layers().len()), "{:?}", hood.layers());
     assert_eq!(files(&hood), written);
     hood.ok(&["rm", "-f", "box"]);
     hood.assert_nothing_left();
