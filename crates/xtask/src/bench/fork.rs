@@ -37,7 +37,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 
 fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
     let create = |name: &str| {
-        let words = ["create", "--name", name, "--no-persistent", "--timeout", "1h"];
+        let words =
+            ["create", "--name", name, "--no-persistent", "--timeout", "1h", "--memory", "1024"];
         timed(&mut place.fumehood(&place.cache, STATE, &words))
     };
     let remove = |names: &[String]| {
