@@ -124,7 +124,7 @@ mod tests {
             table(&[manual, automatic], 130_000),
             "ID      SANDBOX  MADE       SIZE     AGE  EXPIRES IN\n\
              snap_1  box      manual     3.0 MiB  30s\n\
-             snap_2  box      automatic  3.0 MiB  30s  1m\n"
+             snap_2  box      automatic  3.0 MiB  30s  1m00s\n"
         );
     }
 }

@@ -14,7 +14,6 @@ fn every_refusal_has_its_exit_code() {
             "bad_request 246",
             "executable_not_found 127",
             "not_executable 126",
-            "sandbox_timeout_invalid 246",
             "file_error 246",
             "image_not_found 242",
             "image_forbidden 246",
