@@ -171,7 +171,8 @@ fn a_machine_that_died_while_no_server_ran_is_told_as_crashed() {
         kill(pid, Signal::KILL);
     }
     wait_until("it is gone", || hood.machines().is_empty());
-    assert_eq!(hood.end_reason(&name).as_deref(), Some("the machine crashed"));
+    // Its disk is kept first.
+    wait_until("it has ended", || hood.end_reason(&name).as_deref() == Some("the machine crashed"));
     hood.ok(&["rm", &name]);
     hood.assert_nothing_left();
 }

@@ -347,3 +347,6 @@ fn allocated(path: &Path) -> io::Result<u64> {
     const STAT_BLOCK_BYTES: u64 = 512;
     Ok(fs::metadata(path)?.blocks() * STAT_BLOCK_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

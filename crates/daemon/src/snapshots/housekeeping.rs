@@ -27,7 +27,7 @@ pub(crate) async fn keep_house(context: Arc<Context>) {
 
 impl Snapshots {
     /// Deletes those whose time is over, and forgets those that were deleted long ago.
-    async fn grow_old(&self, now: u64) -> Result<(), StoreError> {
+    pub(super) async fn grow_old(&self, now: u64) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let in_use = self.in_use();
         let all = self.list();

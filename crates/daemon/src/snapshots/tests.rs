@@ -1,0 +1,205 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    ids::{Project, SandboxName},
+    store::KeepLast,
+};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+struct World {
+    snapshots: Snapshots,
+    sandbox: SandboxKey,
+    place: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths::new(place.path().to_owned(), place.path().join("cache"));
+        fs::create_dir_all(paths.layers()).unwrap();
+        let (store, stored) = Store::open(&paths.store()).unwrap();
+        Self {
+            snapshots: Snapshots::new(&paths, store, stored.snapshots),
+            sandbox: SandboxKey {
+                project: Project::default(),
+                name: SandboxName::parse("box").unwrap(),
+            },
+            place,
+        }
+    }
+
+    /// A snapshot on a layer of its own and on those of another.
+    fn record(&self, created_at: u64, method: SnapshotMethod, on: &[LayerId]) -> SnapshotRecord {
+        let own = LayerId::random();
+        fs::write(self.snapshots.file(&own), "a layer").unwrap();
+        SnapshotRecord {
+            id: SnapshotId::random(),
+            project: self.sandbox.project.clone(),
+            sandbox: self.sandbox.name.clone(),
+            session: SessionId::random(),
+            parent: None,
+            method,
+            layers: [own].into_iter().chain(on.iter().cloned()).collect(),
+            image: "default".into(),
+            image_digest: None,
+            runtime: None,
+            user: "fumehood".into(),
+            cwd: "/".into(),
+            size_bytes: 7,
+            expiration_ms: DAY_MS,
+            created_at,
+            updated_at: created_at,
+            last_used_at: created_at,
+            is_doomed: false,
+            deleted_at: None,
+        }
+    }
+
+    async fn add(&self, record: &SnapshotRecord, keeping: &Keeping) {
+        let of = (&self.sandbox, 0);
+        self.snapshots.add(record.clone(), of, keeping, Vec::new()).await.unwrap();
+        self.snapshots.sweep();
+    }
+
+    fn there(&self) -> BTreeSet<SnapshotId> {
+        let all = self.snapshots.list().into_iter().filter(SnapshotRecord::is_there);
+        all.map(|one| one.id).collect()
+    }
+
+    /// What is there is what snapshots and sessions name, and no other file.
+    fn assert_layers(&self, expected: &[&LayerId]) {
+        let found: BTreeSet<PathBuf> = fs::read_dir(self.place.path().join("layers"))
+            .unwrap()
+            .map(|one| one.unwrap().path())
+            .collect();
+        assert_eq!(found, expected.iter().map(|layer| self.snapshots.file(layer)).collect());
+    }
+}
+
+fn keep(count: u32, evicted: Evicted, of: Counted) -> Keeping {
+    let last = Some(KeepLast { count, expiration_ms: None, evicted, of });
+    Keeping { persistent: true, expiration_ms: 5 * DAY_MS, last }
+}
+
+#[tokio::test]
+async fn as_many_are_kept_as_are_asked_for() {
+    use SnapshotMethod::{Automatic, Manual};
+    let methods = [Manual, Automatic, Automatic, Manual, Automatic];
+    let table = [
+        (Keeping::default(), vec![0, 1, 2, 3, 4]),
+        (keep(1, Evicted::Delete, Counted::All), vec![4]),
+        (keep(2, Evicted::Delete, Counted::All), vec![3, 4]),
+        (keep(1, Evicted::Delete, Counted::Automatic), vec![0, 3, 4]),
+        (keep(9, Evicted::Delete, Counted::All), vec![0, 1, 2, 3, 4]),
+        (keep(1, Evicted::Expire, Counted::All), vec![0, 1, 2, 3, 4]),
+    ];
+    for (keeping, left) in table {
+        let world = World::new();
+        let mut all = Vec::new();
+        for (at, method) in (1..).zip(methods) {
+            all.push(world.record(at, method, &[]));
+            world.add(&all[all.len() - 1], &keeping).await;
+        }
+        let expected: Vec<&SnapshotRecord> = left.iter().map(|at| &all[*at]).collect();
+        assert_eq!(
+            world.there(),
+            expected.iter().map(|one| one.id.clone()).collect(),
+            "{keeping:?}"
+        );
+        world.assert_layers(&expected.iter().map(|one| &one.layers[0]).collect::<Vec<_>>());
+        // What is too many, and is not deleted at once, expires as others of the sandbox do.
+        let first = world.snapshots.find(&all[0].id).unwrap();
+        let is_evicted = keeping.last.is_some_and(|last| last.evicted == Evicted::Expire);
+        assert_eq!(first.expiration_ms, if is_evicted { 5 * DAY_MS } else { DAY_MS });
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_used_expires_and_is_forgotten_in_the_end() {
+    let world = World::new();
+    let old = world.record(1, SnapshotMethod::Manual, &[]);
+    world.add(&old, &Keeping::default()).await;
+    let new = world.record(2, SnapshotMethod::Manual, &[]);
+    world.add(&new, &Keeping::default()).await;
+    let forever = world.record(3, SnapshotMethod::Manual, &[]);
+    let forever = SnapshotRecord { expiration_ms: 0, ..forever };
+    world.add(&forever, &Keeping::default()).await;
+    // A session stands on one: that was used just now, and does not expire meanwhile.
+    let session = SessionId::random();
+    let used = world.snapshots.stand(&session, &new.id).unwrap();
+    assert!(used.last_used_at > new.last_used_at);
+    world.snapshots.grow_old(DAY_MS).await.unwrap();
+    assert_eq!(world.there().len(), 3, "a day after its last use, and not before");
+    let later = used.last_used_at + 2 * DAY_MS;
+    world.snapshots.grow_old(later).await.unwrap();
+    assert_eq!(world.there(), BTreeSet::from([new.id.clone(), forever.id.clone()]));
+    world.assert_layers(&[&new.layers[0], &forever.layers[0]]);
+    assert_eq!(world.snapshots.stand(&SessionId::random(), &old.id), Err(NoSnapshot));
+    world.snapshots.leave(&session);
+    world.snapshots.grow_old(later).await.unwrap();
+    assert_eq!(world.there(), BTreeSet::from([forever.id.clone()]));
+    world.assert_layers(&[&forever.layers[0]]);
+    assert_eq!(world.snapshots.list().len(), 3, "they are remembered");
+    world.snapshots.grow_old(later + 31 * DAY_MS).await.unwrap();
+    assert_eq!(world.snapshots.list().len(), 1);
+}
+
+#[tokio::test]
+async fn what_another_sandbox_starts_from_goes_when_that_needs_it_no_longer() {
+    let world = World::new();
+    let base = world.record(1, SnapshotMethod::Automatic, &[]);
+    world.add(&base, &Keeping::default()).await;
+    let above = world.record(2, SnapshotMethod::Automatic, &base.layers);
+    world.add(&above, &Keeping::default()).await;
+    let other = SandboxKey { name: SandboxName::parse("other").unwrap(), ..world.sandbox.clone() };
+    world.snapshots.point(other.clone(), Some(above.id.clone()));
+    world.snapshots.delete_orphans(&world.sandbox, 0, |_| true).await.unwrap();
+    world.snapshots.point(world.sandbox.clone(), None);
+    world.snapshots.let_go().await.unwrap();
+    // Its layers are those of both.
+    assert_eq!(world.there(), BTreeSet::from([above.id.clone()]));
+    world.assert_layers(&[&above.layers[0], &base.layers[0]]);
+    world.snapshots.point(other, None);
+    world.snapshots.let_go().await.unwrap();
+    assert_eq!(world.there(), BTreeSet::new());
+    world.assert_layers(&[]);
+}
+
+#[tokio::test]
+async fn a_later_sandbox_of_the_same_name_keeps_what_an_earlier_one_left() {
+    let world = World::new();
+    let earlier = world.record(5, SnapshotMethod::Manual, &[]);
+    world.add(&earlier, &Keeping::default()).await;
+    let keeping = keep(1, Evicted::Delete, Counted::All);
+    let later = world.record(20, SnapshotMethod::Manual, &[]);
+    world.snapshots.add(later.clone(), (&world.sandbox, 10), &keeping, Vec::new()).await.unwrap();
+    world.snapshots.delete_orphans(&world.sandbox, 10, |_| true).await.unwrap();
+    assert_eq!(world.there(), BTreeSet::from([earlier.id]));
+}
+
+#[test]
+fn a_walk_goes_to_what_it_came_of_and_to_the_newest_that_came_of_it() {
+    let world = World::new();
+    let child = |of: &SnapshotRecord, at| SnapshotRecord {
+        parent: Some(of.id.clone()),
+        ..world.record(at, SnapshotMethod::Manual, &[])
+    };
+    let root = world.record(1, SnapshotMethod::Manual, &[]);
+    let (left, right) = (child(&root, 2), child(&root, 3));
+    let leaf = child(&right, 4);
+    let all = [leaf.clone(), right.clone(), left.clone(), root.clone()];
+    let ids = |from: &SnapshotRecord, way| {
+        let nodes = walk(&all, &from.id, way);
+        nodes.into_iter().map(|node| node.snapshot.created_at).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&leaf, Walk::ToAncestors), [4, 3, 1]);
+    assert_eq!(ids(&root, Walk::ToDescendants), [1, 3, 4]);
+    assert_eq!(ids(&left, Walk::ToDescendants), [2]);
+    assert_eq!(walk(&all, &right.id, Walk::ToAncestors)[0].siblings, [left]);
+    // Records that are damaged do not make it endless.
+    let mut circle = [root.clone(), right];
+    circle[0].parent = Some(circle[1].id.clone());
+    assert_eq!(walk(&circle, &root.id, Walk::ToAncestors).len(), 2);
+}
