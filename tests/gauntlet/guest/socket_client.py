@@ -11,7 +11,7 @@ def main(url):
     key = os.environ.get("CLIENT_KEY", "none")
     headers = {"Authorization": f"Bearer {key}"}
     with websockets.sync.client.connect(url, additional_headers=headers, max_size=None,
-                                        open_timeout=20) as socket:
+                                        open_timeout=60) as socket:
         said = []
         for message in ("hello", b"\0\1\2", "x" * 2_000_000):
             socket.send(message)

@@ -9,6 +9,9 @@ import websockets.asyncio.server
 from notes import Notes
 
 
+# A guest that is emulated on a busy computer takes its time for a handshake.
+PATIENCE = 60
+
 # A server that nobody holds is collected, and gone.
 _KEPT = []
 
@@ -70,8 +73,8 @@ async def _websocket(folder, notes):
             await connection.send(message)
 
     serve = websockets.asyncio.server.serve
-    await serve(talk, "203.0.113.24", 443, ssl=context, max_size=None)
-    await serve(talk, "203.0.113.24", 80, max_size=None)
+    await serve(talk, "203.0.113.24", 443, ssl=context, max_size=None, open_timeout=PATIENCE)
+    await serve(talk, "203.0.113.24", 80, max_size=None, open_timeout=PATIENCE)
 
 
 async def _plain(notes):
