@@ -11,7 +11,7 @@ let next = 0;
 async function one() {
   const word = `result-${next++}`;
   const began = performance.now();
-  const sandbox = await Sandbox.create({ persistent: false, timeout: 600_000 });
+  const sandbox = await Sandbox.create({ persistent: false, timeout: 600_000, resources: { vcpus: 1, memory: 1024 } });
   const ran = await sandbox.runCommand("echo", [word]);
   const said = await ran.stdout();
   times.push(performance.now() - began);

@@ -19,6 +19,8 @@ use super::{
 };
 
 const COUNT: usize = 100;
+/// As large as `create.mjs` has them: a hundred of the default size have no room in 24 GiB.
+const RUN: [&str; 6] = ["run", "--memory", "1024", "--", "echo", "x"];
 const COMMAND_LINE: &str = "command line, one by one";
 
 /// Runs the benchmark; `--count N` for more or fewer sandboxes.
@@ -43,7 +45,7 @@ struct Said {
 }
 
 fn measure(place: &Place, count: usize) -> Result<()> {
-    let cli = || timed(&mut place.fumehood(&place.cache, POOLED, &["run", "--", "echo", "x"]));
+    let cli = || timed(&mut place.fumehood(&place.cache, POOLED, &RUN));
     for _ in 0..2 {
         cli().context("`fumehood run` works; `fumehood setup` was done")?;
     }
@@ -102,8 +104,7 @@ fn sdk(place: &Place, count: usize, at_once: usize) -> Result<Said> {
 fn command_lines(place: &Place, count: usize) -> Result<(Vec<Duration>, Duration)> {
     let began = Instant::now();
     let spawn = |_| {
-        let words = ["run", "--", "echo", "x"];
-        let mut command = place.fumehood(&place.cache, POOLED, &words);
+        let mut command = place.fumehood(&place.cache, POOLED, &RUN);
         std::thread::spawn(move || timed(&mut command))
     };
     let all: Vec<_> = (0..count).map(spawn).collect();
