@@ -194,7 +194,7 @@ impl Owner {
     }
 
     /// Sees to it that what the session stands on, or is about to, stays.
-    fn hold_layers(&self) {
+    pub(super) fn hold_layers(&self) {
         let planned = self.session.plan.iter().map(|plan| &plan.layer);
         let layers: Vec<LayerId> =
             planned.chain(&self.session.forking).chain(&self.session.layers).cloned().collect();

@@ -32,8 +32,7 @@ impl Owner {
             self.session.layers = before;
             return;
         }
-        let source = self.session.source_snapshot.as_ref();
-        self.context.snapshots.hold(&self.session.id, source, &[]);
+        self.hold_layers();
         tracing::info!(layers = before.len(), "layers were merged");
     }
 }

@@ -111,10 +111,7 @@ impl Owner {
         }
         self.session.phase = Phase::Snapshotting;
         self.session.stop_requested_at.get_or_insert_with(clock::now_ms);
-        let layers: Vec<LayerId> =
-            [&plan.layer].into_iter().chain(&self.session.layers).cloned().collect();
-        let source = self.session.source_snapshot.as_ref();
-        self.context.snapshots.hold(&self.session.id, source, &layers);
+        self.hold_layers();
         self.store_session().await?;
         failpoint::pass("snapshot-planned");
         Ok(plan)
