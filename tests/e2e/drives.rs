@@ -137,14 +137,7 @@ fn a_server_killed_at_any_point_loses_no_drive() {
         let mut hood = Hood::new();
         hood.ok(&["drive", "create", "d", "--size", "64M"]);
         sh(&hood, "d", WRITE);
-        hood.kill_server();
-        let socket = hood.state().join("api.sock");
-        // The one that was killed left its own.
-        fs::remove_file(&socket).unwrap();
-        hood.set("FUMEHOOD_DIE_AT", point);
-        let server = hood.spawn(&["serve"]);
-        wait_until("the server listens", || socket.exists());
-        hood.unset("FUMEHOOD_DIE_AT");
+        let server = hood.serve_until(point);
         let mount = ["--mount", "/data=d"];
         let ran = hood.run(&[&["run", "--name", "victim"], &mount[..], &["--", "true"]].concat());
         let died = server.wait_with_output().unwrap();

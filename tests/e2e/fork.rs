@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
@@ -275,13 +274,7 @@ fn killed_at_every_point_of_a_fork() {
         wait_until("it counts", || count(&hood, "parent").is_some());
         hood.ok(&["exec", "parent", "--", "sh", "-c", "echo before > file"]);
         let token = count(&hood, "parent").unwrap().0;
-        hood.kill_server();
-        let socket = hood.state().join("api.sock");
-        fs::remove_file(&socket).unwrap();
-        hood.set("FUMEHOOD_DIE_AT", point);
-        let server = hood.spawn(&["serve"]);
-        wait_until("the server listens", || socket.exists());
-        hood.unset("FUMEHOOD_DIE_AT");
+        let server = hood.serve_until(point);
         let ran = hood.run(&["fork", "parent"]);
         let died = server.wait_with_output().unwrap();
         assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");

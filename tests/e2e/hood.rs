@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -162,6 +162,28 @@ impl Hood {
             kill(pid, rustix::process::Signal::KILL);
             wait_until("the server is gone", || !self.servers().contains(&pid));
         }
+    }
+
+    /// Starts a server that dies at a failpoint, in place of the one there is.
+    #[track_caller]
+    pub(crate) fn serve_until(&mut self, point: &str) -> Child {
+        self.kill_server();
+        let socket = self.state().join("api.sock");
+        // The one that was killed left its own.
+        let _is_first = fs::remove_file(&socket).is_err();
+        self.set("FUMEHOOD_DIE_AT", point);
+        let mut server = self.spawn(&["serve"]);
+        self.unset("FUMEHOOD_DIE_AT");
+        wait_until("the server listens", || {
+            let ended = server.try_wait().unwrap();
+            let mut said = String::new();
+            if let (Some(_), Some(stderr)) = (ended, &mut server.stderr) {
+                stderr.read_to_string(&mut said).unwrap();
+            }
+            assert!(ended.is_none(), "{point}: {ended:?} before it listened: {said}");
+            socket.exists()
+        });
+        server
     }
 
     /// Ends the server as its service manager would.

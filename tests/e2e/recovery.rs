@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Read,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
@@ -35,11 +36,7 @@ const POINTS: [&str; 13] = [
 fn killed_at_every_point_of_a_life() {
     for point in POINTS {
         let mut hood = Hood::new();
-        hood.set("FUMEHOOD_DIE_AT", point);
-        let server = hood.spawn(&["serve"]);
-        let socket = hood.state().join("api.sock");
-        wait_until("the server listens", || socket.exists());
-        hood.unset("FUMEHOOD_DIE_AT");
+        let server = hood.serve_until(point);
         // The command line finds its server gone in the middle of it, starts another and goes on
         // or gives up; it never hangs.
         let ran = hood.run(&["run", "--name", "victim", "--timeout", "1m", "--", "echo", "alive"]);
@@ -73,13 +70,7 @@ fn killed_at_every_point_a_disk_is_kept() {
         let mut hood = Hood::new();
         hood.create(&["--name", "victim", "--timeout", "10m"]);
         hood.ok(&["exec", "victim", "--", "sh", "-c", "echo kept > file"]);
-        hood.kill_server();
-        let socket = hood.state().join("api.sock");
-        fs::remove_file(&socket).unwrap();
-        hood.set("FUMEHOOD_DIE_AT", point);
-        let server = hood.spawn(&["serve"]);
-        wait_until("the server listens", || socket.exists());
-        hood.unset("FUMEHOOD_DIE_AT");
+        let server = hood.serve_until(point);
         // The server dies under one of the two; another goes on with what it left.
         let ran = ["stop", "resume"].map(|command| hood.run(&[command, "victim"]));
         let died = server.wait_with_output().unwrap();
@@ -94,6 +85,30 @@ fn killed_at_every_point_a_disk_is_kept() {
         hood.assert_nothing_left();
         assert_eq!(hood.layers().len(), 0, "{point}");
     }
+}
+
+/// The kernel frees the lock of a killed server when the last of its threads is gone.
+#[test]
+fn a_server_waits_for_one_that_dies_and_not_for_one_that_serves() {
+    let hood = Hood::new();
+    let path = hood.state().join("server.lock");
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let mut server = hood.spawn(&["serve"]);
+    let descriptors = format!("/proc/{}/fd", server.id());
+    wait_until("it found the lock held", || {
+        let mut open = entries(Path::new(&descriptors)).into_iter().map(fs::read_link);
+        open.any(|file| file.is_ok_and(|file| file == path))
+    });
+    lock.unlock().unwrap();
+    wait_until("the server listens", || hood.state().join("api.sock").exists());
+    assert_eq!(server.try_wait().unwrap(), None);
+
+    let second = hood.run(&["serve"]);
+    assert!(second.stderr.contains("another server"), "{second:?}");
+    assert!(second.code.is_some_and(|code| code > 240), "{second:?}");
+    hood.stop_server();
+    assert!(server.wait().unwrap().success());
 }
 
 #[test]

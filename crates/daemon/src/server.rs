@@ -6,7 +6,11 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
     net::SocketAddr,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::fd::AsRawFd,
+    os::unix::{
+        fs::{OpenOptionsExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +18,7 @@ use std::{
 use tokio::{
     net::{TcpListener, UnixListener},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -145,7 +150,7 @@ pub async fn serve(
         move |source| ServeError::Path { path, source }
     };
     paths.make().map_err(io(paths.state()))?;
-    let _lock = lock(&paths.lock())?;
+    let _lock = lock(paths).await?;
     let store_path = paths.store();
     let opened = Store::open(&store_path);
     let (store, mut stored) =
@@ -275,7 +280,6 @@ async fn run(
 /// everything as it was with the next server.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The first request finds QEMU, kernel and accelerator looked up.
 /// Finds the platform before anybody asks for it, and clears old templates away.
 fn begin_upkeep(context: &Arc<Context>, stop: CancellationToken) {
     let context = Arc::clone(context);
@@ -292,35 +296,51 @@ fn begin_upkeep(context: &Arc<Context>, stop: CancellationToken) {
     });
 }
 
-fn lock(path: &Path) -> Result<File, ServeError> {
-    let io = |source| ServeError::Path { path: path.to_owned(), source };
+/// How long a server that does not answer any more may take to die: the kernel gives its lock back
+/// when the last of its threads has ended, and one may be waiting for the disk.
+const DYING: std::time::Duration = std::time::Duration::from_secs(10);
+const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(20);
+
+async fn lock(paths: &Paths) -> Result<File, ServeError> {
+    let path = paths.lock();
+    let io = |source| ServeError::Path { path: path.clone(), source };
     let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServeError::Running(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    let deadline = Instant::now() + DYING;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock)
+                if Instant::now() < deadline && !is_answered(&paths.socket()) =>
+            {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            Err(TryLockError::WouldBlock) => return Err(ServeError::Running(path)),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
     }
+}
+
+fn is_answered(socket: &Path) -> bool {
+    at_short_path(socket, UnixStream::connect).is_ok()
 }
 
 /// The lock is held, so a socket that is there was left behind.
 fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
     drop(std::fs::remove_file(path));
-    let listener = bind_short(path).map_err(failed)?;
+    let listener = at_short_path(path, UnixListener::bind).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
 }
 
 /// A socket's address has at most 107 bytes, a path more: the folder is named by descriptor.
-fn bind_short(path: &Path) -> io::Result<UnixListener> {
-    use std::os::fd::AsRawFd;
+fn at_short_path<T>(path: &Path, of: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let folder = File::open(folder)?;
-    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-    UnixListener::bind(short)
+    of(PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name))
 }
 
 async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
