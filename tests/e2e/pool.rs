@@ -1,5 +1,7 @@
 //! Machines that are ready before anybody asks for them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -32,6 +34,18 @@ fn a_sandbox_gets_the_machine_that_was_ready() {
         hood.ok(&["exec", &name, "--", "sh", "-c", "echo $WHO; hostname"]),
         format!("me\n{name}")
     );
+    let told = hood.ok(&["exec", &name, "--", "sh", "-c", "grep -rls rehearsal /etc; date +%s"]);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 1, "the rehearsal left something: {told}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(now.abs_diff(lines[0].parse().unwrap()) < 5, "it has the time: {told}");
+    wait_for_parked(&hood, 1);
+    let id = ["sh", "-c", "cat /etc/machine-id; head -c 16 /dev/urandom | od -An -tx1"];
+    let of_first = hood.ok(&[&["exec", &name, "--"], &id[..]].concat());
+    let of_second = hood.ok(&[&["run", "--"], &id[..]].concat());
+    for (one, other) in of_first.lines().zip(of_second.lines()) {
+        assert_ne!(one, other);
+    }
 
     // One that died is not given to anybody.
     wait_for_parked(&hood, 1);

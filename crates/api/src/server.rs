@@ -38,6 +38,9 @@ pub struct ParkedMachines {
     pub vcpus: u32,
     pub memory_mib: u32,
     pub machines: usize,
+    /// How many are worth keeping, by what was asked for lately; more are made until there are as many.
+    #[serde(default)]
+    pub wanted: usize,
 }
 
 /// The dotted numbers of a version, so that 0.10 is after 0.9.

@@ -18,6 +18,7 @@ use crate::{
     snapshots::Snapshots,
     store::Store,
     templates::Templates,
+    turns::Turns,
 };
 
 /// Where visitors of ports come in, and what lets them in at private ones.
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) images: Images,
     pub(crate) drives: Arc<Drives>,
     pub(crate) pool: Pool,
+    pub(crate) turns: Turns,
     pub(crate) ingress: IngressPlace,
     pub(crate) snapshots: Snapshots,
     /// The host's boot id.
@@ -71,6 +73,7 @@ impl Context {
             images,
             drives: Arc::new(drives),
             pool: Pool::new(0),
+            turns: Turns::new(),
             snapshots,
             templates,
             ingress,

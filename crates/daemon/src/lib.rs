@@ -36,6 +36,7 @@ mod store;
 mod templates;
 mod tls;
 mod tokens;
+mod turns;
 mod uplink;
 
 pub use config::{AgentProgram, Paths};

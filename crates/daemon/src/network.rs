@@ -93,11 +93,13 @@ impl Network {
         policy: Policy,
         placeholders: Placeholders,
     ) -> Result<Self, MakeError> {
-        let made = authority::make()?;
-        let lineage = Lineage::random();
-        let sealed = seal.seal(authority_label(&lineage), made.key.expose().as_bytes());
-        let authority = AuthorityRecord { lineage, certificate: made.certificate, sealed };
-        Ok(Self { policy: Arc::new(policy), placeholders, authority: Arc::new(authority) })
+        let authority = Arc::new(new_authority(seal)?);
+        Ok(Self { policy: Arc::new(policy), placeholders, authority })
+    }
+
+    /// With an authority that nobody has used, in place of its own.
+    pub(crate) fn under(self, authority: Arc<AuthorityRecord>) -> Self {
+        Self { authority, ..self }
     }
 
     /// As an earlier server stored it. A policy that does not open is one that allows nothing.
@@ -195,6 +197,14 @@ impl Network {
             proxy: egress.uplink.proxy.clone(),
         })
     }
+}
+
+/// A certificate authority of a lineage of its own.
+pub(crate) fn new_authority(seal: &Seal) -> Result<AuthorityRecord, MakeError> {
+    let made = authority::make()?;
+    let lineage = Lineage::random();
+    let sealed = seal.seal(authority_label(&lineage), made.key.expose().as_bytes());
+    Ok(AuthorityRecord { lineage, certificate: made.certificate, sealed })
 }
 
 /// The secrets that a policy names.

@@ -40,14 +40,25 @@ pub(crate) struct Kind {
     pub(crate) shape: Shape,
     pub(crate) image: String,
     pub(crate) digest: String,
+    /// Whether it trusts whom the host trusts beside its own authority.
+    pub(crate) trust_host_ca: bool,
 }
 
 impl Kind {
     /// None where the image has no digest, which only sandboxes of old versions have.
     pub(crate) fn of(sandbox: &SandboxRecord) -> Option<Self> {
-        let (shape, image) = (sandbox.shape, sandbox.image.clone());
-        Some(Self { shape, image, digest: sandbox.image_digest.clone()? })
+        let (shape, trust_host_ca) = (sandbox.shape, sandbox.trust_host_ca);
+        let (image, digest) = (sandbox.image.clone(), sandbox.image_digest.clone()?);
+        Some(Self { shape, image, digest, trust_host_ca })
     }
+}
+
+/// What there is of a kind.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    pub(crate) kind: Kind,
+    pub(crate) parked: usize,
+    pub(crate) wanted: usize,
 }
 
 #[derive(Debug)]
@@ -99,16 +110,19 @@ impl Pool {
         self.state().demand.size()
     }
 
-    /// How many of each kind are parked.
-    pub(crate) fn parked(&self) -> Vec<(Kind, usize)> {
-        let mut counts: Vec<(Kind, usize)> = Vec::new();
-        for (kind, _) in self.state().parked.iter().filter(|(_, parked)| parked.is_well()) {
-            match counts.iter_mut().find(|(known, _)| known == kind) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((kind.clone(), 1)),
+    /// How many of each kind are parked, and how many are meant to be.
+    pub(crate) fn stock(&self) -> Vec<Stock> {
+        let mut state = self.state();
+        let wanted = state.demand.wanted(Instant::now());
+        let of = |(kind, wanted)| Stock { kind, wanted, parked: 0 };
+        let mut stock: Vec<Stock> = wanted.into_iter().map(of).collect();
+        for (kind, _) in state.parked.iter().filter(|(_, parked)| parked.is_well()) {
+            match stock.iter_mut().find(|known| known.kind == *kind) {
+                Some(known) => known.parked += 1,
+                None => stock.push(Stock { kind: kind.clone(), wanted: 0, parked: 1 }),
             }
         }
-        counts
+        stock
     }
 
     /// Ends what is parked, for the sake of its memory.

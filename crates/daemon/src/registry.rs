@@ -145,8 +145,10 @@ impl Registry {
         let mut record = (new.record)(key.clone(), SessionId::random());
         let from_image = new.snapshot.is_none();
         let parked = Kind::of(&record).filter(|_| from_image).and_then(|kind| pool.take(&kind));
+        let mut network = new.network;
         if let Some(parked) = &parked {
             record.session = parked.session.clone();
+            network = network.under(Arc::clone(&parked.authority));
         }
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
         if let Some(snapshot) = &new.snapshot {
@@ -156,7 +158,7 @@ impl Registry {
         }
         let id = session.id.clone();
         let beginning = Beginning { parked, source: new.source, split: None };
-        let made = Owner::create(&self.context, record, session, new.network, beginning).await;
+        let made = Owner::create(&self.context, record, session, network, beginning).await;
         let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();

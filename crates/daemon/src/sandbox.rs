@@ -11,6 +11,7 @@ mod owner;
 mod parked;
 mod policy;
 mod prepare;
+mod rehearsal;
 mod releasing;
 mod saving;
 mod session;

@@ -194,7 +194,9 @@ impl Agent {
         if let Request::Connect { stream, port } = request {
             let answered = match self.phase {
                 Phase::Live => self.tunnels.connect(id, stream, port, &mut self.outgoing),
-                Phase::Bare | Phase::Warm => Some((id, Err(self.wrong_phase()))),
+                Phase::Bare | Phase::Warm | Phase::Rehearsing => {
+                    Some((id, Err(self.wrong_phase())))
+                }
             };
             self.reply_if(answered);
         } else if is_about_files(&request) {
@@ -228,6 +230,7 @@ impl Agent {
         match request {
             Request::Ping => Ok(Response::Done),
             Request::Warm(warm) => self.warm(warm).map(done),
+            Request::Rehearse(claim) => self.rehearse(claim).map(done),
             Request::Claim(claim) => self.claim(claim).map(done),
             Request::SetClock { unix_nanos } => self.place.set_clock(unix_nanos).map(done),
             Request::Start(start) => self.start(start),
@@ -264,7 +267,7 @@ impl Agent {
     }
 
     fn warm(&mut self, warm: Warm) -> Result<(), Refusal> {
-        if self.phase == Phase::Live {
+        if !self.is_nobodys() {
             return Err(self.wrong_phase());
         }
         if self.place.begin_warming()? == Mounted::Yes {
@@ -278,6 +281,26 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether it is as its template was.
+    fn is_nobodys(&self) -> bool {
+        match self.phase {
+            Phase::Bare | Phase::Warm => true,
+            Phase::Rehearsing | Phase::Live => false,
+        }
+    }
+
+    fn rehearse(&mut self, claim: Claim) -> Result<(), Refusal> {
+        if !self.is_nobodys() {
+            let is_again = self.phase == Phase::Rehearsing;
+            return if is_again { Ok(()) } else { Err(self.wrong_phase()) };
+        }
+        self.place.claim(&claim, &[])?;
+        self.place.end_rehearsal();
+        self.identity = Some(Identity::of(claim, &self.place)?);
+        self.phase = Phase::Rehearsing;
+        Ok(())
+    }
+
     fn claim(&mut self, claim: Claim) -> Result<(), Refusal> {
         if self.phase == Phase::Live {
             // It was asked before, and the answer was lost; or it is another claim.
@@ -285,7 +308,12 @@ impl Agent {
             let is_same = own == Some(claim.machine_id);
             return if is_same { Ok(()) } else { Err(self.wrong_phase()) };
         }
-        self.place.claim(&claim)?;
+        if self.phase == Phase::Rehearsing {
+            self.commands.let_go(&mut self.outgoing);
+            self.place.end_rehearsal();
+        }
+        let trusted = self.identity.as_ref().map_or(&[][..], |identity| &identity.trusted);
+        self.place.claim(&claim, trusted)?;
         self.identity = Some(Identity::of(claim, &self.place)?);
         self.phase = Phase::Live;
         Ok(())
@@ -397,6 +425,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Release => true,
         Request::Ping
         | Request::Warm(_)
+        | Request::Rehearse(_)
         | Request::Claim(_)
         | Request::SetClock { .. }
         | Request::Start(_)

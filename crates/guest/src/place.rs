@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::{Claim, Mount, Refusal, RefusalCode, network::GATEWAY_V4};
+use protocol::{
+    Claim, Mount, Refusal, RefusalCode,
+    network::{Certificate, GATEWAY_V4},
+};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::{
@@ -75,25 +78,33 @@ impl Place {
         }
     }
 
-    /// Clock and randomness first, before anything can ask for them; then names and disk.
-    pub(crate) fn claim(&mut self, claim: &Claim) -> Result<(), Refusal> {
+    /// Ends what still runs.
+    pub(crate) fn end_rehearsal(&self) {
+        if let Self::Machine(_) = self {
+            sys::kill_everything_else();
+        }
+    }
+
+    /// Clock and randomness first, before anything can ask for them; then names and disk. Certificates
+    /// that are all `trusted` already have their places.
+    pub(crate) fn claim(&mut self, claim: &Claim, trusted: &[Certificate]) -> Result<(), Refusal> {
         let Self::Machine(root) = self else { return Ok(()) };
-        set_clock(claim.unix_nanos)?;
-        reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
+        renew(claim)?;
         root.writable()?;
         make_folder(&claim.cwd);
         name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
-        let unix_ms = claim.unix_nanos / 1_000_000;
-        let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
-        faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
+        if claim.network.trust != trusted {
+            let unix_ms = claim.unix_nanos / 1_000_000;
+            let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
+            faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
+        }
         Ok(())
     }
 
     /// Another machine from now on: clock and randomness first, as in a claim.
     pub(crate) fn fork(&self, claim: &Claim) -> Result<(), Refusal> {
         let Self::Machine(_) = self else { return Ok(()) };
-        set_clock(claim.unix_nanos)?;
-        reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
+        renew(claim)?;
         name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
         if let Err(error) = another_boot() {
             say(&format!("boot id: {error}"));
@@ -139,6 +150,12 @@ impl Place {
             Self::Process { .. } => Ok(()),
         }
     }
+}
+
+/// Clock and randomness.
+fn renew(claim: &Claim) -> Result<(), Refusal> {
+    set_clock(claim.unix_nanos)?;
+    reseed(&claim.entropy.0).map_err(|error| refuse_io(&error, "random generator"))
 }
 
 /// The folder that commands start in is made where the image has none.

@@ -38,6 +38,8 @@ pub enum Phase {
     Warm,
     /// Claimed: it has an identity and a writable root, and commands may run.
     Live,
+    /// As if live, of nobody.
+    Rehearsing,
 }
 
 /// What the host asks. Every request can be sent again after a lost connection.
@@ -46,7 +48,7 @@ pub enum Request {
     Ping,
     /// Bare → warm: mount the root read-only and run commands that fill its caches.
     Warm(Warm),
-    /// Bare or warm → live: identity, clock, entropy, a writable root, whom to trust.
+    /// Bare, warm or rehearsing → live: identity, clock, entropy, a writable root, whom to trust.
     Claim(Claim),
     /// Sets the clock: guests have no other source of time.
     SetClock {
@@ -136,6 +138,11 @@ pub enum Request {
     /// the outside are reset; the processes of the commands go on, and are no commands any more: what
     /// they write to their streams is thrown away. Ends a [`Request::Freeze`] at last.
     Fork(Claim),
+    /// Bare or warm → rehearsing: all that a claim does, with an identity that is nobody's. Commands may
+    /// be started until the claim, which ends and forgets them, and takes nothing from this one but its
+    /// certificates, if they are the same. Then little runs for the first time, which is slow under
+    /// emulation.
+    Rehearse(Claim),
 }
 
 impl Request {

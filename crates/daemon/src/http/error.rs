@@ -243,7 +243,9 @@ fn prepare_code(error: &PrepareError) -> Code {
         | PrepareError::Claim(_)
         | PrepareError::Gateway(_)
         | PrepareError::Agent(_)
-        | PrepareError::Control(_) => Code::MachineFailed,
+        | PrepareError::Control(_)
+        | PrepareError::Authority(_)
+        | PrepareError::Log(_) => Code::MachineFailed,
     }
 }
 

@@ -18,11 +18,12 @@ pub(crate) async fn version(Reader(server): Reader) -> Json<api::Version> {
 
 pub(crate) async fn pool(Administrator(server): Administrator) -> Json<api::Pool> {
     let pool = &server.registry().context().pool;
-    let parked = pool.parked().into_iter().map(|(kind, machines)| api::ParkedMachines {
-        image: kind.image,
-        vcpus: kind.shape.vcpus,
-        memory_mib: kind.shape.memory_mib,
-        machines,
+    let parked = pool.stock().into_iter().map(|stock| api::ParkedMachines {
+        image: stock.kind.image,
+        vcpus: stock.kind.shape.vcpus,
+        memory_mib: stock.kind.shape.memory_mib,
+        machines: stock.parked,
+        wanted: stock.wanted,
     });
     Json(api::Pool { size: pool.size(), parked: parked.collect() })
 }

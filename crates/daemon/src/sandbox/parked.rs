@@ -3,30 +3,36 @@
 //!
 //! Its session's id is chosen when it is made, so that everything of it is where it will be.
 
+use std::sync::Arc;
+
 use machine::{Leash, Machine};
-use protocol::{Request, Warm};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::prepare::{
-    PrepareError, READY_DEADLINE, agent_of, card_of, machine_folder, make, remove_if_there,
+use super::{
+    prepare::{
+        PrepareError, READY_DEADLINE, agent_of, card_of, machine_folder, make, remove_if_there,
+    },
+    rehearsal::rehearse,
+    trust,
 };
 use crate::{
     agent::Agent,
     context::Context,
     gateway::{Place, Program, Waiting},
     ids::SessionId,
+    network::new_authority,
     platform,
     pool::Kind,
+    store::AuthorityRecord,
 };
-
-/// Under emulation code is slow when it runs for the first time, the agent's and the kernel's too.
-const REHEARSED: [&[&str]; 2] = [&["true"], &["sh", "-c", "true"]];
 
 /// It ends when this is dropped; its folders are left to the next server then.
 #[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) session: SessionId,
+    /// Its guest trusts it already.
+    pub(crate) authority: Arc<AuthorityRecord>,
     pub(super) machine: Machine,
     pub(super) agent: Agent,
     pub(super) gateway: Waiting,
@@ -64,15 +70,16 @@ impl Parked {
         let leash = machine.leash();
         let agent = agent_of(&machine);
         agent.ready(Instant::now() + READY_DEADLINE).await.map_err(PrepareError::Agent)?;
-        let commands = REHEARSED.map(|words| words.iter().map(|&word| word.to_owned()).collect());
-        let warm = Warm { commands: commands.to_vec(), user: image.user };
-        let rehearsed = agent.request(Request::Warm(warm), READY_DEADLINE).await;
-        rehearsed.map_err(PrepareError::Agent)?;
+        let authority = new_authority(&context.egress.seal).map_err(PrepareError::Authority)?;
+        let roots = context.egress.uplink.roots.as_slice();
+        let of_host = if kind.trust_host_ca { roots } else { &[] };
+        let trusted = trust::trusted(&authority.certificate, of_host);
+        rehearse(&agent, &image, trusted, &folder).await?;
         let place = Place::of(&context.paths, &session);
         let gateway = Waiting::start(&place, &Program::own(), &card_of(&machine)).await;
         let gateway = gateway.map_err(PrepareError::Gateway)?;
         machine.stop().await.map_err(PrepareError::Control)?;
-        Ok(Self { session, machine, agent, gateway, leash })
+        Ok(Self { session, authority: Arc::new(authority), machine, agent, gateway, leash })
     }
 
     /// Whether its machine is there.
@@ -81,7 +88,7 @@ impl Parked {
     }
 
     pub(crate) async fn end(self, context: &Context) {
-        let Self { session, machine, agent, gateway, leash: _leash } = self;
+        let Self { session, machine, agent, gateway, leash: _leash, authority: _ } = self;
         tokio::join!(machine.kill(), agent.close(), gateway.end());
         clear(context, &session).await;
     }

@@ -21,13 +21,14 @@ use super::{FetchError, Source, Split, drives, meter, parked::Parked, trust};
 use crate::{
     agent::{Agent, AgentError},
     causes, clock,
+    command_log::LogError,
     context::Context,
     drives::{DriveError, Plug},
     failpoint,
     gateway::{self, Card, Gateway, News, Place, Program, Spec, Waiting},
     ids::{self, LayerId, SessionId},
     images::ImageError,
-    network::Network,
+    network::{MakeError as MakeNetworkError, Network},
     platform::{self, PlatformError},
     store::{ForkFlaw, SandboxRecord, SessionRecord},
     templates::{BaseImage, MakeError},
@@ -89,6 +90,10 @@ pub(crate) enum PrepareError {
     Agent(#[source] AgentError),
     #[error("QEMU does not do as it is told")]
     Control(#[source] ControlError),
+    #[error("no network could be made")]
+    Authority(#[source] MakeNetworkError),
+    #[error("the log of a command that is rehearsed cannot be made")]
+    Log(#[source] LogError),
 }
 
 impl PrepareError {
@@ -107,6 +112,8 @@ impl PrepareError {
             | Self::Drive(_)
             | Self::Disk { .. }
             | Self::Source(_)
+            | Self::Authority(_)
+            | Self::Log(_)
             | Self::Policy(_) => false,
         }
     }
@@ -217,9 +224,12 @@ async fn attempt(
 ) -> Result<Prepared, PrepareError> {
     let folder = machine_folder(context, &job.sandbox.session);
     let layers = layers_of(job, made_of.image);
+    let turn = context.turns.take().await;
     let machine = make(context, template, layers, &folder).await?;
     let agent = agent_of(&machine);
     let settled = settle(context, job, made_of, &machine, (&agent, None)).await;
+    drop(turn);
+    let settled = sourced(context, job, &agent, settled).await;
     concluded(context, machine, agent, settled).await
 }
 
@@ -247,6 +257,7 @@ async fn wake(
         }
         (_, settled) => settled,
     };
+    let settled = sourced(context, job, &agent, settled).await;
     let prepared = concluded(context, machine, agent, settled).await?;
     Ok(Prepared { cpu_before_ms, ..prepared })
 }
@@ -303,13 +314,7 @@ async fn settle(
     };
     let (claimed, started) = tokio::join!(claimed, started);
     match (claimed, started) {
-        (Ok(()), Ok(gateway)) => match fetch_source(context, job, agent, &gateway).await {
-            Ok(()) => Ok(gateway),
-            Err(error) => {
-                gateway.end().await;
-                Err(error)
-            }
-        },
+        (Ok(()), Ok(gateway)) => Ok(gateway),
         (Err(error), Ok(gateway)) => {
             gateway.end().await;
             Err(error)
@@ -319,17 +324,29 @@ async fn settle(
 }
 
 /// Fetches the source, if there is one, and then makes the sandbox's own policy hold: what was let in
-/// for the source is closed before the sandbox's first command.
-async fn fetch_source(
+/// for the source is closed before the sandbox's first command. On failure no gateway is left.
+async fn sourced(
     context: &Context,
     job: &Job,
     agent: &Agent,
-    gateway: &Gateway,
-) -> Result<(), PrepareError> {
-    let Some(source) = &job.source else { return Ok(()) };
+    settled: Result<Gateway, PrepareError>,
+) -> Result<Gateway, PrepareError> {
+    let (gateway, source) = match (settled, &job.source) {
+        (Ok(gateway), Some(source)) => (gateway, source),
+        (settled, _) => return settled,
+    };
     let folder = machine_folder(context, &job.sandbox.session).join("source");
-    source.fetch(agent, &folder).await?;
-    gateway.change(job.network.clone()).await.map_err(PrepareError::Policy)
+    let fetched = match source.fetch(agent, &folder).await {
+        Ok(()) => gateway.change(job.network.clone()).await.map_err(PrepareError::Policy),
+        Err(error) => Err(error.into()),
+    };
+    match fetched {
+        Ok(()) => Ok(gateway),
+        Err(error) => {
+            gateway.end().await;
+            Err(error)
+        }
+    }
 }
 
 /// What the gateway of a machine is started with.
@@ -424,8 +441,8 @@ fn claim_of(context: &Context, job: &Job, image: &BaseImage) -> Claim {
     env.extend(trust::variables());
     env.extend(job.network.variables());
     env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let of_host = if sandbox.trust_host_ca { context.egress.uplink.roots.as_slice() } else { &[] };
-    let own = job.network.certificate();
+    let roots = context.egress.uplink.roots.as_slice();
+    let of_host = if sandbox.trust_host_ca { roots } else { &[] };
     Claim {
         hostname: hostname(sandbox),
         machine_id: ids::random(),
@@ -434,7 +451,9 @@ fn claim_of(context: &Context, job: &Job, image: &BaseImage) -> Claim {
         user: sandbox.user.clone(),
         cwd: sandbox.cwd.clone(),
         env,
-        network: protocol::network::Network { trust: trust::trusted(own, of_host) },
+        network: protocol::network::Network {
+            trust: trust::trusted(job.network.certificate(), of_host),
+        },
     }
 }
 

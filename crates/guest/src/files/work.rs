@@ -43,6 +43,7 @@ impl Work {
             Request::Release => Self::Release { what: held(place) },
             Request::Ping
             | Request::Warm(_)
+            | Request::Rehearse(_)
             | Request::Claim(_)
             | Request::SetClock { .. }
             | Request::Start(_)

@@ -43,6 +43,26 @@ fn nothing_is_done_before_the_claim() {
 }
 
 #[test]
+fn a_claim_forgets_what_was_rehearsed() {
+    let guest = Guest::start();
+    let mut client = Client::new(guest.connect(), 1);
+    client.hello(1);
+    let nobodys = Claim { machine_id: [8; 16], ..guest.claim() };
+    for _ in 0..2 {
+        assert_eq!(client.ask(Request::Rehearse(nobodys.clone())), Ok(Response::Done));
+    }
+    assert_eq!(client.hello(2).phase, Phase::Rehearsing);
+    assert_eq!(client.run(shell(0, "echo rehearsed")).1, "rehearsed\n");
+    let warm = Warm { commands: Vec::new(), user: "root".into() };
+    assert_eq!(client.ask(Request::Warm(warm)).unwrap_err().code, RefusalCode::WrongPhase);
+    assert_eq!(client.ask(Request::Claim(guest.claim())), Ok(Response::Done));
+    assert_eq!(client.ask(Request::Commands), Ok(Response::Commands(Vec::new())));
+    let again = client.ask(Request::Rehearse(nobodys));
+    assert_eq!(again.unwrap_err().code, RefusalCode::WrongPhase);
+    assert_eq!(client.hello(3).phase, Phase::Live);
+}
+
+#[test]
 fn output_survives_lost_connections() {
     let guest = Guest::start();
     let mut client = guest.client();

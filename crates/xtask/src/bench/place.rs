@@ -53,13 +53,14 @@ impl Place {
         self.folder.join(name)
     }
 
-    /// Waits until two machines are ready and nothing else is to be done.
+    /// Waits until as many machines are ready as are wanted.
     pub(crate) fn fill_pool(&self) -> Result<()> {
         let began = Instant::now();
         loop {
             let pool = self.fumehood(&self.cache, POOLED, &["pool", "--json"]).output()?;
             let pool: serde_json::Value = serde_json::from_slice(&pool.stdout)?;
-            if pool["parked"][0]["machines"] == 2 {
+            let kinds = pool["parked"].as_array().context("the pool tells its kinds")?;
+            if !kinds.is_empty() && kinds.iter().all(|kind| kind["wanted"] == kind["machines"]) {
                 return Ok(());
             }
             ensure!(began.elapsed() < Duration::from_secs(120), "the pool does not fill: {pool}");

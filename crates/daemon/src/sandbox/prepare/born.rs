@@ -32,6 +32,7 @@ async fn attempt(
     split: &Split,
     image: &BaseImage,
 ) -> Result<Prepared, PrepareError> {
+    let turn = context.turns.take().await;
     let folder = machine_folder(context, &job.sandbox.session);
     let spec = clone_spec(context, layers_of(job, image), &folder).await?;
     let platform = context.platform().await?;
@@ -50,6 +51,7 @@ async fn attempt(
         }
         (_, Err(error)) => (None, Err(PrepareError::Gateway(error))),
     };
+    drop(turn);
     let prepared = concluded(context, machine, agent, settled).await?;
     Ok(Prepared { flaw, ..prepared })
 }
