@@ -18,6 +18,7 @@ pub mod dns;
 pub mod frames;
 mod http;
 pub mod link;
+pub mod lone;
 mod opened;
 pub mod packet;
 pub mod peer;

@@ -1,7 +1,8 @@
 //! What a gateway costs, without a guest: a real gateway process, with a driver on its frame socket
 //! that speaks TCP as a guest does, and an HTTP server over TLS on the host's loopback.
 //!
-//! `cargo run --release -p egress --example gateway_bench -- target/release/fumehood [--turns N]`
+//! `cargo run --release -p egress --example gateway_bench -- target/release/fumehood [--turns N]`, as `cargo xtask bench egress`
+//! does, which makes tables of it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 mod body;
@@ -9,7 +10,7 @@ mod client;
 mod origin;
 mod process;
 mod row;
-mod table;
+mod values;
 
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ fn local<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     LocalSet::new().block_on(&runtime, future)
 }
 
-async fn measure(program: PathBuf, turns: usize) -> Result<String> {
+async fn measure(program: PathBuf, turns: usize) -> Result<serde_json::Value> {
     let origin = Origin::start()?;
     if !origin.is_inspected() {
         eprintln!("port 443 cannot be had: spliced connections pass without a look at their SNI");
@@ -62,5 +63,5 @@ async fn measure(program: PathBuf, turns: usize) -> Result<String> {
     for row in &mut rows {
         row.rest().await?;
     }
-    Ok(table::markdown(&rows))
+    Ok(values::json(&rows))
 }

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
+use egress::gateway::lone::Memory;
 use rustls::ClientConfig;
 use tokio::{
     net::TcpStream,
@@ -12,7 +13,7 @@ use crate::{
     Result,
     client::{Client, Version, trusting},
     origin::Origin,
-    process::{Gateway, Memory, Treatment},
+    process::{Gateway, Treatment},
 };
 
 /// Bytes of each body.

