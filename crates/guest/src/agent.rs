@@ -4,7 +4,7 @@ use std::{convert::Infallible, io, rc::Rc};
 
 use protocol::{
     Ack, Body, Claim, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response,
-    StartCommand, VERSION, Warm, Welcome,
+    StartCommand, VERSION, Wake, Warm, Welcome,
 };
 use rustix::fd::OwnedFd;
 
@@ -186,7 +186,7 @@ impl Agent {
                 return frozen.starts.push((id, start));
             }
             (Request::Start(_) | Request::Hold { .. }, Some(_)) => {
-                let refusal = refuse(RefusalCode::Io, "the machine is being forked");
+                let refusal = refuse(RefusalCode::Io, "the machine stands still");
                 return self.reply(id, Err(refusal));
             }
             (request, _) => request,
@@ -246,6 +246,7 @@ impl Agent {
             Request::Freeze => self.freeze().map(done),
             Request::Thaw => self.thaw().map(done),
             Request::Fork(claim) => self.fork(claim).map(done),
+            Request::Wake(wake) => self.wake(&wake).map(done),
             Request::Commands => Ok(Response::Commands(self.commands.states())),
             Request::Forget { command } => {
                 self.commands.forget(command, &mut self.outgoing).map(done)
@@ -366,6 +367,18 @@ impl Agent {
         self.thaw()
     }
 
+    /// Asked again, since the answer was lost, it resets nothing.
+    fn wake(&mut self, wake: &Wake) -> Result<(), Refusal> {
+        if self.phase != Phase::Live {
+            return Err(self.wrong_phase());
+        }
+        match self.frozen {
+            Some(_) => self.place.wake(wake)?,
+            None => self.place.set_clock(wake.unix_nanos)?,
+        }
+        self.thaw()
+    }
+
     fn wrong_phase(&self) -> Refusal {
         refuse(RefusalCode::WrongPhase, format!("the machine is {:?}", self.phase).to_lowercase())
     }
@@ -438,6 +451,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Gather
         | Request::Freeze
         | Request::Thaw
-        | Request::Fork(_) => false,
+        | Request::Fork(_)
+        | Request::Wake(_) => false,
     }
 }

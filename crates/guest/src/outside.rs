@@ -1,5 +1,5 @@
-//! Connections to the outside, in a machine that has another's memory: the other goes on with them, so
-//! here they are over, and whoever has one is told.
+//! Connections to the outside, in a machine that has the memory of another, or of its own from before: the
+//! other end goes on without it, so here they are over, and whoever has one is told.
 
 use std::{fs, net::SocketAddr};
 

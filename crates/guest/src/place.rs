@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::{
-    Claim, Mount, Refusal, RefusalCode,
+    Claim, Mount, Refusal, RefusalCode, Wake,
     network::{Certificate, GATEWAY_V4},
 };
 use rustix::time::{ClockId, Timespec, clock_settime};
@@ -109,6 +109,15 @@ impl Place {
         if let Err(error) = another_boot() {
             say(&format!("boot id: {error}"));
         }
+        outside::reset_connections();
+        Ok(())
+    }
+
+    /// The same machine, later.
+    pub(crate) fn wake(&self, wake: &Wake) -> Result<(), Refusal> {
+        let Self::Machine(_) = self else { return Ok(()) };
+        set_clock(wake.unix_nanos)?;
+        reseed(&wake.entropy.0).map_err(|error| refuse_io(&error, "random generator"))?;
         outside::reset_connections();
         Ok(())
     }

@@ -23,8 +23,23 @@ impl Key {
     /// `image` is the image's digest for a warm template, none for a bare one.
     #[must_use]
     pub fn of(platform: &Platform, shape: Shape, image: Option<&str>) -> Self {
+        Self::over(parts(platform, shape, image))
+    }
+
+    /// Of what a paused machine depends on beside its own memory: its kernel is in that.
+    #[must_use]
+    pub fn of_paused(platform: &Platform, shape: Shape) -> Self {
+        let modules = platform.modules.as_ref();
+        let mut parts = vec![format!("paused {FORMAT}")];
+        parts.extend(host_parts(platform));
+        parts.push(modules.map_or("no modules", |modules| modules.digest()).to_owned());
+        parts.extend(stand_ins(platform, shape, Begin::Fork));
+        Self::over(parts)
+    }
+
+    fn over(parts: Vec<String>) -> Self {
         let mut hasher = Sha256::new();
-        for part in parts(platform, shape, image) {
+        for part in parts {
             // Each with its length, so that no two lists of parts read the same.
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
@@ -46,34 +61,37 @@ impl fmt::Display for Key {
 
 fn parts(platform: &Platform, shape: Shape, image: Option<&str>) -> Vec<String> {
     let modules = platform.modules.as_ref();
-    let mut parts = vec![
-        format!("format {FORMAT}"),
-        std::env::consts::ARCH.to_owned(),
-        platform.qemu.build().to_owned(),
-        host(platform.accel),
+    let mut parts = vec![format!("format {FORMAT}")];
+    parts.extend(host_parts(platform));
+    parts.extend([
         platform.kernel.digest().to_owned(),
         platform.initramfs.digest().to_owned(),
         modules.map_or("no modules", |modules| modules.digest()).to_owned(),
         image.unwrap_or("bare").to_owned(),
-    ];
-    // The arguments with stand-ins for what differs from machine to machine.
-    parts.extend(arguments(&Parts {
+    ]);
+    let (kernel, initramfs) = (Path::new("kernel"), Path::new("initramfs"));
+    parts.extend(stand_ins(platform, shape, Begin::Boot { kernel, initramfs, tsc_khz: 0 }));
+    parts
+}
+
+fn host_parts(platform: &Platform) -> [String; 3] {
+    [std::env::consts::ARCH.to_owned(), platform.qemu.build().to_owned(), host(platform.accel)]
+}
+
+/// The arguments with stand-ins for what differs from machine to machine.
+fn stand_ins(platform: &Platform, shape: Shape, begin: Begin<'_>) -> Vec<String> {
+    arguments(&Parts {
         id: "id",
         accel: platform.accel,
         shape,
-        modules: modules.map(|_| Path::new("modules")),
+        modules: platform.modules.as_ref().map(|_| Path::new("modules")),
         root: &Root::Blank,
         memory: Memory::Shared(Path::new("ram")),
         control: 0,
         agent: 0,
         network: 0,
-        begin: Begin::Boot {
-            kernel: Path::new("kernel"),
-            initramfs: Path::new("initramfs"),
-            tsc_khz: 0,
-        },
-    }));
-    parts
+        begin,
+    })
 }
 
 /// What the saved state takes from the host itself.

@@ -12,7 +12,9 @@
 //! 3. [`Machine::clone_from`] starts a machine on the template's memory in milliseconds.
 //! 4. [`Machine::begin_fork`] and [`Machine::fork`] freeze a machine that runs, for a moment, into a
 //!    [`ForkPoint`]; [`Machine::clone_fork`] starts others on it.
-//! 5. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
+//! 5. [`Machine::pause`] puts a machine into a file, as [`SavedMemory`]; [`Machine::launch_paused`] and
+//!    [`Machine::recall`] make one of it again.
+//! 6. [`Machine::adopt`] and [`strays`] find machines again after the server was killed.
 //!
 //! What a machine's process is started and held with is there for other processes that outlive the
 //! server too: [`Detached`], [`Process`], [`Leash`], [`SocketFolder`].
@@ -54,7 +56,8 @@ pub use key::Key;
 pub use layer::{LayerError, check_layer};
 pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, ForkBegun, ForkError, ForkPoint,
-    ForkSpec, ForkTaken, Machine, Ram, SaveError, Start,
+    ForkSpec, ForkTaken, Machine, Misfit, PauseBegun, PauseError, PauseSpec, Paused, Ram,
+    SaveError, SavedMemory, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
 pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};

@@ -1,6 +1,7 @@
 //! A machine: one QEMU process and the guest in it.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,6 +11,7 @@ use serde_json::json;
 use tokio::{
     net::UnixStream,
     sync::{broadcast, mpsc, watch},
+    task::spawn_blocking,
     time::Instant,
 };
 
@@ -27,13 +29,17 @@ mod drive;
 mod fork;
 mod launch;
 mod merge;
+mod pages;
+mod pause;
 mod record;
 mod restore;
+mod stream;
 
 pub(crate) use merge::MERGE;
 
 pub use adopt::{AdoptError, Adoption};
 pub use fork::{ForkBegun, ForkError, ForkPoint, ForkSpec, ForkTaken};
+pub use pause::{Misfit, PauseBegun, PauseError, PauseSpec, Paused, SavedMemory};
 pub use restore::SaveError;
 
 /// The names of the sockets in a machine's folder.
@@ -211,6 +217,12 @@ impl Machine {
         Leash::on(&self.process)
     }
 
+    /// Saves the devices, the memory left aside, in this file of the machine's folder.
+    async fn save_devices_in(&self, name: &str) -> Result<(), ControlError> {
+        let saved = json!({ "filename": name, "live": false });
+        self.qmp.ask("xen-save-devices-state", saved).await.map(drop)
+    }
+
     /// Ends the process at once and waits until it is gone.
     pub async fn kill(self) -> Exit {
         self.process.kill().await
@@ -241,6 +253,26 @@ impl Machine {
             ..about.failure(step, why)
         })
     }
+}
+
+/// A guest's devices are some hundred kilobytes; its QEMU may be anybody's.
+const DEVICES_MAX: u64 = 64 << 20;
+
+/// Takes saved devices away from where they are.
+fn read_devices(path: &Path) -> io::Result<Vec<u8>> {
+    let mut saved = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(File::open(path)?, DEVICES_MAX), &mut saved)?;
+    std::fs::remove_file(path)?;
+    Ok(saved)
+}
+
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<io::Error> + Send + 'static,
+{
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error).into()))
 }
 
 /// Hands QEMU's events on, with the guest's last words fetched before its end is told.

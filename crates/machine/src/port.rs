@@ -1,6 +1,6 @@
 //! The ways to a machine's agent and to its network card, as often as the connection is lost.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use tokio::net::UnixStream;
 
@@ -16,6 +16,11 @@ pub struct AgentPort(SocketFolder);
 impl AgentPort {
     pub(crate) fn new(sockets: SocketFolder) -> Self {
         Self(sockets)
+    }
+
+    /// Of the machine whose folder this is, whichever that will be.
+    pub fn of_folder(folder: &Path) -> io::Result<Self> {
+        SocketFolder::open(folder).map(Self)
     }
 
     /// One connection is served at a time: the next one when the one before is closed.

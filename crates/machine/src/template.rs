@@ -84,7 +84,7 @@ impl Template {
 
     /// Notes that it is used now.
     pub fn note_use(&self, now: SystemTime) -> io::Result<()> {
-        File::open(self.folder.join(RECORD))?.set_modified(now)
+        note_use_of(&self.ram(), now)
     }
 
     #[must_use]
@@ -108,6 +108,11 @@ impl Template {
         let Record { key, shape, label } = record;
         Ok(Self { key, folder: folder.to_owned(), shape, label })
     }
+}
+
+/// Notes that the template whose memory this is is used now.
+pub(crate) fn note_use_of(ram: &Path, now: SystemTime) -> io::Result<()> {
+    File::open(ram.with_file_name(RECORD))?.set_modified(now)
 }
 
 /// The folder that holds the templates.

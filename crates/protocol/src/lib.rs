@@ -23,7 +23,7 @@ pub use frame::{
 pub use message::{
     Access, Claim, CommandId, CommandState, Entropy, Entry, EntryKind, Event, Exit, ExitCause,
     Hello, Io, Mount, Owner, Parents, Phase, Progress, Refusal, RefusalCode, RemoveMode, Request,
-    Response, StartCommand, Stat, Stdin, User, VERSION, Warm, Welcome,
+    Response, StartCommand, Stat, Stdin, User, VERSION, Wake, Warm, Welcome,
 };
 pub use stream::{CHUNK_MAX, Inbox, Outbox, Violation, WINDOW};
 

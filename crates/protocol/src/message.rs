@@ -143,6 +143,10 @@ pub enum Request {
     /// certificates, if they are the same. Then little runs for the first time, which is slow under
     /// emulation.
     Rehearse(Claim),
+    /// In a machine that was paused after a [`Request::Freeze`] and goes on: the time is another, nobody
+    /// knows what its random generator comes to, and its connections to the outside are reset. Ends the
+    /// freeze at last; where nothing is frozen only the clock is set.
+    Wake(Wake),
 }
 
 impl Request {
@@ -181,6 +185,13 @@ impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim").field("hostname", &self.hostname).finish_non_exhaustive()
     }
+}
+
+/// What a machine that goes on is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    pub unix_nanos: u64,
+    pub entropy: Entropy,
 }
 
 /// Seed of the kernel's random generator. It is a secret: it cannot be printed.

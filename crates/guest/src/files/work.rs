@@ -56,7 +56,8 @@ impl Work {
             | Request::Gather
             | Request::Freeze
             | Request::Thaw
-            | Request::Fork(_) => {
+            | Request::Fork(_)
+            | Request::Wake(_) => {
                 return Err(refuse(RefusalCode::Invalid, "this is about no file"));
             }
         })

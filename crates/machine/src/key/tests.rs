@@ -40,6 +40,23 @@ fn every_part_counts() {
 }
 
 #[test]
+fn a_paused_machine_has_its_kernel_with_it() {
+    let other = || Artifact::known("/a/kernel".into(), "other".to_owned());
+    let of = |platform: &Platform| Key::of_paused(platform, SHAPE);
+    let same =
+        [Platform { kernel: other(), ..platform() }, Platform { initramfs: other(), ..platform() }];
+    let changed = [
+        Platform { qemu: Qemu::pretended("10.0.2 two"), ..platform() },
+        Platform { accel: Accel::Kvm, ..platform() },
+        Platform { modules: Some(other()), ..platform() },
+        Platform { modules: None, ..platform() },
+    ];
+    assert!(same.iter().all(|one| of(one) == of(&platform())));
+    assert!(changed.iter().all(|one| of(one) != of(&platform())));
+    assert_ne!(of(&platform()), Key::of_paused(&platform(), Shape { vcpus: 2, ..SHAPE }));
+}
+
+#[test]
 fn where_a_file_lies_does_not_count() {
     let moved = Artifact::known("/elsewhere".into(), "kernel".to_owned());
     let moved = Platform { kernel: moved, ..platform() };

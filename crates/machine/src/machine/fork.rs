@@ -5,23 +5,21 @@
 //! port: QEMU takes in what is said there even while the guest is held, and what is saved would not
 //! be of one moment.
 
-use std::{fs::File, io::BufWriter, time::Duration};
+use std::{io::BufWriter, time::Duration};
 
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::time::Instant;
 
-use self::pages::{PAGE, Pages, Space};
-use super::*;
-
-mod pages;
-mod stream;
+use super::{
+    pages::{PAGE, Pages, Space},
+    stream::Stream,
+    *,
+};
 
 /// QEMU's names of nodes are 31 characters at most.
 const NODE: &str = "over-";
 const NODE_MAX: usize = 31;
 /// Saved devices, in the machine's folder.
 const DEVICES: &str = "fork-devices";
-/// A guest's devices are some hundred kilobytes; its QEMU may be anybody's.
-const DEVICES_MAX: u64 = 64 << 20;
 /// Beyond it the machine would stand still for seconds.
 const WRITTEN_MAX_MIB: usize = 2048;
 /// A few pages more are written until it stands still.
@@ -136,8 +134,7 @@ impl Machine {
         self.stop().await?;
         let over = json!({ "node": top, "overlay": node(&spec.mark) });
         self.qmp.ask("blockdev-snapshot", over).await?;
-        let saved = json!({ "filename": DEVICES, "live": false });
-        self.qmp.ask("xen-save-devices-state", saved).await?;
+        self.save_devices_in(DEVICES).await?;
         let read = move || space.read(space.written()?, buffer);
         let pages = blocking(read).await.map_err(ForkError::Memory)?;
         self.cont().await?;
@@ -181,20 +178,13 @@ fn node(mark: &str) -> String {
 }
 
 fn write_state(state: &Path, memory: u64, pages: &Pages, devices: &Path) -> Result<(), ForkError> {
-    let mut saved = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(File::open(devices)?, DEVICES_MAX), &mut saved)?;
-    std::fs::remove_file(devices)?;
-    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(state)?);
-    stream::write(&mut file, memory, pages, &saved)?;
+    let saved = read_devices(devices)?;
+    let to = BufWriter::with_capacity(1 << 20, File::create_new(state)?);
+    let mut stream = Stream::begin(to, memory)?;
+    for (at, page) in pages.each() {
+        stream.page(at, page)?;
+    }
+    let file = stream.finish(&saved)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(())
-}
-
-async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<io::Error> + Send + 'static,
-{
-    let done = spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(io::Error::other(error).into()))
 }

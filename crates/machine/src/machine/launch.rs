@@ -49,6 +49,8 @@ pub(super) enum Origin<'a> {
     Restore(&'a Path),
     /// The file of what a fork has saved, to be read later.
     Fork(&'a Path),
+    /// What a machine was paused with, which is handed over later. The folder is as that one left it.
+    Paused,
 }
 
 /// What a failure's record says of any machine.
@@ -154,8 +156,10 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
     let mut record = Record { id: launch.id, process: None };
     record.write(&folder)?;
     // What an attempt before this one left is not this one's.
-    for name in [console::LOG, console::OLDER_LOG, QEMU_LOG] {
-        remove_if_there(&folder.join(name))?;
+    if !matches!(launch.origin, Origin::Paused) {
+        for name in [console::LOG, console::OLDER_LOG, QEMU_LOG] {
+            remove_if_there(&folder.join(name))?;
+        }
     }
     let initramfs = prepare(launch, &folder)?;
     let (control, agent) = (sockets.listen(CONTROL)?, sockets.listen(AGENT)?);
@@ -172,7 +176,7 @@ fn spawn(launch: &Launch<'_>) -> io::Result<Spawned> {
         agent: agent.as_raw_fd(),
         network: network.as_raw_fd(),
         begin: match &initramfs {
-            None if matches!(launch.origin, Origin::Fork(_)) => Begin::Fork,
+            None if matches!(launch.origin, Origin::Fork(_) | Origin::Paused) => Begin::Fork,
             None => Begin::Restore,
             Some(initramfs) => Begin::Boot {
                 kernel: launch.platform.kernel.path(),
@@ -208,7 +212,7 @@ fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<
         Begin::Restore | Begin::Fork => {}
     }
     match launch.origin {
-        Origin::Boot => {}
+        Origin::Boot | Origin::Paused => {}
         Origin::Restore(state) | Origin::Fork(state) => read.push(state),
     }
     match launch.memory {
@@ -222,7 +226,7 @@ fn reach<'a>(launch: &Launch<'a>, parts: &Parts<'a>, folder: &'a Path) -> Reach<
 /// Makes what a boot needs, and tells which initramfs it is.
 fn prepare(launch: &Launch<'_>, folder: &Path) -> io::Result<Option<PathBuf>> {
     match launch.origin {
-        Origin::Restore(_) | Origin::Fork(_) => Ok(None),
+        Origin::Restore(_) | Origin::Fork(_) | Origin::Paused => Ok(None),
         Origin::Boot => {
             if let Memory::Shared(file) = launch.memory {
                 remove_if_there(file)?;
@@ -284,7 +288,7 @@ pub(super) async fn connect(
 }
 
 fn file_tail(path: &Path) -> io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES as u64)))?;
     let mut bytes = Vec::new();

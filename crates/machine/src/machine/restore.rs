@@ -63,7 +63,7 @@ impl Machine {
             remove_if_there(&to)?;
             ram::copy(&from, &to)
         };
-        let copied = tokio::task::spawn_blocking(copy).await;
+        let copied = spawn_blocking(copy).await;
         if let Err(error) = copied.unwrap_or_else(|error| Err(io::Error::other(error))) {
             let started = Instant::now();
             let about =
@@ -81,7 +81,7 @@ impl Machine {
         let state = self.folder.join(STATE);
         self.kill().await;
         saved?;
-        let finished = tokio::task::spawn_blocking(move || draft.finish(&state)).await;
+        let finished = spawn_blocking(move || draft.finish(&state)).await;
         Ok(finished.map_err(io::Error::other)??)
     }
 
@@ -90,7 +90,7 @@ impl Machine {
         self.leave_ram_where_it_is().await?;
         // By a relative name: the process is in its folder.
         self.qmp.ask("migrate", json!({ "uri": format!("file:{STATE}") })).await?;
-        self.migrated().await
+        self.migrated(MIGRATION).await
     }
 
     async fn load(&self, state: &Path, of: Of) -> Result<(), SaveError> {
@@ -100,7 +100,7 @@ impl Machine {
         }
         let uri = format!("file:{}", state.display());
         self.qmp.ask("migrate-incoming", json!({ "uri": uri })).await?;
-        self.migrated().await
+        self.migrated(MIGRATION).await
     }
 
     async fn leave_ram_where_it_is(&self) -> Result<(), ControlError> {
@@ -109,7 +109,7 @@ impl Machine {
         self.qmp.ask("migrate-set-capabilities", arguments).await.map(drop)
     }
 
-    async fn migrated(&self) -> Result<(), SaveError> {
+    pub(super) async fn migrated(&self, within: Duration) -> Result<(), SaveError> {
         let finished = async {
             loop {
                 let told = self.qmp.ask("query-migrate", json!({})).await?;
@@ -124,7 +124,7 @@ impl Machine {
                 }
             }
         };
-        timeout(MIGRATION, finished)
+        timeout(within, finished)
             .await
             .unwrap_or_else(|_| Err(ControlError::Timeout { command: "migrate".into() }.into()))
     }

@@ -69,6 +69,13 @@ fn a_claim_has_these_bytes() {
 }
 
 #[test]
+fn a_wake_has_these_bytes() {
+    let wake = Wake { unix_nanos: 3, entropy: Entropy([2; 32]) };
+    let wire = hex(Body::Request { id: 9, request: Request::Wake(wake) });
+    assert_eq!(wire[2 * HEADER_LEN..], ["1b", "03", &"02".repeat(32)].concat());
+}
+
+#[test]
 fn a_certificate_is_shown_by_its_length() {
     assert_eq!(format!("{:?}", Certificate(vec![7; 600])), "Certificate(600 bytes)");
 }

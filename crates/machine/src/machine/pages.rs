@@ -41,6 +41,13 @@ pub(super) struct Pages {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Pages {
+    /// Each page and where it belongs.
+    pub(super) fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE])> {
+        self.at.iter().copied().zip(self.bytes.as_chunks().0)
+    }
+}
+
 impl Space {
     /// Of this process, which maps a file of so many bytes below `bases`.
     pub(super) fn open(pid: u32, bases: &Path, bytes: u64) -> io::Result<Self> {
@@ -89,7 +96,7 @@ impl Space {
     }
 
     /// In runs of neighbours.
-    fn read_into(&self, at: &[u64], into: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read_into(&self, at: &[u64], into: &mut [u8]) -> io::Result<()> {
         let mut index = 0;
         while index < at.len() {
             let area = self.areas.iter().find(|area| area.holds(at[index]));
