@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::hood::{Hood, wait_until};
 
 /// Counts in memory and writes what it has to a file of its machine; what it began with is nowhere else.
-const COUNTER: &str = "import os, time, uuid
+pub(crate) const COUNTER: &str = "import os, time, uuid
 token = uuid.uuid4().hex
 count = 0
 while True:
@@ -25,7 +25,7 @@ while True:
     time.sleep(0.02)
 ";
 
-fn start(hood: &Hood, name: &str, program: &str) {
+pub(crate) fn start(hood: &Hood, name: &str, program: &str) {
     let script = "cat > program.py; setsid python3 program.py > out 2>&1 & sleep 0.1";
     let arguments = ["exec", "-i", name, "--", "sh", "-c", script];
     let ran = hood.run_with_input(&arguments, program.as_bytes());
@@ -33,13 +33,13 @@ fn start(hood: &Hood, name: &str, program: &str) {
 }
 
 /// Token, count and pid.
-fn count(hood: &Hood, name: &str) -> Option<(String, u64, String)> {
+pub(crate) fn count(hood: &Hood, name: &str) -> Option<(String, u64, String)> {
     let text = hood.run(&["exec", name, "--", "cat", "/tmp/count"]).stdout;
     let mut words = text.split_whitespace().map(str::to_owned);
     Some((words.next()?, words.next()?.parse().ok()?, words.next()?))
 }
 
-fn grows(hood: &Hood, name: &str) {
+pub(crate) fn grows(hood: &Hood, name: &str) {
     let before = count(hood, name).unwrap();
     wait_until("the counter goes on", || count(hood, name).unwrap().1 > before.1);
 }
@@ -49,7 +49,7 @@ fn fork(hood: &Hood, name: &str, options: &[&str]) -> Vec<String> {
     names.lines().map(str::to_owned).collect()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

@@ -54,7 +54,7 @@ pub use snapshot::{
     Snapshot, SnapshotList, SnapshotReply, SnapshotStatus, SnapshotTree, TreeNode, TreeQuery,
 };
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
-pub use update::{ForkLive, ForkLiveReply, ForkSandbox, UpdateSandbox};
+pub use update::{ForkLive, ForkLiveReply, ForkSandbox, PauseReply, UpdateSandbox};
 
 /// The content type of line-delimited JSON, spelt as the clients compare it.
 pub const NDJSON: &str = "application/x-ndjson";

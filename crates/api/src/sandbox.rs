@@ -33,6 +33,9 @@ pub struct CreateSandbox {
     /// Milliseconds from the start of a session; 300 000 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// After so many milliseconds in which nobody used it, a session is paused (ours); never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +146,12 @@ pub struct Sandbox {
     /// Milliseconds from the start of a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// After how long without use a session is paused, milliseconds (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<u64>,
+    /// Since when its session is paused, if it is (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]

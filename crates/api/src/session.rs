@@ -50,6 +50,8 @@ pub enum EndCode {
     Crashed,
     HostShutDown,
     FailedToStart,
+    /// It was paused, and its memory could not be brought back; its disk was kept.
+    MemoryLost,
 }
 
 impl EndCode {
@@ -63,6 +65,7 @@ impl EndCode {
             Self::Crashed => "crashed",
             Self::HostShutDown => "host_shut_down",
             Self::FailedToStart => "failed_to_start",
+            Self::MemoryLost => "memory_lost",
         }
     }
 }
@@ -122,6 +125,9 @@ pub struct Session {
     /// What it began as, if it is a live fork (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked: Option<Forked>,
+    /// Since when it is paused, if it is (ours): whatever needs it next has it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<u64>,
     /// Why it ended, for programs (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_code: Option<EndCode>,

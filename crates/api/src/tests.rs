@@ -127,6 +127,7 @@ fn a_session_has_no_nulls() {
         source_sandbox_name: None,
         project_id: None,
         forked: None,
+        paused_at: None,
         end_code: Some(EndCode::TimedOut),
         end_reason: None,
     };

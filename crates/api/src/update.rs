@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::Env;
 use crate::network_policy::NetworkPolicy;
-use crate::sandbox::{Resources, SandboxReply};
+use crate::sandbox::{Resources, Sandbox, SandboxReply};
+use crate::session::Session;
 use crate::snapshot::{KeepLastSnapshots, nullable};
 
 /// `PATCH /v2/sandboxes/{name}`: what is absent stays. Resources, timeout, environment and the current
@@ -21,6 +22,9 @@ pub struct UpdateSandbox {
     /// Milliseconds from the start of a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// After so many milliseconds without use it is paused, from now on (ours); null for never.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Option<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
     /// In the place of all that there are.
@@ -83,6 +87,24 @@ pub struct ForkLive {
     /// How many, 1 to 100; 1 unless asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+}
+
+/// The answer of `POST /v1/fumehood/sandboxes/{name}/pause`, once it is paused. Without figures if it was
+/// already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseReply {
+    pub sandbox: Sandbox,
+    pub session: Session,
+    /// What it had written of its memory since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// What its memory takes of the server's disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_bytes: Option<u64>,
+    /// From when its machine was held until its memory was on the disk, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<f64>,
 }
 
 /// The answer, once all of them run.

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 24] = [
+pub(crate) const POINTS: [&str; 31] = [
     "create-recorded",
     "drives-recorded",
     "disk-made",
@@ -23,6 +23,13 @@ pub(crate) const POINTS: [&str; 24] = [
     "fork-planned",
     "fork-taken",
     "fork-moved",
+    "pause-planned",
+    "pause-written",
+    "pause-recorded",
+    "wake-launched",
+    "wake-recorded",
+    "wake-let-go",
+    "wake-told",
     "snapshot-planned",
     "guest-frozen",
     "stop-recorded",

@@ -43,6 +43,8 @@ pub(crate) struct Spec {
     /// Whose secrets the policy names.
     pub(crate) project: Project,
     pub(crate) network: Network,
+    /// What has passed the gateways that the session had before it was paused.
+    pub(crate) before: Traffic,
 }
 
 impl std::fmt::Debug for Spec {

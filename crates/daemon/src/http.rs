@@ -146,6 +146,7 @@ fn server_routes() -> Routes {
         .route("/handover", post(server_routes::handover))
         .route("/pool", get(server_routes::pool))
         .route("/sandboxes/{name}/fork", post(updates::fork_live))
+        .route("/sandboxes/{name}/pause", post(updates::pause))
         .route("/images", get(images::list).delete(images::remove))
         .route("/images/inspect", get(images::inspect))
         .route("/images/pull", post(images::pull))

@@ -15,13 +15,14 @@ use std::{
 use machine::{Adoption, Machine, Stray, strays};
 
 use crate::{
+    clock,
     context::Context,
     gateway,
     ids::{LayerId, Lineage, SandboxKey, SessionId},
     network::Network,
     sandbox::{
-        Adopted, Durable, EndReason, Owner, Remembered, Sandbox, Session, end_of_state,
-        machine_folder, remove_if_there,
+        Adopted, Durable, EndReason, MemoryPlace, Owner, Remembered, Sandbox, Session,
+        end_of_state, machine_folder, remove_if_there,
     },
     store::{AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored},
 };
@@ -111,20 +112,36 @@ async fn take_up(
 ) -> Arc<Session> {
     let session = &mut remembered.session;
     let adopted = match session.phase {
-        Phase::Running | Phase::Snapshotting => adopt(context, session).await,
+        Phase::Running | Phase::Pausing | Phase::Waking => match adopt(context, session).await {
+            Adopted::Ended(_) if is_in_its_file(context, session) => {
+                session.phase = Phase::Paused;
+                session.paused_at.get_or_insert_with(clock::now_ms);
+                Adopted::Paused
+            }
+            adopted @ (Adopted::Machine(_) | Adopted::Paused | Adopted::Ended(_)) => adopted,
+        },
+        Phase::Snapshotting => adopt(context, session).await,
+        Phase::Paused => Adopted::Paused,
         Phase::Preparing => {
             session.detail = Some("the server was restarted while it started".to_owned());
             Adopted::Ended(EndReason::FailedToStart)
         }
         Phase::Stopping | Phase::Stopped => Adopted::Ended(EndReason::Stopped),
     };
-    if let Adopted::Ended(_) = adopted
+    if let Adopted::Ended(_) | Adopted::Paused = adopted
         && session.phase != Phase::Stopped
     {
         end_strays(&machine_folder(context, &session.id)).await;
         end_stray_gateways(&context.paths.sessions().join(session.id.as_str())).await;
     }
     Owner::adopt(context, durable, remembered, adopted).await
+}
+
+/// Whether a machine that is gone is in a file: its pausing had come so far, or the store has forgotten
+/// in a loss of power that it had.
+fn is_in_its_file(context: &Context, session: &SessionRecord) -> bool {
+    let may_be = session.phase == Phase::Pausing || session.host_boot != context.host_boot;
+    may_be && MemoryPlace::of(context, &session.id).is_whole()
 }
 
 async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {

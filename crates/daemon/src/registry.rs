@@ -26,11 +26,13 @@ use crate::{
 mod forking;
 mod resuming;
 mod retries;
+mod waking;
 
 pub(crate) use forking::ForkError;
 pub(crate) use resuming::{BeginError, ResumeError, Resumed};
 pub(crate) use retries::Mark;
 use retries::Retries;
+pub(crate) use waking::{Awake, WakeError};
 
 /// What a client asks for, checked.
 pub(crate) struct NewSandbox {
@@ -211,7 +213,7 @@ impl Registry {
                 Slot::Reserved(shape) => promised.add(*shape),
                 Slot::Taken(sandbox) => {
                     let session = sandbox.current();
-                    if session.phase() != Phase::Stopped {
+                    if !matches!(session.phase(), Phase::Stopped | Phase::Paused) {
                         promised.add(session.record.shape);
                     }
                 }

@@ -1,14 +1,18 @@
 //! A sandbox: what a user names. It outlives its sessions, each of which is one run of its machine.
 
+mod activity;
+mod asked;
 mod commands;
 mod drives;
 mod durable;
 mod ending;
 mod forking;
+mod memory;
 mod merging;
 mod meter;
 mod owner;
 mod parked;
+mod pausing;
 mod policy;
 mod prepare;
 mod rehearsal;
@@ -18,15 +22,20 @@ mod session;
 mod source;
 mod state;
 mod trust;
+mod waking;
+mod watched;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use activity::{Activity, Use};
 pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lost, Piece};
 pub(crate) use durable::{Durable, Removed};
 pub(crate) use ending::end_of_state;
 pub(crate) use forking::{Split, SplitError};
+pub(crate) use memory::MemoryPlace;
 pub(crate) use owner::{Adopted, Owner, Remembered};
 pub(crate) use parked::Parked;
+pub(crate) use pausing::PauseError;
 pub(crate) use policy::PolicyError;
 pub(crate) use prepare::{Beginning, PrepareError, machine_folder, overlay_of, remove_if_there};
 pub(crate) use saving::SnapshotError;
@@ -34,6 +43,7 @@ pub(crate) use session::{ExtendError, NotRunning, Session, View};
 pub(crate) use source::{Address, Credential, FetchError, Kind, Source};
 use state::Disk;
 pub(crate) use state::EndReason;
+pub(crate) use waking::WakingError;
 
 use crate::{ids::SandboxKey, limits, store::Usage};
 

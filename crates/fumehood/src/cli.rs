@@ -9,6 +9,7 @@ mod env;
 mod fork;
 mod image;
 mod network;
+mod pause;
 mod policy;
 mod ports;
 mod secret;
@@ -37,6 +38,7 @@ pub(crate) use image::{
     Pull,
 };
 pub(crate) use network::{NetworkOptions, PolicyOptions};
+pub(crate) use pause::{Pause, Resume};
 pub(crate) use policy::{Policy, PolicyExplain, PolicyGet, PolicyPresets, PolicySet};
 pub(crate) use ports::{Forward, PortOptions, Ports, Url};
 pub(crate) use secret::{Secret, SecretRm, SecretSet};
@@ -117,6 +119,7 @@ pub(crate) enum Command {
     Url(Url),
     Forward(Forward),
     Stop(Stop),
+    Pause(Pause),
     Resume(Resume),
     Fork(Fork),
     Rm(Rm),
@@ -175,6 +178,10 @@ pub(crate) struct SandboxOptions {
     /// End it this long after its start, such as 90s, 5m, 1h30m or 2d; 30 days at most [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
+
+    /// Pause it, memory and all, once nobody has used it for so long; what needs it next resumes it
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) idle_timeout: Option<Duration>,
 
     /// Name it: letters, digits, - and _, at most 128 [default: made up]
     #[arg(long, value_name = "NAME")]
@@ -261,7 +268,7 @@ pub(crate) struct Run {
 /// Make a sandbox and print its name
 ///
 /// It runs until its time is over or `fumehood stop`. Its disk is kept, and the next command of any
-/// kind starts it again, until `fumehood rm`. Processes and memory are not kept.
+/// kind starts it again, until `fumehood rm`. Processes and memory are kept by `fumehood pause` alone.
 #[derive(Debug, Args)]
 #[command(after_help = with_network("\
 Examples:
@@ -414,16 +421,6 @@ pub(crate) struct Logs {
 /// nothing. One that has stopped already is no fault.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// The sandboxes
-    #[arg(required = true, value_name = "NAME")]
-    pub(crate) names: Vec<String>,
-}
-
-/// Start sandboxes that have stopped, from the disks that were kept
-///
-/// Every command that needs a sandbox to run does so by itself. One that runs is no fault.
-#[derive(Debug, Args)]
-pub(crate) struct Resume {
     /// The sandboxes
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,

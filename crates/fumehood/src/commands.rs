@@ -17,6 +17,7 @@ mod image;
 mod logs;
 mod ls;
 mod man;
+mod pause;
 mod policy;
 mod pool;
 mod ports;
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         Command::Ls(args) => ls::run(&args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Stop(args) => stop::run(&args, context).await,
+        Command::Pause(args) => pause::run(&args, context).await,
         Command::Resume(args) => resume::run(&args, context).await,
         Command::Fork(args) => fork::run(&args, context).await,
         Command::Snapshot(args) => snapshot::run(args, context).await,

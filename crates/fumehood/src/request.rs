@@ -18,6 +18,7 @@ impl SandboxOptions {
             name: self.name.clone(),
             image: self.image.clone(),
             timeout: self.timeout.map(duration::millis),
+            idle_timeout: self.idle_timeout.map(duration::millis),
             resources: (resources != Resources::default()).then_some(resources),
             mounts: self.mounts.request(),
             ports: self.ports.public.iter().map(|port| port.get()).collect(),

@@ -47,7 +47,7 @@ pub(crate) fn visit(args: &[&str]) -> Reply {
     assert!(output.status.success(), "{args:?}: {output:?}");
     let head = fs::read_to_string(head.path()).unwrap();
     // The last head counts: an earlier one said to go on, or elsewhere.
-    let last = head.rsplit("HTTP/").next().unwrap_or_default().to_owned();
+    let last = head.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default().to_owned();
     let status = last.split(' ').nth(1).unwrap().trim().parse().unwrap();
     Reply { status, head: last, body: String::from_utf8(output.stdout).unwrap() }
 }

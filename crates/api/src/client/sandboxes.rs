@@ -9,7 +9,7 @@ use super::{
 };
 use crate::sandbox::{CreateSandbox, DeleteReply, SandboxList, SandboxQuery, SandboxReply};
 use crate::session::{MakePass, Pass};
-use crate::update::{ForkLive, ForkLiveReply};
+use crate::update::{ForkLive, ForkLiveReply, PauseReply};
 
 /// Whether to start a new session of a sandbox that has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl Client {
     pub async fn fork_live(&self, name: &str, count: u32) -> Result<ForkLiveReply, ClientError> {
         let path = format!("/v1/fumehood/sandboxes/{}/fork", segment(name));
         self.post(&path).json(&ForkLive { count: Some(count) }).reply().await
+    }
+
+    /// Pauses a sandbox, if it is not paused already.
+    pub async fn pause(&self, name: &str) -> Result<PauseReply, ClientError> {
+        self.post(&format!("/v1/fumehood/sandboxes/{}/pause", segment(name))).reply().await
     }
 
     pub async fn sandboxes(&self, query: &SandboxQuery) -> Result<SandboxList, ClientError> {

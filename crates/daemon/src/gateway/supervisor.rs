@@ -93,15 +93,8 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn new(spec: Spec, news: watch::Sender<News>, asks: mpsc::Receiver<Ask>) -> Self {
-        Self {
-            spec,
-            news,
-            asks,
-            revision: 0,
-            failures: 0,
-            before: Traffic::default(),
-            cpu_before_ms: 0,
-        }
+        let before = spec.before;
+        Self { spec, news, asks, revision: 0, failures: 0, before, cpu_before_ms: 0 }
     }
 
     /// Starts the first gateway, or configures the one that waits, and then goes on in the background.
@@ -137,7 +130,7 @@ impl Supervisor {
 
     /// Takes up what an earlier server left, if it can be spoken with.
     async fn look(&mut self) -> State {
-        self.before = self.spec.place.traffic().unwrap_or_default();
+        self.before = self.spec.place.traffic().unwrap_or(self.before);
         self.tell_traffic(Traffic::default());
         let Some(process) = process::find(&self.spec.place).await else {
             let why = Some("it ended while no server ran".to_owned());

@@ -79,6 +79,7 @@ impl World {
             egress: Arc::clone(&self.egress),
             project: Project::default(),
             network: self.network("first.test"),
+            before: Traffic::default(),
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) async fn attach(
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
         tokio::select! {
-            () = serve(socket, sandbox) => {}
+            () = serve(socket, &server, sandbox) => {}
             // The client finds the connection closed and goes on with the next server.
             () = server.shared.handover.cancelled() => {}
         }
@@ -64,10 +64,12 @@ struct Place {
     stdin: Option<u64>,
 }
 
-async fn serve(socket: WebSocket, sandbox: Arc<Session>) {
+async fn serve(socket: WebSocket, server: &Server, sandbox: Arc<Session>) {
     let (mut sink, mut stream) = socket.split();
-    match begin(&mut stream, &sandbox).await {
-        Ok(Some((command, place))) => converse(sink, stream, sandbox, command, place).await,
+    match begin(&mut stream, server, &sandbox).await {
+        Ok(Some((command, place))) => {
+            converse((sink, stream), server, sandbox, command, place).await;
+        }
         Ok(None) => {}
         Err(failure) => {
             let message = farewell(&sandbox, failure);
@@ -81,6 +83,7 @@ async fn serve(socket: WebSocket, sandbox: Arc<Session>) {
 /// The client's first word: start a command, or go on with one.
 async fn begin(
     stream: &mut SplitStream<WebSocket>,
+    server: &Server,
     sandbox: &Arc<Session>,
 ) -> Reply<Option<(Arc<Command>, Place)>> {
     let first = loop {
@@ -96,7 +99,7 @@ async fn begin(
     let first: ClientMessage = serde_json::from_str(&first)
         .map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     match first {
-        ClientMessage::Start(asked) => start(*asked, sandbox).await.map(Some),
+        ClientMessage::Start(asked) => start(*asked, server, sandbox).await.map(Some),
         ClientMessage::Follow(again) => follow(&again, sandbox).map(Some),
         ClientMessage::StdinClose | ClientMessage::Resize(_) | ClientMessage::Signal { .. } => {
             Err(Failure::bad_request("the first message must be `start` or `follow`"))
@@ -104,8 +107,12 @@ async fn begin(
     }
 }
 
-async fn start(asked: Start, sandbox: &Arc<Session>) -> Reply<(Arc<Command>, Place)> {
-    let agent = sandbox.agent()?;
+async fn start(
+    asked: Start,
+    server: &Server,
+    sandbox: &Arc<Session>,
+) -> Reply<(Arc<Command>, Place)> {
+    let awake = server.awake(sandbox).await?;
     let stdin = asked.stdin.then_some(0);
     let id = asked.cmd_id;
     let asked = api::StartCommand {
@@ -121,7 +128,7 @@ async fn start(asked: Start, sandbox: &Arc<Session>) -> Reply<(Arc<Command>, Pla
         ..api::StartCommand::default()
     };
     let launch = launch(sandbox, asked, id.as_deref())?;
-    let command = sandbox.commands.start(&agent, launch).await?;
+    let command = sandbox.commands.start(&awake.agent, launch).await?;
     Ok((command, Place { output: Offsets::default(), stdin }))
 }
 
@@ -135,8 +142,8 @@ fn follow(again: &Again, sandbox: &Arc<Session>) -> Reply<(Arc<Command>, Place)>
 }
 
 async fn converse(
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    (sink, stream): (SplitSink<WebSocket, Message>, SplitStream<WebSocket>),
+    server: &Server,
     sandbox: Arc<Session>,
     command: Arc<Command>,
     place: Place,
@@ -148,7 +155,7 @@ async fn converse(
         tokio::select! {
             () = send_output(&out, &command, &sandbox, place.output) => {}
             // The client is gone; the command runs on.
-            () = take_input(&out, stream, &command, place.stdin) => {}
+            () = take_input(&out, stream, (server, &sandbox, &command), place.stdin) => {}
         }
     }
     drop(out);
@@ -222,11 +229,14 @@ fn stream_of(output: Output) -> api::Stream {
 async fn take_input(
     out: &mpsc::Sender<Message>,
     mut stream: SplitStream<WebSocket>,
-    command: &Command,
+    (server, sandbox, command): (&Server, &Session, &Command),
     from: Option<u64>,
 ) {
     let mut stdin = Input::new(command, from).await;
     while let Some(Ok(message)) = stream.next().await {
+        if !matches!(message, Message::Ping(_) | Message::Pong(_) | Message::Close(_)) {
+            server.registry().nudge(sandbox).await;
+        }
         match message {
             Message::Binary(bytes) => {
                 let Some(data) = read_stdin_message(bytes) else { continue };

@@ -45,10 +45,10 @@ pub(crate) async fn start(
     Body400(asked): Body400<api::StartCommand>,
 ) -> Reply<Response> {
     let sandbox = sessions::find(&server, &session)?;
-    let agent = sandbox.agent()?;
+    let awake = server.awake(&sandbox).await?;
     let (wait, logs) = (asked.wait, asked.logs);
     let launch = launch(&sandbox, asked, query.cmd_id.as_deref())?;
-    let command = sandbox.commands.start(&agent, launch).await?;
+    let command = sandbox.commands.start(&awake.agent, launch).await?;
     if !wait {
         return Ok(Json(reply(&command)).into_response());
     }
@@ -189,7 +189,7 @@ pub(crate) async fn get(
     if !query.wait || command.record().exit.is_some() {
         return Ok(Json(reply(&command)).into_response());
     }
-    sandbox.agent()?;
+    server.awake(&sandbox).await?;
     let space = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b" "))]);
     let end = stream::once(async move {
         let ended = command.ended().await.map_err(std::io::Error::other)?;
@@ -239,7 +239,7 @@ pub(crate) async fn kill(
     Body400(asked): Body400<api::Kill>,
 ) -> Reply<Json<CommandReply>> {
     let sandbox = sessions::find(&server, &session)?;
-    sandbox.agent()?;
+    let _awake = server.awake(&sandbox).await?;
     let command = find(&sandbox, &command)?;
     command.signal(signal(asked.signal)?).await?;
     Ok(Json(reply(&command)))

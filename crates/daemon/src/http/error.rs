@@ -23,10 +23,10 @@ use crate::{
     drives::DriveError,
     gateway::ChangeError,
     platform::PlatformError,
-    registry::{CreateError, ForkError, ResumeError},
+    registry::{CreateError, ForkError, ResumeError, WakeError},
     sandbox::{
-        CommandError, ExtendError, FetchError, NotRunning, PolicyError, PrepareError, Removed,
-        SnapshotError, SplitError,
+        CommandError, ExtendError, FetchError, NotRunning, PauseError, PolicyError, PrepareError,
+        Removed, SnapshotError, SplitError, WakingError,
     },
     secrets::PutError,
     store::StoreError,
@@ -91,7 +91,7 @@ pub(crate) async fn no_method() -> Failure {
 impl From<NotRunning> for Failure {
     fn from(error: NotRunning) -> Self {
         let code = match error {
-            NotRunning::Starting => Code::Conflict,
+            NotRunning::Starting | NotRunning::Paused => Code::Conflict,
             NotRunning::Snapshotting(_) => Code::SandboxSnapshotting,
             NotRunning::Stopping(_) => Code::SandboxStopping,
             NotRunning::Stopped(_) => Code::SandboxStopped,
@@ -176,6 +176,7 @@ impl From<ResumeError> for Failure {
             ResumeError::Begin(error) => return CreateError::from(error).into(),
             ResumeError::Prepare(failure) => return CreateError::Prepare(failure).into(),
             ResumeError::Ended(error) => return error.into(),
+            ResumeError::Waking(error) => return error.into(),
         };
         Self::new(code, causes(&error))
     }
@@ -190,12 +191,54 @@ impl From<ForkError> for Failure {
                 Code::LimitReached
             }
             ForkError::Split(SplitError::Machine(_) | SplitError::Disk(_)) => Code::MachineFailed,
-            ForkError::Create(_) => Code::Internal,
+            ForkError::Create(_) | ForkError::Wake(_) => Code::Internal,
         };
         match error {
             ForkError::Create(error) => error.into(),
+            ForkError::Wake(error) => error.into(),
             ForkError::Split(error) => Self::new(code, causes(&error)),
         }
+    }
+}
+
+impl From<WakeError> for Failure {
+    fn from(error: WakeError) -> Self {
+        match error {
+            WakeError::NotRunning(error) => error.into(),
+            WakeError::Begin(error) => CreateError::from(error).into(),
+            WakeError::Waking(error) => error.into(),
+        }
+    }
+}
+
+impl From<WakingError> for Failure {
+    fn from(error: WakingError) -> Self {
+        let code = match error {
+            WakingError::NotRunning(error) => return error.into(),
+            WakingError::Platform(error) => return error.into(),
+            WakingError::Store(error) => return error.into(),
+            WakingError::Image(ref error) => image_code(error),
+            WakingError::Lost(_) | WakingError::Machine(_) | WakingError::Gateway(_) => {
+                Code::MachineFailed
+            }
+            WakingError::NoNetwork => Code::Conflict,
+            WakingError::Io(_) => Code::Internal,
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<PauseError> for Failure {
+    fn from(error: PauseError) -> Self {
+        let code = match error {
+            PauseError::NotRunning(error) => return error.into(),
+            PauseError::Platform(error) => return error.into(),
+            PauseError::Store(error) => return error.into(),
+            PauseError::Drives | PauseError::Refused(_) => Code::Conflict,
+            PauseError::Machine(ref error) if error.is_disk_full() => Code::DiskFull,
+            PauseError::Agent(_) | PauseError::Machine(_) => Code::MachineFailed,
+        };
+        Self::new(code, causes(&error))
     }
 }
 

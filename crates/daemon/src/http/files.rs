@@ -29,7 +29,11 @@ use super::{
     json::{Body400, Query400},
     sessions,
 };
-use crate::{agent::AgentError, sandbox::Session};
+use crate::{
+    agent::{AgentError, Download},
+    registry::Awake,
+    sandbox::{Session, Use},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A compressed piece this long unpacks to at most some four megabytes.
@@ -48,7 +52,7 @@ async fn write(
     body: Body,
 ) -> Reply<Json<serde_json::Value>> {
     let sandbox = sessions::find(&server, &session)?;
-    let agent = sandbox.agent()?;
+    let Awake { agent, in_use: _in_use } = server.awake(&sandbox).await?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let base = resolve(&sandbox, text(api::CWD_HEADER));
     let owner = match text(api::OWNER_HEADER) {
@@ -115,8 +119,9 @@ pub(crate) async fn read(
 ) -> Reply<Response> {
     let sandbox = sessions::find(&server, &session)?;
     let path = path_of(&sandbox, &asked.path, asked.cwd.as_deref())?;
-    let (_, content) = sandbox.agent()?.read(path, DEADLINE).await.map_err(not_found)?;
-    stream_reply("application/octet-stream", Body::from_stream(content))
+    let Awake { agent, in_use } = server.awake(&sandbox).await?;
+    let (_, content) = agent.read(path, DEADLINE).await.map_err(not_found)?;
+    stream_reply("application/octet-stream", content, in_use)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -132,11 +137,13 @@ pub(crate) async fn tar(
 ) -> Reply<Response> {
     let sandbox = sessions::find(&server, &session)?;
     let path = path_of(&sandbox, &query.path, None)?;
-    let (_, content) = sandbox.agent()?.read_tar(path, DEADLINE).await.map_err(not_found)?;
-    stream_reply(api::TAR, Body::from_stream(content))
+    let Awake { agent, in_use } = server.awake(&sandbox).await?;
+    let (_, content) = agent.read_tar(path, DEADLINE).await.map_err(not_found)?;
+    stream_reply(api::TAR, content, in_use)
 }
 
-fn stream_reply(kind: &'static str, body: Body) -> Reply<Response> {
+fn stream_reply(kind: &'static str, content: Download, in_use: Use) -> Reply<Response> {
+    let body = Body::from_stream(content.inspect(move |_| in_use.go_on()));
     Response::builder()
         .header(header::CONTENT_TYPE, kind)
         .header(header::CONTENT_DISPOSITION, "attachment")
@@ -152,7 +159,8 @@ pub(crate) async fn mkdir(
     let sandbox = sessions::find(&server, &session)?;
     let path = path_of(&sandbox, &asked.path, asked.cwd.as_deref())?;
     let parents = if asked.recursive { Parents::Create } else { Parents::MustExist };
-    let made = sandbox.agent()?.request(Request::Mkdir { path, parents }, DEADLINE).await;
+    let awake = server.awake(&sandbox).await?;
+    let made = awake.agent.request(Request::Mkdir { path, parents }, DEADLINE).await;
     if let Err(AgentError::Refused(refusal)) = made {
         let message = format!("error creating directory: {}", refusal.message);
         return Err(Failure::new(Code::FileError, message));
@@ -168,8 +176,8 @@ pub(crate) async fn stat(
 ) -> Reply<Json<FileStat>> {
     let sandbox = sessions::find(&server, &session)?;
     let path = path_of(&sandbox, &asked.path, asked.cwd.as_deref())?;
-    let answer =
-        sandbox.agent()?.request(Request::Stat { path }, DEADLINE).await.map_err(not_found)?;
+    let awake = server.awake(&sandbox).await?;
+    let answer = awake.agent.request(Request::Stat { path }, DEADLINE).await.map_err(not_found)?;
     let Answer::Stat(stat) = answer else { return Err(AgentError::Confused.into()) };
     Ok(Json(file_stat(stat)))
 }

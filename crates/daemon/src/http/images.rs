@@ -28,6 +28,7 @@ use crate::{
     context::Context,
     images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
+    registry::Awake,
     sandbox::{View, overlay_of},
     store::Phase,
     templates::collect::Others,
@@ -239,7 +240,7 @@ pub(crate) async fn commit(
     };
     let sandbox = server.sandbox(&sandbox)?;
     let session = sandbox.current();
-    let agent = session.agent()?;
+    let Awake { agent, in_use } = server.awake(&session).await?;
     let context = server.context();
     let record = sandbox.durable.record();
     let base = context.images.of_digest(record.image_digest.clone(), &record.image).await?;
@@ -254,6 +255,7 @@ pub(crate) async fn commit(
     let changes = Changes { env: env.into_iter().collect(), user, cwd, entrypoint, cmd };
     let (out, lines) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
+        let _in_use = in_use;
         let told = out.clone();
         let report = move |progress: Progress| {
             // A word that finds no room is not missed.

@@ -8,6 +8,7 @@
 mod forward;
 mod page;
 mod upstream;
+mod used;
 mod visit;
 
 use std::{
@@ -40,6 +41,7 @@ use self::{
     forward::Origin,
     page::{Fault, Kind},
     upstream::Upstream,
+    used::Used,
     visit::Entrance,
 };
 use super::{
@@ -49,9 +51,9 @@ use super::{
 use crate::{
     limits::{HEAD_BYTES_MAX, HEAD_DEADLINE, HTTP2_STREAMS_MAX, HTTP2_WINDOW, WAKE_DEADLINE},
     pass::Passes,
-    registry::{BeginError, Registry, ResumeError, Resumed},
+    registry::{BeginError, Registry, ResumeError, Resumed, WakeError},
     route::{Admission, IngressUrl, Label, Subdomain},
-    sandbox::Sandbox,
+    sandbox::{Sandbox, Use},
 };
 
 /// The host that is meant, said to the name for terminals: many programs do not find a name under
@@ -215,25 +217,38 @@ impl Ingress {
                 Entrance::Elsewhere(response) => return Ok(response),
             }
         }
-        self.awake(&sandbox).await?;
-        self.pass_on(&origin, request).await
+        let in_use = self.awake(&sandbox).await?;
+        let response = self.pass_on(&origin, request).await?;
+        Ok(response.map(|body| Body::new(Used { body, in_use })))
     }
 
-    /// Waits until a session of the sandbox runs; one that has stopped and is kept goes on.
-    async fn awake(&self, sandbox: &Arc<Sandbox>) -> Result<(), Fault> {
-        match sandbox.current().agent() {
-            Ok(_) => return Ok(()),
+    /// Waits until a session of the sandbox runs; one that is paused, or has stopped and is kept, goes on.
+    async fn awake(&self, sandbox: &Arc<Sandbox>) -> Result<Use, Fault> {
+        let woken = timeout(WAKE_DEADLINE, self.0.registry.awake(&sandbox.current())).await;
+        match woken.map_err(|_elapsed| still_starting())? {
+            Ok(awake) => return Ok(awake.in_use),
+            Err(WakeError::Begin(error)) => return Err(not_resumed(sandbox, &error.into())),
+            Err(WakeError::Waking(error)) => {
+                return Err(not_resumed(sandbox, &ResumeError::Waking(error)));
+            }
             // What does not persist does not begin again by itself, even if somebody made it a snapshot.
-            Err(error) if !error.is_starting() && !sandbox.durable.record().keeping.persistent => {
+            Err(WakeError::NotRunning(error))
+                if !error.is_starting() && !sandbox.durable.record().keeping.persistent =>
+            {
                 return Err(upstream::not_running(&error));
             }
-            Err(_) => {}
+            Err(WakeError::NotRunning(_)) => {}
         }
         match timeout(WAKE_DEADLINE, self.0.registry.resume(sandbox)).await {
-            Ok(Ok(Resumed::Yes | Resumed::No)) => Ok(()),
-            Ok(Err(error)) => Err(not_resumed(sandbox, &error)),
-            Err(_elapsed) => Err(Fault::new(Kind::Silent, "It is still starting.")),
+            Ok(Ok(Resumed::Yes | Resumed::No)) => {}
+            Ok(Err(error)) => return Err(not_resumed(sandbox, &error)),
+            Err(_elapsed) => return Err(still_starting()),
         }
+        let awake = self.0.registry.awake(&sandbox.current()).await;
+        awake.map(|awake| awake.in_use).map_err(|error| match error {
+            WakeError::NotRunning(error) => upstream::not_running(&error),
+            WakeError::Begin(_) | WakeError::Waking(_) => still_starting(),
+        })
     }
 
     async fn pass_on(
@@ -267,11 +282,15 @@ impl Ingress {
     }
 }
 
+fn still_starting() -> Fault {
+    Fault::new(Kind::Silent, "It is still starting.")
+}
+
 fn not_resumed(sandbox: &Sandbox, error: &ResumeError) -> Fault {
     match error {
         ResumeError::NoSnapshot(_) => match sandbox.current().agent() {
             Err(error) => upstream::not_running(&error),
-            Ok(_) => Fault::new(Kind::Silent, "It is still starting."),
+            Ok(_) => still_starting(),
         },
         ResumeError::Removed(_) => upstream::unknown(),
         ResumeError::Ended(error) => upstream::not_running(error),
@@ -279,7 +298,8 @@ fn not_resumed(sandbox: &Sandbox, error: &ResumeError) -> Fault {
             Fault::new(Kind::NoRoom, "Its host has no room for it now. Ask again later.")
         }
         ResumeError::Begin(BeginError::Host(_) | BeginError::Store(_))
-        | ResumeError::Prepare(_) => Fault::new(Kind::NotStarted, "Its owner can see why."),
+        | ResumeError::Prepare(_)
+        | ResumeError::Waking(_) => Fault::new(Kind::NotStarted, "Its owner can see why."),
     }
 }
 

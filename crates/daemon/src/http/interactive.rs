@@ -93,7 +93,7 @@ pub(crate) async fn open(
     Path(session): Path<String>,
 ) -> Reply<Json<api::Interactive>> {
     let session = server.session(&session)?;
-    session.agent()?;
+    server.awake(&session).await?;
     let place = &server.context().ingress;
     let token = place.tickets.give(session.id()).ok_or_else(|| {
         Failure::new(Code::LimitReached, "Too many terminals are being opened; ask again.")
@@ -136,7 +136,7 @@ async fn connect(
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
         tokio::select! {
-            () = serve(socket, &session) => {}
+            () = serve(socket, &session, &terminals.registry) => {}
             () = terminals.handover.cancelled() => {}
         }
     }))
@@ -170,9 +170,9 @@ impl fmt::Debug for Start {
     }
 }
 
-async fn serve(socket: WebSocket, session: &Session) {
+async fn serve(socket: WebSocket, session: &Session, registry: &Registry) {
     let (mut sink, mut stream) = socket.split();
-    let command = match begin(&mut stream, session).await {
+    let command = match begin(&mut stream, session, registry).await {
         Ok(Some(command)) => command,
         Ok(None) => return,
         Err(Failure(refusal)) => {
@@ -184,7 +184,7 @@ async fn serve(socket: WebSocket, session: &Session) {
     };
     let ended = tokio::select! {
         code = output(&mut sink, &command) => code,
-        () = input(stream, &command) => None,
+        () = input(stream, &command, session, registry) => None,
     };
     match ended {
         Some(code) => farewell(sink, code).await,
@@ -196,6 +196,7 @@ async fn serve(socket: WebSocket, session: &Session) {
 async fn begin(
     stream: &mut SplitStream<WebSocket>,
     session: &Session,
+    registry: &Registry,
 ) -> Reply<Option<Arc<Command>>> {
     let start = loop {
         match stream.next().await {
@@ -224,8 +225,8 @@ async fn begin(
         attach_stdin: true,
         ..api::StartCommand::default()
     };
-    let agent = session.agent()?;
-    Ok(Some(session.commands.start(&agent, launch(session, asked, None)?).await?))
+    let awake = registry.awake(session).await?;
+    Ok(Some(session.commands.start(&awake.agent, launch(session, asked, None)?).await?))
 }
 
 /// Sends what the command prints, and gives its exit code; none if nobody reads it any more.
@@ -244,9 +245,15 @@ async fn output(sink: &mut SplitSink<WebSocket, Message>, command: &Command) -> 
 }
 
 /// Takes what is typed, until the client is gone.
-async fn input(mut stream: SplitStream<WebSocket>, command: &Command) {
+async fn input(
+    mut stream: SplitStream<WebSocket>,
+    command: &Command,
+    session: &Session,
+    registry: &Registry,
+) {
     let stdin = command.stdin();
     while let Some(Ok(message)) = stream.next().await {
+        registry.nudge(session).await;
         let done = match message {
             Message::Binary(bytes) => {
                 if let Some(stdin) = &stdin {

@@ -80,7 +80,7 @@ pub(crate) fn policy_of(
 /// Makes another policy a sandbox's, which holds at once if it runs.
 pub(crate) async fn change(server: &Server, sandbox: &Sandbox, policy: Policy) -> Reply<()> {
     let session = sandbox.current();
-    if session.phase() == Phase::Running {
+    if matches!(session.phase(), Phase::Running | Phase::Pausing | Phase::Paused | Phase::Waking) {
         match session.set_policy(policy.clone()).await {
             // It has ended meanwhile.
             Err(PolicyError::NotRunning(_)) => {}

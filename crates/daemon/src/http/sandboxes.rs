@@ -84,7 +84,22 @@ fn check(body: &CreateSandbox) -> Reply<()> {
         return Err(Failure::bad_request(text));
     }
     drives::check(&body.mounts)?;
+    check_idle_timeout(body.idle_timeout, &body.mounts)?;
     check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env: Some(&body.env) })
+}
+
+/// What has drives cannot be paused.
+pub(crate) fn check_idle_timeout<T>(asked: Option<u64>, mounts: &BTreeMap<String, T>) -> Reply<()> {
+    let fault = |text: &str| Err(Failure::bad_request(format!("Invalid request: {text}")));
+    let (min, max) = (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
+    match asked {
+        None => Ok(()),
+        Some(_) if !mounts.is_empty() => {
+            fault("`idleTimeout` and `mounts` cannot be used together: drives keep from pausing")
+        }
+        Some(ms) if (min..=max).contains(&ms) => Ok(()),
+        Some(_) => fault(&format!("`idleTimeout` must be {min} to {max} ms")),
+    }
 }
 
 /// What a create and a change have in common.
@@ -186,6 +201,7 @@ fn record(
         runtime: body.runtime,
         shape,
         timeout_ms: body.timeout.unwrap_or(limits::TIMEOUT_MS),
+        idle_timeout_ms: body.idle_timeout,
         env: body.env.0,
         user: body.user.unwrap_or(ground.user),
         cwd: ground.cwd,

@@ -25,7 +25,7 @@ pub(crate) async fn write(
     Body400(asked): Body400<WriteStdin>,
 ) -> Reply<Response> {
     let sandbox = sessions::find(&server, &session)?;
-    sandbox.agent()?;
+    let _awake = server.awake(&sandbox).await?;
     let command = commands::find(&sandbox, &command)?;
     let data = BASE64_STANDARD.decode(asked.data).map_err(|error| {
         Failure::bad_request(format!("Invalid request: `data` is not Base64: {error}"))

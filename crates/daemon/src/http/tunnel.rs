@@ -37,10 +37,12 @@ pub(crate) async fn open(
         let text = format!("This route needs the header `Upgrade: {}`.", api::TUNNEL_PROTOCOL);
         return Err(Failure::bad_request(text));
     }
-    let mut tunnel = session.agent()?.connect(query.port, GUEST_CONNECT_DEADLINE).await?;
+    let awake = server.awake(&session).await?;
+    let mut tunnel = awake.agent.connect(query.port, GUEST_CONNECT_DEADLINE).await?;
     let handover = server.shared.handover.clone();
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
+        let _in_use = awake.in_use;
         let Ok(upgraded) = upgrade.await else { return };
         let mut client = TokioIo::new(upgraded);
         let copied = copy_bidirectional(&mut client, &mut tunnel);

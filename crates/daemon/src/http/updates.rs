@@ -70,6 +70,10 @@ fn changed(
         record.shape = sandboxes::shape(resources)?;
     }
     record.timeout_ms = body.timeout.unwrap_or(record.timeout_ms);
+    if let Some(idle_timeout) = body.idle_timeout {
+        sandboxes::check_idle_timeout(idle_timeout, &record.mounts)?;
+        record.idle_timeout_ms = idle_timeout;
+    }
     if let Some(env) = &body.env {
         record.env.clone_from(&env.0);
     }
@@ -180,6 +184,23 @@ pub(crate) async fn fork_live(
         sandboxes: forks.children.iter().map(|child| wire::reply(&server, child)).collect(),
         paused_ms: millis(forks.paused),
         held_ms: millis(forks.held),
+    }))
+}
+
+/// Pauses a sandbox: its memory is kept on the disk, and its machine is gone.
+pub(crate) async fn pause(
+    server: Server,
+    Path(name): Path<String>,
+) -> Reply<Json<api::PauseReply>> {
+    let sandbox = sandboxes::find(&server, &name)?;
+    let paused = sandbox.current().pause().await?;
+    let api::SandboxReply { sandbox, session, .. } = wire::reply(&server, &sandbox);
+    Ok(Json(api::PauseReply {
+        sandbox,
+        session,
+        written_bytes: paused.map(|paused| paused.written_bytes),
+        stored_bytes: paused.map(|paused| paused.stored_bytes),
+        took_ms: paused.map(|paused| paused.took.as_secs_f64() * 1000.0),
     }))
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     context::Context,
     ids::{Project, SandboxKey, SandboxName},
-    registry::Registry,
+    registry::{Awake, Registry},
     sandbox::{Sandbox, Session},
 };
 
@@ -178,6 +178,11 @@ impl Server {
         found.ok_or_else(|| {
             Failure::new(Code::NotFound, format!("There is no session '{id}' in this project."))
         })
+    }
+
+    /// A session's machine: one that sleeps is woken, and stays awake while the answer is kept.
+    pub(crate) async fn awake(&self, session: &Session) -> Reply<Awake> {
+        Ok(self.registry().awake(session).await?)
     }
 
     /// The sandboxes of the request's project, by name.

@@ -6,7 +6,7 @@ use super::{Server, drives, keeping, network_policy, ports};
 use crate::{
     network::Network,
     sandbox::{Sandbox, Session, View},
-    store::{CommandRecord, Phase, SnapshotMethod, SnapshotRecord, Usage},
+    store::{CommandRecord, Phase, SessionRecord, SnapshotMethod, SnapshotRecord, Usage},
 };
 
 /// Where sandboxes are, for clients that ask.
@@ -21,7 +21,8 @@ fn status(view: &View) -> api::Status {
     let failed = view.session.reason.is_some_and(|reason| !reason.is_wished());
     match view.session.phase {
         Phase::Preparing => api::Status::Pending,
-        Phase::Running => api::Status::Running,
+        // Whatever is asked of one that is paused is done, as if it ran.
+        Phase::Running | Phase::Pausing | Phase::Paused | Phase::Waking => api::Status::Running,
         Phase::Snapshotting => api::Status::Snapshotting,
         Phase::Stopping => api::Status::Stopping,
         Phase::Stopped if failed => api::Status::Failed,
@@ -63,10 +64,7 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         requested_stop_at: session.stop_requested_at,
         stopped_at: session.stopped_at,
         aborted_at: None,
-        duration: session
-            .started_at
-            .zip(session.stopped_at)
-            .map(|(from, to)| to.saturating_sub(from)),
+        duration: session.started_at.zip(session.stopped_at).map(|_| session.ran_ms()),
         created_at: session.requested_at,
         updated_at: session.updated_at,
         cwd: record.cwd.clone(),
@@ -85,9 +83,15 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
             from: forked.from.to_string(),
             flaw: forked.flaw.map(|flaw| flaw.sentence().to_owned()),
         }),
+        paused_at: paused_at(session),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
         end_reason: end_reason(view),
     }
+}
+
+/// Since when it is paused, if it is.
+fn paused_at(session: &SessionRecord) -> Option<u64> {
+    session.paused_at.filter(|_| session.phase == Phase::Paused)
 }
 
 /// With its current session.
@@ -113,6 +117,8 @@ fn with_session(sandbox: &Sandbox, view: &View) -> api::Sandbox {
         architecture: Some(ARCHITECTURE.to_owned()),
         image: Some(record.image.clone()),
         timeout: Some(record.timeout_ms),
+        idle_timeout: record.idle_timeout_ms,
+        paused_at: paused_at(session),
         network_policy: Some(policy(network.as_ref())),
         expires_at: session.deadline_ms().filter(|_| running),
         cwd: Some(record.cwd.clone()),

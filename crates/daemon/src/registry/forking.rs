@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Abandoned, CreateError, Registry, Slot};
+use super::{Abandoned, CreateError, Registry, Slot, WakeError};
 use crate::{
     ids::{SandboxKey, SessionId},
     limits::{self, Host, NoRoom, Promised},
@@ -23,6 +23,8 @@ pub(crate) enum ForkError {
     Split(#[from] SplitError),
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error(transparent)]
+    Wake(#[from] WakeError),
 }
 
 /// What has come of a fork.
@@ -45,7 +47,7 @@ impl Registry {
         network: Network,
     ) -> Result<Forks, ForkError> {
         let session = sandbox.current();
-        session.agent().map_err(SplitError::from)?;
+        let _awake = self.awake(&session).await?;
         let pool = &self.context.pool;
         let _starting = pool.starting();
         let host = Host::now(self.context.paths.state()).map_err(CreateError::from)?;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{CreateError, Registry};
+use super::{CreateError, Registry, WakeError};
 use crate::{
     ids::SessionId,
     limits::Host,
-    sandbox::{Beginning, NotRunning, Owner, PrepareError, Removed, Sandbox, Session},
+    sandbox::{Beginning, NotRunning, Owner, PrepareError, Removed, Sandbox, Session, WakingError},
     snapshots::NoSnapshot,
     store::{Change, Phase, SessionRecord, StoreError},
 };
@@ -31,6 +31,8 @@ pub(crate) enum ResumeError {
     Prepare(#[source] Arc<PrepareError>),
     #[error("the sandbox ended while it started: {0}")]
     Ended(NotRunning),
+    #[error(transparent)]
+    Waking(WakingError),
 }
 
 /// Why a session cannot begin.
@@ -56,12 +58,22 @@ impl From<BeginError> for CreateError {
 
 impl Registry {
     /// Waits until a session of the sandbox runs: the one that it has, or else a new one that starts
-    /// from its current snapshot. One that is ending is waited for first.
+    /// from its current snapshot. One that is paused goes on; one that is ending is waited for first.
     pub(crate) async fn resume(&self, sandbox: &Arc<Sandbox>) -> Result<Resumed, ResumeError> {
         loop {
             let current = sandbox.current();
-            if current.started().await.session.phase == Phase::Running {
-                return Ok(Resumed::No);
+            match current.started().await.session.phase {
+                Phase::Running => return Ok(Resumed::No),
+                Phase::Pausing | Phase::Paused | Phase::Waking => {
+                    match self.awake(&current).await {
+                        Ok(_) => return Ok(Resumed::Yes),
+                        // Its disk was kept.
+                        Err(WakeError::NotRunning(_)) => continue,
+                        Err(WakeError::Begin(error)) => return Err(error.into()),
+                        Err(WakeError::Waking(error)) => return Err(ResumeError::Waking(error)),
+                    }
+                }
+                Phase::Preparing | Phase::Snapshotting | Phase::Stopping | Phase::Stopped => {}
             }
             let one_at_a_time = sandbox.starting.lock().await;
             if !Arc::ptr_eq(&current, &sandbox.current()) {

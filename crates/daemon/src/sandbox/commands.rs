@@ -19,6 +19,7 @@ use protocol::{CommandId, Io, Refusal, StartCommand, Stdin, User};
 pub(crate) use command::{Command, Lost};
 pub(crate) use stdin::{FeedError, Piece};
 
+use super::Activity;
 use crate::{
     agent::{Agent, AgentError},
     clock,
@@ -96,6 +97,8 @@ struct Shared {
     folder: PathBuf,
     next: AtomicU32,
     known: Mutex<BTreeMap<CommandName, Arc<Command>>>,
+    /// Of the session: it is not idle while a command runs.
+    activity: Activity,
 }
 
 impl Commands {
@@ -103,8 +106,8 @@ impl Commands {
     pub(crate) fn new(
         context: &Arc<Context>,
         session: SessionId,
-        first: u32,
-        records: Vec<CommandRecord>,
+        (first, records): (u32, Vec<CommandRecord>),
+        activity: Activity,
     ) -> Self {
         let folder = context.paths.sessions().join(session.as_str());
         let next = records.iter().map(|record| record.number + 1).max().unwrap_or(first);
@@ -118,6 +121,7 @@ impl Commands {
             next: AtomicU32::new(next),
             known: Mutex::new(known.collect()),
             folder,
+            activity,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -128,7 +132,7 @@ impl Commands {
             if let Err(error) = command.adopt(agent).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a command is lost");
             }
-            command.watch(&self.shared.context);
+            command.watch(&self.shared.context, self.shared.activity.begin_within());
         }
     }
 
@@ -173,7 +177,7 @@ impl Commands {
         failpoint::pass("command-started");
         let command = Arc::new(Command::started(record, folder.to_owned(), log, running));
         self.known().insert(command.record().id.clone(), Arc::clone(&command));
-        command.watch(&self.shared.context);
+        command.watch(&self.shared.context, self.shared.activity.begin_within());
         Ok(command)
     }
 

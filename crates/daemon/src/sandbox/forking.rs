@@ -218,7 +218,7 @@ async fn freeze(agent: &Agent) -> Result<Frozen, SplitError> {
 }
 
 /// Has the guest's programs go on. Where the agent is slow, that is not waited for here.
-async fn thaw(machine: &Machine, agent: &Agent) {
+pub(super) async fn thaw(machine: &Machine, agent: &Agent) {
     const WAITED: Duration = Duration::from_secs(1);
     let (agent, mut exited) = (agent.clone(), machine.exited());
     let thawing = tokio::spawn(async move {

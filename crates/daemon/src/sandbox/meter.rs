@@ -23,6 +23,11 @@ impl Meter {
         *reading = Reading { process: Some(process), before_ms, last_ms: 0 };
     }
 
+    /// Nothing, until the next one starts.
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Reading::default();
+    }
+
     pub(super) fn read_ms(&self) -> u64 {
         let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ms) = reading.process.as_ref().and_then(used_ms) {

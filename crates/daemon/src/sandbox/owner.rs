@@ -3,39 +3,39 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use machine::Machine;
-use protocol::Request;
+use machine::{Machine, Paused};
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tracing::Instrument;
 
 use super::{
-    Commands, Disk, Durable, EndReason, ExtendError, NotRunning, PrepareError, Sandbox, Session,
-    ending,
+    Activity, Commands, Disk, Durable, EndReason, PauseError, PrepareError, Sandbox, Session,
+    WakingError,
     merging::{Merging, merged},
     meter::Meter,
     prepare::{Beginning, Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
-    saving::{SnapshotError, Wanted},
-    session::{Ask, View, not_running},
+    saving::Wanted,
+    session::{Ask, View},
     state::{Effect, Event, State},
+    watched::{Watched, gone},
 };
 use crate::{
-    agent::Agent,
+    agent::{Agent, Quiet},
     clock,
     context::Context,
     failpoint,
-    gateway::{Gateway, News, Place},
-    limits,
+    gateway::{Gateway, News, Place, Spec},
     network::Network,
     store::{Change, CommandRecord, Phase, SandboxRecord, SessionRecord, StoreError},
 };
 
 const MAILBOX: usize = 64;
-/// Guests have no other source of time, and their clocks drift under emulation.
+/// Guests' clocks drift under emulation.
 const CLOCK_EVERY: Duration = Duration::from_secs(600);
-const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// Of what does not come.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Of a machine that crashes, what it used since then is not known.
 const METER_EVERY: Duration = Duration::from_secs(10);
 
@@ -46,6 +46,8 @@ type Preparing = Pin<Box<dyn Future<Output = Result<Prepared, PrepareError>> + S
 pub(crate) enum Adopted {
     /// The machine runs on.
     Machine(Box<Machine>),
+    /// It is in a file.
+    Paused,
     /// Nothing is there any more, or nothing that is of use; to be released.
     Ended(EndReason),
 }
@@ -77,6 +79,11 @@ pub(crate) struct Owner {
     /// When its disk is tried to be kept again.
     pub(super) save_at: Option<Instant>,
     pub(super) merging: Option<Merging>,
+    pub(super) activity: Activity,
+    /// Held while it is paused: nothing is said to an agent that is not there.
+    pub(super) quiet: Option<Quiet>,
+    pub(super) pause_asked: Option<oneshot::Sender<Result<Paused, PauseError>>>,
+    pub(super) wake_asked: Option<oneshot::Sender<Result<(), WakingError>>>,
 }
 
 /// Whether what was to be done is done.
@@ -140,21 +147,30 @@ impl Owner {
             Adopted::Machine(machine) => {
                 owner.state = match owner.session.phase {
                     Phase::Snapshotting => owner.ended_state(EndReason::Stopped),
-                    Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Stopped => {
-                        State::Running
-                    }
+                    Phase::Pausing => State::Pausing,
+                    Phase::Waking => State::Waking,
+                    Phase::Preparing
+                    | Phase::Running
+                    | Phase::Paused
+                    | Phase::Stopping
+                    | Phase::Stopped => State::Running,
                 };
+                if matches!(owner.state, State::Pausing | State::Waking) {
+                    owner.activity.fall_asleep();
+                }
                 let agent = agent_of(&machine);
                 owner.commands.adopt(&agent).await;
                 let network = owner.view.borrow().network.clone();
                 owner.gateway = network.map(|network| {
                     let spec = gateway_of(context, &machine, &handle.record, network);
+                    let spec = Spec { before: handle.view().session.traffic, ..spec };
                     span.in_scope(|| Gateway::adopt(spec, owner.news.clone()))
                 });
                 owner.meter.start(machine.process(), owner.session.cpu_before_ms);
                 owner.machine = Some(*machine);
                 owner.agent.send_replace(Some(agent));
             }
+            Adopted::Paused => owner.adopt_paused().await,
             Adopted::Ended(reason) => owner.state = owner.ended_state(reason),
         }
         tokio::spawn(async move { owner.take_up().await }.instrument(span));
@@ -175,7 +191,9 @@ impl Owner {
         let place = Place::of(&context.paths, &session.id);
         let console = machine_folder(context, &session.id).join("console.log");
         let first = session.forked.as_ref().map_or(1, |forked| forked.first_command);
-        let commands = Commands::new(context, session.id.clone(), first, commands);
+        let activity = Activity::default();
+        let commands =
+            Commands::new(context, session.id.clone(), (first, commands), activity.clone());
         let meter = Arc::new(Meter::default());
         let owner = Self {
             context: Arc::clone(context),
@@ -193,6 +211,10 @@ impl Owner {
             wanted: None,
             save_at: None,
             merging: None,
+            activity: activity.clone(),
+            quiet: None,
+            pause_asked: None,
+            wake_asked: None,
         };
         let mut record = durable.record();
         record.shape = owner.session.shape.unwrap_or(record.shape);
@@ -207,6 +229,8 @@ impl Owner {
             place,
             news: news_seen,
             meter,
+            activity,
+            waking: tokio::sync::Mutex::default(),
         };
         (owner, Arc::new(handle))
     }
@@ -220,18 +244,25 @@ impl Owner {
             State::Saving { .. } => self.carry_out(Effect::Save).await,
             State::Stopping { .. } => self.carry_out(Effect::Release).await,
             State::Stopped { .. } => return,
-            State::Preparing { .. } | State::Running => {}
+            State::Pausing => {
+                self.go_on().await;
+                self.step(Event::PauseFailed).await;
+            }
+            State::Waking => self.carry_out(Effect::Wake).await,
+            State::Preparing { .. } | State::Running | State::Paused => {}
         }
         self.run(None).await;
     }
 
     async fn run(&mut self, mut preparing: Option<Preparing>) {
-        let mut events = self.machine.as_ref().map(Machine::events);
-        let mut exited = self.machine.as_ref().map(Machine::exited);
+        let mut watched = Watched::default();
         let mut clock_at = Instant::now() + CLOCK_EVERY;
         let mut meter_at = Instant::now() + METER_EVERY;
         while !matches!(self.state, State::Stopped { .. }) {
+            watched.follow(self.machine.as_ref());
             let deadline = self.deadline();
+            let idle_span = self.idle_span();
+            let activity = self.activity.clone();
             let save_at = self.save_at;
             let event = tokio::select! {
                 Some(ask) = self.mailbox.recv() => match self.hear(ask).await {
@@ -240,15 +271,18 @@ impl Owner {
                 },
                 outcome = option(&mut preparing), if preparing.is_some() => {
                     preparing = None;
-                    let event = self.prepared(outcome);
-                    events = self.machine.as_ref().map(Machine::events);
-                    exited = self.machine.as_ref().map(Machine::exited);
-                    event
+                    self.prepared(outcome)
                 }
-                reason = gone(self.machine.as_ref(), &mut events, &mut exited) => {
+                reason = gone(self.machine.as_ref(), &mut watched) => {
                     Event::MachineEnded(reason, self.disk())
                 }
                 () = sleep_until(deadline) => Event::DeadlinePassed(self.disk()),
+                () = activity.idle(idle_span.unwrap_or(FAR)), if idle_span.is_some() => {
+                    if !self.activity.fall_asleep_if_idle(idle_span.unwrap_or(FAR)) {
+                        continue;
+                    }
+                    Event::PauseRequested
+                }
                 () = sleep_until(save_at.unwrap_or(deadline)), if save_at.is_some() => {
                     self.carry_out(Effect::Save).await;
                     continue;
@@ -264,38 +298,12 @@ impl Owner {
                 }
                 () = sleep_until(clock_at) => {
                     clock_at = Instant::now() + CLOCK_EVERY;
-                    self.set_clock().await;
+                    self.keep_up().await;
                     continue;
                 }
             };
             self.step(event).await;
         }
-    }
-
-    /// Does what is asked at once, or tells what it means for the session.
-    async fn hear(&mut self, ask: Ask) -> Option<Event> {
-        // Whoever asked may have gone.
-        match ask {
-            Ask::Stop => return Some(Event::StopRequested(self.disk())),
-            Ask::Discard => return Some(Event::Discarded),
-            Ask::Snapshot(wanted) if self.state == State::Running => {
-                self.wanted = Some(wanted);
-                return Some(Event::StopRequested(Disk::Keep));
-            }
-            Ask::Snapshot(wanted) => {
-                let why = not_running(&self.session).unwrap_or(NotRunning::Starting);
-                drop(wanted.reply.send(Err(SnapshotError::NotRunning(why))));
-            }
-            Ask::Split(reply) => drop(reply.send(self.split().await)),
-            Ask::FetchConsole(done) => {
-                self.fetch_console().await;
-                let _gone = done.send(()).is_err();
-            }
-            Ask::SetPolicy { policy, reply } => drop(reply.send(self.set_policy(*policy).await)),
-            Ask::SecretChanged(reply) => drop(reply.send(self.renew_secrets().await)),
-            Ask::Extend { duration_ms, reply } => drop(reply.send(self.extend(duration_ms).await)),
-        }
-        None
     }
 
     async fn step(&mut self, event: Event) {
@@ -328,6 +336,18 @@ impl Owner {
                 Effect::Release => {
                     self.release().await;
                     let (next, effect) = self.state.on(Event::Released);
+                    self.state = next;
+                    effect
+                }
+                Effect::Pause => {
+                    let event = self.pause().await;
+                    let (next, effect) = self.state.on(event);
+                    self.state = next;
+                    effect
+                }
+                Effect::Wake => {
+                    let event = self.wake().await;
+                    let (next, effect) = self.state.on(event);
                     self.state = next;
                     effect
                 }
@@ -409,16 +429,6 @@ impl Owner {
         self.view.send_modify(|view| view.session = session);
     }
 
-    async fn extend(&mut self, duration_ms: u64) -> Result<(), ExtendError> {
-        let timeout_ms = self.session.timeout_ms.saturating_add(duration_ms);
-        if limits::TIMEOUT_MS_MAX < timeout_ms {
-            return Err(ExtendError::TooLong(timeout_ms));
-        }
-        self.session.timeout_ms = timeout_ms;
-        self.record().await;
-        Ok(())
-    }
-
     pub(super) fn agent(&self) -> Option<Agent> {
         self.agent.borrow().clone()
     }
@@ -439,19 +449,12 @@ impl Owner {
         let reason = self.session.reason.unwrap_or(reason);
         match (self.session.phase, self.disk()) {
             (Phase::Stopped, _) => State::Stopped { reason },
-            (Phase::Snapshotting, _) | (Phase::Running, Disk::Keep) => State::Saving { reason },
-            (Phase::Running, Disk::Drop) | (Phase::Preparing | Phase::Stopping, _) => {
-                State::Stopping { reason }
+            (Phase::Snapshotting, _)
+            | (Phase::Running | Phase::Pausing | Phase::Paused | Phase::Waking, Disk::Keep) => {
+                State::Saving { reason }
             }
-        }
-    }
-
-    async fn set_clock(&self) {
-        if let Some(agent) = self.agent() {
-            let request = Request::SetClock { unix_nanos: clock::now_ns() };
-            if let Err(error) = agent.request(request, CLOCK_DEADLINE).await {
-                tracing::warn!(%error, "the guest's clock was not set");
-            }
+            (Phase::Running | Phase::Pausing | Phase::Paused | Phase::Waking, Disk::Drop)
+            | (Phase::Preparing | Phase::Stopping, _) => State::Stopping { reason },
         }
     }
 }
@@ -461,35 +464,4 @@ async fn option<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>)
         Some(future) => future.await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the machine is of no more use.
-async fn gone(
-    machine: Option<&Machine>,
-    events: &mut Option<broadcast::Receiver<machine::Event>>,
-    exited: &mut Option<watch::Receiver<Option<machine::Exit>>>,
-) -> EndReason {
-    let (Some(machine), Some(events), Some(exited)) = (machine, events, exited) else {
-        return std::future::pending().await;
-    };
-    loop {
-        let event = tokio::select! {
-            // What the machine said of its end comes before the end itself.
-            biased;
-            event = events.recv() => Some(event),
-            _ = exited.wait_for(Option::is_some) => None,
-        };
-        match event {
-            Some(Ok(event)) => {
-                if let Some(reason) = ending::session_end_of(machine, &event) {
-                    return reason;
-                }
-            }
-            Some(Err(broadcast::error::RecvError::Lagged(_))) => {}
-            Some(Err(broadcast::error::RecvError::Closed)) | None => break,
-        }
-    }
-    let exit = exited.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
-    tracing::info!(?exit, "the machine's process has ended");
-    ending::end_of_process(machine)
 }

@@ -2,7 +2,7 @@
 
 use egress::policy::Policy;
 
-use super::{NotRunning, Owner};
+use super::{NotRunning, Owner, state::State};
 use crate::{
     gateway::{ChangeError, Place},
     network::Network,
@@ -26,11 +26,16 @@ impl Owner {
     /// Stores a policy and makes it hold.
     pub(super) async fn set_policy(&mut self, policy: Policy) -> Result<(), PolicyError> {
         let before = self.network().ok_or(PolicyError::NoNetwork)?;
-        let gateway = self.gateway.as_ref().ok_or(PolicyError::NoNetwork)?;
         let next = before.with_policy(policy);
+        if self.gateway.is_none() && self.state != State::Paused {
+            return Err(PolicyError::NoNetwork);
+        }
         // Stored first: should we die in between, the next server makes it hold.
         self.store_network(&next).await?;
-        if let Err(error) = gateway.change(next.clone()).await {
+        // The gateway of one that is paused is begun with it.
+        if let Some(gateway) = &self.gateway
+            && let Err(error) = gateway.change(next.clone()).await
+        {
             self.store_network(&before).await?;
             return Err(error.into());
         }
@@ -57,7 +62,8 @@ impl Owner {
             // What one of an earlier server's wrote down.
             self.session.traffic = traffic;
         }
-        let cpu_ms = self.meter.read_ms().saturating_add(self.news.borrow().cpu_ms);
+        let since = self.meter.read_ms().saturating_add(self.news.borrow().cpu_ms);
+        let cpu_ms = self.session.paused_cpu_ms.saturating_add(since);
         // An earlier server may have recorded it, of a machine that is gone.
         self.session.cpu_ms = self.session.cpu_ms.max(cpu_ms);
         self.record().await;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use machine::{
-    BootFailure, CloneSpec, ControlError, Format, Layer, Machine, MachineId, Root, Start, Step,
-    Template,
+    AgentPort, BootFailure, CloneSpec, ControlError, Format, Layer, Machine, MachineId, Root,
+    Start, Step, Template,
 };
 use protocol::{Claim, Entropy, Phase, Request};
 use tokio::{sync::watch, time::Instant};
@@ -30,7 +30,7 @@ use crate::{
     images::ImageError,
     network::{MakeError as MakeNetworkError, Network},
     platform::{self, PlatformError},
-    store::{ForkFlaw, SandboxRecord, SessionRecord},
+    store::{ForkFlaw, SandboxRecord, SessionRecord, Traffic},
     templates::{BaseImage, MakeError},
 };
 
@@ -234,7 +234,12 @@ async fn attempt(
 }
 
 fn layers_of(job: &Job, image: &BaseImage) -> Vec<Layer> {
-    let layers = job.layers.iter().map(|path| Layer { path: path.clone(), format: Format::Qcow2 });
+    layers_on(job.layers.iter().cloned(), image)
+}
+
+/// Layers, the uppermost first, on an image.
+pub(super) fn layers_on(layers: impl Iterator<Item = PathBuf>, image: &BaseImage) -> Vec<Layer> {
+    let layers = layers.map(|path| Layer { path, format: Format::Qcow2 });
     layers.chain([image.layer.clone()]).collect()
 }
 
@@ -363,6 +368,7 @@ pub(crate) fn gateway_of(
         egress: Arc::clone(&context.egress),
         project: sandbox.project.clone(),
         network,
+        before: Traffic::default(),
     }
 }
 
@@ -414,7 +420,11 @@ fn well(
 
 /// The agent of a machine, connected to again whenever the connection is lost.
 pub(crate) fn agent_of(machine: &Machine) -> Agent {
-    let port = machine.agent_port();
+    agent_at(machine.agent_port())
+}
+
+/// The agent of a machine that is there, or will be.
+pub(super) fn agent_at(port: AgentPort) -> Agent {
     Agent::spawn(move || {
         let port = port.clone();
         async move { port.connect().await }
@@ -472,7 +482,7 @@ pub(crate) async fn remove_if_there(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn record(context: &Context, failure: &BootFailure) {
+pub(super) fn record(context: &Context, failure: &BootFailure) {
     if let Err(error) = machine::record_failure(&context.paths.failures(), failure) {
         tracing::error!(%failure, %error, "a failed clone could not be recorded");
     }

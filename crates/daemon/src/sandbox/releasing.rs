@@ -31,6 +31,9 @@ impl Owner {
         if let Err(error) = remove_if_there(&folder).await {
             tracing::error!(%error, path = %folder.display(), "a folder was left behind");
         }
+        if let Err(error) = self.memory_place().forget() {
+            tracing::error!(%error, "a saved memory was left behind");
+        }
         failpoint::pass("released");
     }
 

@@ -3,17 +3,20 @@
 use std::{path::PathBuf, sync::Arc};
 
 use egress::policy::Policy;
+use machine::Paused;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Commands, EndReason, PolicyError, PrepareError, Split, SplitError,
+    activity::Activity,
     meter::Meter,
+    pausing::PauseError,
     saving::{SnapshotError, Wanted},
+    waking::WakingError,
 };
 use crate::{
     agent::Agent,
     audit::AuditReader,
-    clock,
     gateway::{News, Place},
     ids::SessionId,
     limits,
@@ -39,6 +42,9 @@ pub(crate) enum Ask {
     Discard,
     Snapshot(Wanted),
     Split(oneshot::Sender<Result<Split, SplitError>>),
+    Pause(oneshot::Sender<Result<Paused, PauseError>>),
+    /// Go on, if it is paused.
+    Wake(oneshot::Sender<Result<(), WakingError>>),
     /// Fetch what the guest wrote to its console into the file that keeps it.
     FetchConsole(oneshot::Sender<()>),
     SetPolicy {
@@ -68,6 +74,9 @@ pub(crate) struct Session {
     pub(super) place: Place,
     pub(super) news: watch::Receiver<News>,
     pub(super) meter: Arc<Meter>,
+    pub(crate) activity: Activity,
+    /// Held by who wakes it.
+    pub(crate) waking: tokio::sync::Mutex<()>,
 }
 
 /// The session cannot take commands now.
@@ -75,6 +84,9 @@ pub(crate) struct Session {
 pub(crate) enum NotRunning {
     #[error("the sandbox is still starting")]
     Starting,
+    /// It would be woken first; this is told where it was paused in between.
+    #[error("the sandbox is paused")]
+    Paused,
     #[error("Sandbox is creating a snapshot: {}", EndReason::sentence(*.0))]
     Snapshotting(EndReason),
     #[error("Sandbox is stopping: {}", EndReason::sentence(*.0))]
@@ -104,6 +116,7 @@ pub(super) fn not_running(session: &SessionRecord) -> Option<NotRunning> {
     match session.phase {
         Phase::Running => None,
         Phase::Preparing => Some(NotRunning::Starting),
+        Phase::Pausing | Phase::Paused | Phase::Waking => Some(NotRunning::Paused),
         Phase::Snapshotting => Some(NotRunning::Snapshotting(reason)),
         Phase::Stopping => Some(NotRunning::Stopping(reason)),
         Phase::Stopped => Some(NotRunning::Stopped(reason)),
@@ -131,9 +144,23 @@ impl Session {
         }
     }
 
-    /// Waits until the session runs or has ended.
+    /// The same, and fine for one that is paused too.
+    fn is_there(&self) -> Result<(), NotRunning> {
+        match not_running(&self.view.borrow().session) {
+            None | Some(NotRunning::Paused) => Ok(()),
+            Some(why) => Err(why),
+        }
+    }
+
+    /// Waits until the session runs, or is paused, or has ended.
     pub(crate) async fn started(&self) -> View {
-        self.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped)).await
+        let is_settled = |phase| match phase {
+            Phase::Preparing | Phase::Snapshotting | Phase::Stopping => false,
+            Phase::Running | Phase::Pausing | Phase::Paused | Phase::Waking | Phase::Stopped => {
+                true
+            }
+        };
+        self.wait_for(is_settled).await
     }
 
     /// Waits until the session has ended.
@@ -166,7 +193,7 @@ impl Session {
         &self,
         expiration_ms: Option<u64>,
     ) -> Result<SnapshotRecord, SnapshotError> {
-        self.agent()?;
+        self.is_there()?;
         let (reply, done) = oneshot::channel();
         drop(self.mailbox.send(Ask::Snapshot(Wanted { expiration_ms, reply })).await);
         match done.await {
@@ -191,6 +218,32 @@ impl Session {
         }
     }
 
+    /// Pauses the session, if it is not paused already.
+    pub(crate) async fn pause(&self) -> Result<Option<Paused>, PauseError> {
+        match not_running(&self.view.borrow().session) {
+            None | Some(NotRunning::Paused) => {}
+            Some(why) => return Err(why.into()),
+        }
+        let (reply, done) = oneshot::channel();
+        // An owner that is gone has ended the session.
+        drop(self.mailbox.send(Ask::Pause(reply)).await);
+        match done.await {
+            Ok(Err(PauseError::NotRunning(NotRunning::Paused))) => Ok(None),
+            Ok(paused) => paused.map(Some),
+            Err(_gone) => Err(self.is_there().err().unwrap_or(NotRunning::Starting).into()),
+        }
+    }
+
+    /// Has it go on if it is paused. Whether there is room for it is the caller's to know.
+    pub(crate) async fn wake(&self) -> Result<(), WakingError> {
+        let (reply, woken) = oneshot::channel();
+        drop(self.mailbox.send(Ask::Wake(reply)).await);
+        match woken.await {
+            Ok(woken) => woken,
+            Err(_gone) => Err(self.is_there().err().unwrap_or(NotRunning::Starting).into()),
+        }
+    }
+
     /// Brings the file that keeps the machine's console up to date.
     pub(crate) async fn fetch_console(&self) {
         let (done, fetched) = oneshot::channel();
@@ -202,20 +255,20 @@ impl Session {
 
     /// Makes another policy hold, for connections that are open too.
     pub(crate) async fn set_policy(&self, policy: Policy) -> Result<View, PolicyError> {
-        self.agent()?;
+        self.is_there()?;
         let (reply, done) = oneshot::channel();
         let ask = Ask::SetPolicy { policy: Box::new(policy), reply };
         // An owner that is gone has ended the session.
         drop(self.mailbox.send(ask).await);
         match done.await {
             Ok(result) => result.map(|()| self.view()),
-            Err(_gone) => Err(self.agent().err().map_or(PolicyError::NoNetwork, Into::into)),
+            Err(_gone) => Err(self.is_there().err().map_or(PolicyError::NoNetwork, Into::into)),
         }
     }
 
     /// Makes a session that runs end later.
     pub(crate) async fn extend(&self, duration_ms: u64) -> Result<View, ExtendError> {
-        self.agent()?;
+        self.is_there()?;
         let (reply, done) = oneshot::channel();
         // An owner that is gone has ended the session.
         drop(self.mailbox.send(Ask::Extend { duration_ms, reply }).await);
@@ -235,20 +288,23 @@ impl Session {
 
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Usage {
-        let (phase, recorded) = {
-            let SessionRecord { phase, traffic, cpu_ms, started_at, stopped_at, .. } =
-                self.view.borrow().session;
-            let until = stopped_at.unwrap_or_else(clock::now_ms);
-            let duration_ms = started_at.map_or(0, |from| until.saturating_sub(from));
-            (phase, Usage { traffic, cpu_ms, duration_ms })
+        let (phase, before_ms, recorded) = {
+            let session = &self.view.borrow().session;
+            let SessionRecord { phase, traffic, cpu_ms, paused_cpu_ms, .. } = *session;
+            (phase, paused_cpu_ms, Usage { traffic, cpu_ms, duration_ms: session.ran_ms() })
         };
         match phase {
-            Phase::Preparing | Phase::Running | Phase::Snapshotting | Phase::Stopping => {
+            Phase::Preparing
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Waking
+            | Phase::Snapshotting
+            | Phase::Stopping => {
                 let News { traffic, cpu_ms, .. } = *self.news.borrow();
-                let cpu_ms = self.meter.read_ms().saturating_add(cpu_ms);
+                let cpu_ms = self.meter.read_ms().saturating_add(cpu_ms).saturating_add(before_ms);
                 Usage { traffic, cpu_ms, ..recorded }
             }
-            Phase::Stopped => recorded,
+            Phase::Paused | Phase::Stopped => recorded,
         }
     }
 

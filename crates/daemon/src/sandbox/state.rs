@@ -17,6 +17,12 @@ pub(crate) enum State {
     Preparing { stop: Option<EndReason> },
     /// The agent answers; commands may run.
     Running,
+    /// Memory and devices are being written to the disk.
+    Pausing,
+    /// They are there, and there is no machine.
+    Paused,
+    /// A machine is made of them.
+    Waking,
     /// The machine is ended and its disk becomes a snapshot.
     Saving { reason: EndReason },
     /// The machine is being killed, and what is left of its disk removed.
@@ -39,6 +45,22 @@ pub(crate) enum Event {
     /// The disk is a snapshot, or there is nothing left that could be one.
     Saved,
     Released,
+    PauseRequested,
+    Paused,
+    /// It could not be paused, and goes on.
+    PauseFailed,
+    WakeRequested,
+    Woken,
+    WakeFailed(Memory),
+}
+
+/// What has become of the memory of a session that did not wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It is as it was: what was missing was on the host.
+    Kept,
+    /// Nothing can be made of it. There is still the disk.
+    Lost,
 }
 
 /// What is to become of the disk of a session that ends.
@@ -59,6 +81,10 @@ pub(crate) enum Effect {
     Release,
     /// Record the end.
     Close,
+    /// Write memory and devices to the disk, and kill the machine.
+    Pause,
+    /// Make a machine of what was written, and let it go on.
+    Wake,
 }
 
 /// Why a session ended. The first reason stands.
@@ -74,25 +100,40 @@ pub(crate) enum EndReason {
     Crashed,
     HostShutDown,
     FailedToStart,
+    MemoryLost,
 }
 
 impl State {
     /// Takes one step. An observation is never refused, since what has happened has happened.
     pub(crate) fn on(self, event: Event) -> (Self, Option<Effect>) {
         use Event::{
-            DeadlinePassed, Discarded, MachineEnded, PrepareFailed, Prepared, Released, Saved,
-            StopRequested,
+            DeadlinePassed, Discarded, MachineEnded, PauseFailed, PauseRequested, Paused,
+            PrepareFailed, Prepared, Released, Saved, StopRequested, WakeFailed, WakeRequested,
+            Woken,
         };
         match (self, event) {
             // The way up.
             (Self::Preparing { stop: None }, Prepared) => (Self::Running, Some(Effect::Open)),
 
+            // To sleep and back.
+            (Self::Running, PauseRequested) => (Self::Pausing, Some(Effect::Pause)),
+            (Self::Pausing, Paused) => (Self::Paused, None),
+            (Self::Pausing, PauseFailed) => (Self::Running, None),
+            (Self::Paused, WakeRequested) => (Self::Waking, Some(Effect::Wake)),
+            (Self::Waking, Woken) => (Self::Running, None),
+            (Self::Waking, WakeFailed(Memory::Kept)) => (Self::Paused, None),
+            (Self::Waking, WakeFailed(Memory::Lost)) => self.end(EndReason::MemoryLost, Disk::Keep),
+
             // The way down.
             (Self::Preparing { stop: Some(reason) }, Prepared) => releasing(reason),
             (Self::Preparing { stop }, PrepareFailed(reason)) => releasing(stop.unwrap_or(reason)),
             (state, StopRequested(disk)) => state.end(EndReason::Stopped, disk),
+            // Only the time counts that it runs.
+            (Self::Paused, DeadlinePassed(_)) => (self, None),
             (state, DeadlinePassed(disk)) => state.end(EndReason::TimedOut, disk),
-            (Self::Running, MachineEnded(reason, disk)) => self.end(reason, disk),
+            (Self::Running | Self::Pausing | Self::Waking, MachineEnded(reason, disk)) => {
+                self.end(reason, disk)
+            }
             (Self::Saving { reason }, Saved | Discarded) => releasing(reason),
             (state, Discarded) => state.end(EndReason::Stopped, Disk::Drop),
             (Self::Stopping { reason }, Released) => {
@@ -101,9 +142,11 @@ impl State {
 
             // Late news of something already left behind. The events are named one by one, so that
             // a new one does not compile until it is given its place above.
-            (state, Prepared | PrepareFailed(_) | MachineEnded(..) | Saved | Released) => {
-                (state, None)
-            }
+            (
+                state,
+                Prepared | PrepareFailed(_) | MachineEnded(..) | Saved | Released | PauseRequested
+                | Paused | PauseFailed | WakeRequested | Woken | WakeFailed(_),
+            ) => (state, None),
         }
     }
 
@@ -113,8 +156,12 @@ impl State {
             (Self::Preparing { stop }, _) => {
                 (Self::Preparing { stop: stop.or(Some(reason)) }, None)
             }
-            (Self::Running, Disk::Keep) => (Self::Saving { reason }, Some(Effect::Save)),
-            (Self::Running, Disk::Drop) => releasing(reason),
+            (Self::Running | Self::Pausing | Self::Paused | Self::Waking, Disk::Keep) => {
+                (Self::Saving { reason }, Some(Effect::Save))
+            }
+            (Self::Running | Self::Pausing | Self::Paused | Self::Waking, Disk::Drop) => {
+                releasing(reason)
+            }
             (Self::Saving { .. } | Self::Stopping { .. } | Self::Stopped { .. }, _) => (self, None),
         }
     }
@@ -137,6 +184,7 @@ impl EndReason {
             Self::Crashed => "the machine crashed",
             Self::HostShutDown => "the host was shut down",
             Self::FailedToStart => "the machine did not start",
+            Self::MemoryLost => "its memory could not be brought back, and its disk was kept",
         }
     }
 
@@ -151,6 +199,7 @@ impl EndReason {
             Self::Crashed => api::EndCode::Crashed,
             Self::HostShutDown => api::EndCode::HostShutDown,
             Self::FailedToStart => api::EndCode::FailedToStart,
+            Self::MemoryLost => api::EndCode::MemoryLost,
         }
     }
 
@@ -166,6 +215,9 @@ impl fmt::Display for State {
             Self::Preparing { stop: None } => "preparing",
             Self::Preparing { stop: Some(_) } => "abandoning",
             Self::Running => "running",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Waking => "waking",
             Self::Saving { .. } => "saving",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",

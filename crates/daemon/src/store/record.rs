@@ -37,6 +37,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) runtime: Option<String>,
     pub(crate) shape: Shape,
     pub(crate) timeout_ms: u64,
+    /// After how long without use its sessions are paused; never if none.
+    #[serde(default)]
+    pub(crate) idle_timeout_ms: Option<u64>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) user: String,
     pub(crate) cwd: String,
@@ -88,6 +91,10 @@ impl fmt::Debug for SandboxRecord {
 pub(crate) enum Phase {
     Preparing,
     Running,
+    Pausing,
+    Paused,
+    /// Its machine is about to go on, or has.
+    Waking,
     Snapshotting,
     Stopping,
     Stopped,
@@ -140,6 +147,15 @@ pub(crate) struct SessionRecord {
     pub(crate) above: Option<LayerId>,
     #[serde(default)]
     pub(crate) forked: Option<ForkedRecord>,
+    /// Since when it is paused.
+    #[serde(default)]
+    pub(crate) paused_at: Option<u64>,
+    /// How long it was paused before.
+    #[serde(default)]
+    pub(crate) paused_ms: u64,
+    /// What it had used of the host's processors when it was last paused.
+    #[serde(default)]
+    pub(crate) paused_cpu_ms: u64,
 }
 
 /// What a session is that began as a live fork.
@@ -204,12 +220,24 @@ impl SessionRecord {
             forking: None,
             above: None,
             forked: None,
+            paused_at: None,
+            paused_ms: 0,
+            paused_cpu_ms: 0,
         }
     }
 
-    /// When it is to end by itself.
+    /// When it is to end by itself: the time that it is paused does not count.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.started_at.map(|started| started.saturating_add(self.timeout_ms))
+        let lasts = self.timeout_ms.saturating_add(self.paused_ms);
+        self.started_at.map(|started| started.saturating_add(lasts))
+    }
+
+    /// How long it has run.
+    pub(crate) fn ran_ms(&self) -> u64 {
+        let Some(started) = self.started_at else { return 0 };
+        let until = self.stopped_at.unwrap_or_else(clock::now_ms);
+        let paused = self.paused_at.map_or(0, |at| until.saturating_sub(at));
+        until.saturating_sub(started).saturating_sub(paused.saturating_add(self.paused_ms))
     }
 }
 

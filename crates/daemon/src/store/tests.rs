@@ -18,6 +18,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         runtime: None,
         shape: Shape { vcpus: 1, memory_mib: 512 },
         timeout_ms: 1000,
+        idle_timeout_ms: None,
         env: BTreeMap::from([("KEY".into(), "secret-value".into())]),
         user: "fumehood".into(),
         cwd: "/home/fumehood".into(),
@@ -55,6 +56,9 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         forking: None,
         above: None,
         forked: None,
+        paused_at: None,
+        paused_ms: 0,
+        paused_cpu_ms: 0,
     };
     let command = CommandRecord {
         id: CommandName::random(),

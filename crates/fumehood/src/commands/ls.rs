@@ -61,6 +61,7 @@ fn table(sandboxes: &[Sandbox], now_ms: u64) -> String {
                 Some(code) if is_ended && code.as_str() != status => {
                     format!("{status} ({})", code.as_str())
                 }
+                _ if sandbox.paused_at.is_some() => "paused".to_owned(),
                 _ => status.to_owned(),
             },
             sandbox.image.clone().unwrap_or_default(),
@@ -98,6 +99,8 @@ mod tests {
             architecture: None,
             image: Some("default".into()),
             timeout: None,
+            idle_timeout: None,
+            paused_at: None,
             network_policy: None,
             expires_at: Some(400_000),
             cwd: None,

@@ -34,7 +34,7 @@ async fn remove(server: &Server, name: &str) -> Result<(), Failure> {
 async fn remove_ended(server: &Server, name: &str) -> Result<(), Failure> {
     let sandbox = server.client().sandbox(name, Resume::No).await?.sandbox;
     if !sandbox.status.is_ended() {
-        let status = sandbox.status.as_str();
+        let status = if sandbox.paused_at.is_some() { "paused" } else { sandbox.status.as_str() };
         let message = format!("it is {status}: stop it first, or remove it with -f");
         return Err(Failure::new(Exit::Refused, message));
     }

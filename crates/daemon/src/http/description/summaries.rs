@@ -170,6 +170,11 @@ pub(super) const SUMMARIES: &[(&str, &str, &str)] = &[
         "/v1/fumehood/sandboxes/{name}/fork",
         "Makes sandboxes with the memory, the processes and the disk that one has now; it goes on.",
     ),
+    (
+        "post",
+        "/v1/fumehood/sandboxes/{name}/pause",
+        "Pauses a sandbox: its memory is kept on the disk, and what needs it next has it go on.",
+    ),
     ("get", "/v1/fumehood/images", "The images that are here, those of all projects."),
     (
         "delete",

@@ -36,7 +36,7 @@ use crate::{
     },
     registry::Registry,
     route::Subdomain,
-    sandbox::NotRunning,
+    sandbox::{Activity, NotRunning},
 };
 
 /// Speaks HTTP with guests.
@@ -158,7 +158,7 @@ pub(super) fn unknown() -> Fault {
 
 pub(super) fn not_running(error: &NotRunning) -> Fault {
     let kind = match error {
-        NotRunning::Starting => Kind::Silent,
+        NotRunning::Starting | NotRunning::Paused => Kind::Silent,
         NotRunning::Snapshotting(_) => Kind::Snapshotting,
         NotRunning::Stopping(_) => Kind::Stopping,
         NotRunning::Stopped(_) => Kind::Stopped,
@@ -174,10 +174,11 @@ impl Dial {
         let slots = self.slots_of(&sandbox.key);
         let slot = timeout(GUEST_SLOT_DEADLINE, slots.acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Err(DialError::Busy) };
-        let agent = sandbox.current().agent().map_err(DialError::NotRunning)?;
+        let session = sandbox.current();
+        let agent = session.agent().map_err(DialError::NotRunning)?;
         let tunnel = agent.connect(route.port, GUEST_CONNECT_DEADLINE).await;
         let tunnel = tunnel.map_err(|source| DialError::Agent { port: route.port, source })?;
-        Ok(TokioIo::new(Line { tunnel, _slot: slot }))
+        Ok(TokioIo::new(Line { tunnel, activity: session.activity.clone(), _slot: slot }))
     }
 
     fn slots_of(&self, key: &SandboxKey) -> Arc<Semaphore> {
@@ -211,7 +212,17 @@ impl Service<Uri> for Dial {
 #[derive(Debug)]
 pub(super) struct Line {
     tunnel: Tunnel,
+    /// What passes is use; that it is open is not.
+    activity: Activity,
     _slot: OwnedSemaphorePermit,
+}
+
+impl Line {
+    fn touch_if<T>(&self, polled: &Poll<io::Result<T>>) {
+        if matches!(polled, Poll::Ready(Ok(_))) {
+            self.activity.touch();
+        }
+    }
 }
 
 impl Connection for Line {
@@ -226,7 +237,9 @@ impl AsyncRead for Line {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tunnel).poll_read(context, buffer)
+        let polled = Pin::new(&mut self.tunnel).poll_read(context, buffer);
+        self.touch_if(&polled);
+        polled
     }
 }
 
@@ -236,7 +249,9 @@ impl AsyncWrite for Line {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tunnel).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.tunnel).poll_write(context, bytes);
+        self.touch_if(&polled);
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

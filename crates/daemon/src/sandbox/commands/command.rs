@@ -9,6 +9,7 @@ use crate::{
     agent::{self, Agent, AgentError, CommandLost, StdinWriter},
     command_log::{CommandLog, LogError, Opened},
     context::Context,
+    sandbox::Use,
     store::{Change, CommandRecord, ExitRecord},
 };
 
@@ -90,9 +91,10 @@ impl Command {
     }
 
     /// Records the command's end when it comes.
-    pub(super) fn watch(self: &Arc<Self>, context: &Arc<Context>) {
+    pub(super) fn watch(self: &Arc<Self>, context: &Arc<Context>, in_use: Use) {
         let (command, context) = (Arc::clone(self), Arc::clone(context));
         tokio::spawn(async move {
+            let _in_use = in_use;
             if let Ok(running) = command.running() {
                 match running.exit().await {
                     Ok(exit) => command.end(exit),

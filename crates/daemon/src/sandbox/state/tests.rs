@@ -4,16 +4,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-const STATES: [State; 6] = [
+const STATES: [State; 9] = [
     State::Preparing { stop: None },
     State::Preparing { stop: Some(EndReason::Stopped) },
     State::Running,
+    State::Pausing,
+    State::Paused,
+    State::Waking,
     State::Saving { reason: EndReason::Stopped },
     State::Stopping { reason: EndReason::Stopped },
     State::Stopped { reason: EndReason::Stopped },
 ];
 
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 18] = [
     Event::Prepared,
     Event::PrepareFailed(EndReason::FailedToStart),
     Event::StopRequested(Disk::Keep),
@@ -25,6 +28,13 @@ const EVENTS: [Event; 11] = [
     Event::Discarded,
     Event::Saved,
     Event::Released,
+    Event::PauseRequested,
+    Event::Paused,
+    Event::PauseFailed,
+    Event::WakeRequested,
+    Event::Woken,
+    Event::WakeFailed(Memory::Kept),
+    Event::WakeFailed(Memory::Lost),
 ];
 
 /// The whole lifecycle on one page. A change to it is a change to that page, so a reviewer sees
@@ -52,7 +62,11 @@ fn reasoned(state: State) -> String {
         | State::Saving { reason }
         | State::Stopping { reason }
         | State::Stopped { reason } => format!("{state} ({reason:?})"),
-        State::Preparing { stop: None } | State::Running => state.to_string(),
+        State::Preparing { stop: None }
+        | State::Running
+        | State::Pausing
+        | State::Paused
+        | State::Waking => state.to_string(),
     }
 }
 
@@ -79,7 +93,9 @@ proptest! {
             let keeps = matches!(event, Event::StopRequested(Disk::Keep)
                 | Event::DeadlinePassed(Disk::Keep)
                 | Event::MachineEnded(_, Disk::Keep));
-            prop_assert_eq!(effect == Some(Effect::Save), state == State::Running && keeps);
+            let is_lost = state == State::Waking && event == Event::WakeFailed(Memory::Lost);
+            let keeps = lives(state) && keeps && !is_late(state, event) || is_lost;
+            prop_assert_eq!(effect == Some(Effect::Save), keeps, "{:?} {:?}", state, event);
             if matches!(state, State::Saving { .. }) && next != state {
                 prop_assert!(matches!(event, Event::Saved | Event::Discarded), "{event:?} loses it");
             }
@@ -88,10 +104,20 @@ proptest! {
     }
 }
 
+/// Whether there is a disk that its user has written to, and nothing has become of it yet.
+fn lives(state: State) -> bool {
+    matches!(state, State::Running | State::Pausing | State::Paused | State::Waking)
+}
+
+/// What cannot be of a machine that sleeps.
+fn is_late(state: State, event: Event) -> bool {
+    state == State::Paused && matches!(event, Event::DeadlinePassed(_) | Event::MachineEnded(..))
+}
+
 fn reason(state: State) -> Option<EndReason> {
     match state {
         State::Preparing { stop } => stop,
-        State::Running => None,
+        State::Running | State::Pausing | State::Paused | State::Waking => None,
         State::Saving { reason } | State::Stopping { reason } | State::Stopped { reason } => {
             Some(reason)
         }

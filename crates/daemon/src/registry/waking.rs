@@ -1,0 +1,73 @@
+//! Machines that are needed: one that sleeps is woken, whoever comes first.
+
+use machine::Shape;
+
+use super::{Registry, resuming::BeginError};
+use crate::{
+    agent::Agent,
+    limits::Host,
+    sandbox::{NotRunning, Session, Use, WakingError},
+};
+
+/// The agent of a session that runs; it does not fall asleep until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Awake {
+    pub(crate) agent: Agent,
+    /// Kept for what goes on without the agent's handle.
+    pub(crate) in_use: Use,
+}
+
+/// Why nothing can be asked of a session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WakeError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    #[error(transparent)]
+    Waking(WakingError),
+}
+
+impl Registry {
+    /// Wakes a session if it is paused, and keeps it awake.
+    pub(crate) async fn awake(&self, session: &Session) -> Result<Awake, WakeError> {
+        loop {
+            if let Some(in_use) = session.activity.begin() {
+                return Ok(Awake { agent: session.agent()?, in_use });
+            }
+            let _one_at_a_time = session.waking.lock().await;
+            if session.activity.is_asleep() {
+                self.wake(session, session.record.shape).await?;
+            }
+        }
+    }
+
+    /// Wakes a session for who talks with a command of it. Where it does not wake, that is seen by the
+    /// command's end.
+    pub(crate) async fn nudge(&self, session: &Session) {
+        if session.activity.is_asleep()
+            && let Err(error) = self.awake(session).await
+        {
+            tracing::debug!(error = crate::causes(&error), "a session does not wake");
+        }
+    }
+
+    async fn wake(&self, session: &Session, shape: Shape) -> Result<(), WakeError> {
+        let host = Host::now(self.context.paths.state()).map_err(BeginError::from)?;
+        if crate::limits::admit(host, crate::limits::Promised::default(), shape).is_err() {
+            self.context.pool.drain(&self.context).await;
+        }
+        let host = Host::now(self.context.paths.state()).map_err(BeginError::from)?;
+        let _promise = self.promise(shape, host).map_err(BeginError::from)?;
+        match session.wake().await {
+            Ok(()) => Ok(()),
+            // It ends, which is seen where others see it.
+            Err(WakingError::Lost(_)) => {
+                session.ended().await;
+                Err(session.agent().err().unwrap_or(NotRunning::Starting).into())
+            }
+            Err(WakingError::NotRunning(error)) => Err(error.into()),
+            Err(error) => Err(WakeError::Waking(error)),
+        }
+    }
+}

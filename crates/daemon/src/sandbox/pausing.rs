@@ -1,0 +1,206 @@
+//! A session falls asleep: its guest's programs stand still, its memory goes into a file, and machine and
+//! gateway are ended. The agent's handle stays, and is quiet: who follows a command, or waits for
+//! something, goes on with the machine that comes of the file.
+//!
+//! Until the file is whole the machine can go on; from then on it is the machine.
+
+use std::time::Duration;
+
+use machine::{AgentPort, Machine, PauseSpec, Paused, SavedMemory};
+use protocol::{RefusalCode, Request};
+
+use super::{
+    MemoryPlace, NotRunning, Owner, forking,
+    prepare::{agent_at, machine_folder, overlay_of},
+    session::not_running,
+    state::{Event, State},
+};
+use crate::{
+    agent::{Agent, AgentError},
+    causes, clock, failpoint,
+    platform::PlatformError,
+    store::{Phase, StoreError},
+};
+
+/// For the guest to write all it has, so that its disk is whole by itself.
+const SYNC_DEADLINE: Duration = Duration::from_secs(60);
+const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
+const QUIET_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why a session is not paused. It goes on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PauseError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error("it has drives, which others may want meanwhile: it cannot be paused")]
+    Drives,
+    #[error("the sandbox cannot be paused now: {0}")]
+    Refused(String),
+    #[error("the guest's agent did not make it stand still")]
+    Agent(#[source] AgentError),
+    #[error("the machine could not be paused")]
+    Machine(#[from] machine::PauseError),
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    #[error("that it is paused could not be recorded")]
+    Store(#[from] StoreError),
+}
+
+impl Owner {
+    /// Pauses it, for who has asked, or since nobody needs it.
+    pub(super) async fn pause(&mut self) -> Event {
+        let asked = self.pause_asked.take();
+        self.activity.fall_asleep();
+        let done = self.try_to_pause().await;
+        let event = match &done {
+            Ok(_) => Event::Paused,
+            Err(error) => {
+                tracing::warn!(error = causes(error), "it is not paused");
+                self.go_on().await;
+                Event::PauseFailed
+            }
+        };
+        if let Some(asked) = asked {
+            // Who asked may have gone.
+            drop(asked.send(done));
+        }
+        event
+    }
+
+    async fn try_to_pause(&mut self) -> Result<Paused, PauseError> {
+        if let Some(why) = not_running(&self.session) {
+            return Err(why.into());
+        }
+        if !self.durable.record().mounts.is_empty() {
+            return Err(PauseError::Drives);
+        }
+        let context = std::sync::Arc::clone(&self.context);
+        let platform = context.platform().await?;
+        self.session.phase = Phase::Pausing;
+        self.store_session().await?;
+        failpoint::pass("pause-planned");
+        let gone = || NotRunning::Starting;
+        let machine = self.machine.as_ref().ok_or_else(gone)?;
+        let agent = self.agent().ok_or_else(gone)?;
+        let spec = PauseSpec {
+            shape: self.session.shape.unwrap_or_else(|| self.durable.record().shape),
+            templates: context.paths.templates(),
+            overlay: overlay_of(&context, &self.session),
+            file: self.memory_place().whole(),
+        };
+        let begun = machine.begin_pause(platform, spec).await?;
+        stand_still(&agent).await?;
+        self.quiet = Some(agent.quiet(QUIET_DEADLINE).await.map_err(PauseError::Agent)?);
+        let paused = machine.pause(begun).await?;
+        failpoint::pass("pause-written");
+        self.session.phase = Phase::Paused;
+        self.session.paused_at = Some(clock::now_ms());
+        self.store_session().await?;
+        failpoint::pass("pause-recorded");
+        self.put_machine_away().await;
+        tracing::info!(?paused, "the session is paused");
+        Ok(paused)
+    }
+
+    /// It is in the file: what it was is ended.
+    async fn put_machine_away(&mut self) {
+        self.merging = None;
+        self.fetch_console().await;
+        self.meter.read_ms();
+        let machine = self.machine.take();
+        let killed = async {
+            if let Some(machine) = machine {
+                machine.kill().await;
+            }
+        };
+        tokio::join!(killed, self.end_gateway());
+        self.session.paused_cpu_ms = self.session.cpu_ms;
+        self.meter.clear();
+        self.news.send_modify(|news| news.cpu_ms = 0);
+        self.record().await;
+    }
+
+    /// Undoes what was done of a pause, however far it came.
+    pub(super) async fn go_on(&mut self) {
+        if self.session.phase != Phase::Running {
+            let place = self.memory_place();
+            let forgotten = async {
+                place.forget()?;
+                place.sync().await
+            };
+            if let Err(error) = forgotten.await {
+                tracing::error!(%error, "a saved memory is left that is of no more use");
+            }
+            self.quiet = None;
+            if let (Some(machine), Some(agent)) = (&self.machine, self.agent()) {
+                let_go_on(machine, &agent).await;
+            }
+            self.session.phase = Phase::Running;
+            self.session.paused_at = None;
+            self.record().await;
+        }
+        self.activity.wake_up();
+    }
+
+    /// Takes up one that an earlier server paused.
+    pub(super) async fn adopt_paused(&mut self) {
+        self.state = State::Paused;
+        self.activity.fall_asleep();
+        self.keep_template();
+        let port = match AgentPort::of_folder(&machine_folder(&self.context, &self.session.id)) {
+            Ok(port) => port,
+            Err(error) => {
+                // There is nothing of it, as waking it will show.
+                tracing::error!(%error, "the folder of a paused machine cannot be opened");
+                return;
+            }
+        };
+        let agent = agent_at(port);
+        self.commands.adopt(&agent).await;
+        self.quiet = agent.quiet(QUIET_DEADLINE).await.ok();
+        self.agent.send_replace(Some(agent));
+    }
+
+    /// Sees to it that the template which the saved memory stands on is not taken for one that nobody
+    /// needs.
+    pub(super) fn keep_template(&self) {
+        let noted = self.memory_place().find().and_then(|path| {
+            let saved = SavedMemory::open(&path)?;
+            saved.note_use(clock::now())
+        });
+        if let Err(error) = noted {
+            tracing::debug!(%error, "a template is not noted as used");
+        }
+    }
+
+    pub(super) fn memory_place(&self) -> MemoryPlace {
+        MemoryPlace::of(&self.context, &self.session.id)
+    }
+
+    /// Whether there is something that somebody could ask of it: it runs, or will once it is woken.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state == State::Paused
+    }
+}
+
+/// Has the guest write all it has, and its programs stand still.
+async fn stand_still(agent: &Agent) -> Result<(), PauseError> {
+    agent.request(Request::Sync, SYNC_DEADLINE).await.map_err(PauseError::Agent)?;
+    for request in [Request::Gather, Request::Freeze] {
+        match agent.request(request, FREEZE_DEADLINE).await {
+            Ok(_) => {}
+            Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {
+                return Err(PauseError::Refused(refusal.message));
+            }
+            Err(error) => return Err(PauseError::Agent(error)),
+        }
+    }
+    Ok(())
+}
+
+async fn let_go_on(machine: &Machine, agent: &Agent) {
+    if let Err(error) = machine.cont().await {
+        tracing::error!(error = causes(&error), "a machine that was to be paused is held");
+    }
+    forking::thaw(machine, agent).await;
+}

@@ -1,0 +1,283 @@
+//! Paused sandboxes: their memory is on the disk, and they go on where they were.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    path::PathBuf,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fork::{COUNTER, count, grows, now, start},
+    hood::{Hood, entries, wait_until},
+    ports::visitor::visit,
+};
+
+/// As the list has it.
+fn listed(hood: &Hood, name: &str) -> Value {
+    let all: Value = serde_json::from_str(&hood.ok(&["ls", "-a", "--json"])).unwrap();
+    all.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+}
+
+fn is_paused(hood: &Hood, name: &str) -> bool {
+    listed(hood, name)["pausedAt"].is_u64()
+}
+
+fn counting(hood: &Hood, options: &[&str]) -> String {
+    hood.create(&[&["--name", "box", "--timeout", "20m", "--memory", "512"], options].concat());
+    start(hood, "box", COUNTER);
+    wait_until("it counts", || count(hood, "box").is_some());
+    hood.ok(&["exec", "box", "--", "sh", "-c", "echo kept > file"]);
+    count(hood, "box").unwrap().0
+}
+
+/// The files with the memory of sandboxes.
+fn memories(hood: &Hood) -> Vec<PathBuf> {
+    let sessions = entries(&hood.state().join("sessions")).into_iter();
+    let files = sessions.flat_map(|session| entries(&session));
+    let is_memory =
+        |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("memory");
+    files.filter(is_memory).collect()
+}
+
+#[test]
+fn what_is_paused_goes_on_where_it_was() {
+    let hood = Hood::new();
+    let token = counting(&hood, &[]);
+    let script = "for n in $(seq 1 40); do echo $n; sleep 0.05; done; exit 9";
+    let mut follower = hood.spawn(&["exec", "box", "--", "sh", "-c", script]);
+    let mut seen = [0; 8];
+    follower.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+    let before = (count(&hood, "box").unwrap(), listed(&hood, "box"));
+    hood.ok(&["pause", "box"]);
+    assert!(hood.machines().is_empty() && hood.gateways().is_empty());
+    assert_eq!(memories(&hood).len(), 1);
+    hood.ok(&["pause", "box"]);
+    assert!(hood.ok(&["ls"]).contains("paused"));
+    let shown = listed(&hood, "box");
+    assert_eq!((&shown["status"], &shown["expiresAt"]), (&json!("running"), &Value::Null));
+    thread::sleep(Duration::from_millis(1500));
+
+    // Who followed it goes on following, with another server.
+    hood.kill_server();
+    assert!(is_paused(&hood, "box") && hood.machines().is_empty());
+    hood.ok(&["resume", "box"]);
+    let asked = now();
+    let clock: u64 = hood.ok(&["exec", "box", "--", "date", "+%s"]).parse().unwrap();
+    assert!((asked - 1..=now() + 1).contains(&clock), "{clock} is not {asked}");
+    let after = (count(&hood, "box").unwrap(), listed(&hood, "box"));
+    assert_eq!((&after.0.0, &after.0.2), (&token, &before.0.2), "it is the same process");
+    assert!(before.0.1 <= after.0.1);
+    grows(&hood, "box");
+    assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept");
+    // It is the same session, whose time has not run meanwhile.
+    assert_eq!(before.1["currentSessionId"], after.1["currentSessionId"]);
+    let ends = [before.1, after.1].map(|shown| shown["expiresAt"].as_u64().unwrap());
+    assert!(ends[0] + 1400 < ends[1], "{ends:?}");
+    let output = follower.wait_with_output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&seen), String::from_utf8_lossy(&output.stdout));
+    let expected: String = (1..=40).map(|n| format!("{n}\n")).collect();
+    assert_eq!((text, output.status.code()), (expected, Some(9)));
+    assert!(memories(&hood).is_empty(), "it is of no more use");
+
+    // And again: what a machine that was woken has written is kept as well.
+    let counted = count(&hood, "box").unwrap();
+    hood.ok(&["pause", "box"]);
+    assert!(counted.1 <= count(&hood, "box").unwrap().1);
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+/// What is typed wakes it, and none of it is lost.
+#[test]
+fn input_wakes_it() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box", "--memory", "512"]);
+    let mut child =
+        hood.command(["exec", "-i", "box", "--", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = [0; 4];
+    for word in [b"one\n", b"two\n"] {
+        stdin.write_all(word).unwrap();
+        stdout.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, word);
+        hood.ok(&["pause", "box"]);
+        assert!(hood.machines().is_empty());
+    }
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+/// As in the server's `failpoint` module, those that a sandbox passes that is paused and goes on.
+const POINTS: [&str; 7] = [
+    "pause-planned",
+    "pause-written",
+    "pause-recorded",
+    "wake-launched",
+    "wake-recorded",
+    "wake-let-go",
+    "wake-told",
+];
+
+/// Whenever the server dies while a sandbox is paused or woken, its programs go on where they were, and
+/// so does its disk.
+#[test]
+fn killed_at_every_point_of_a_pause() {
+    let mut hood = Hood::new();
+    let token = counting(&hood, &[]);
+    for point in POINTS {
+        let server = hood.serve_until(point);
+        let ran = ["pause", "resume"].map(|command| hood.run(&[command, "box"]));
+        let died = server.wait_with_output().unwrap();
+        assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
+
+        let counted = count(&hood, "box").map(|counted| counted.0);
+        assert_eq!(counted.as_ref(), Some(&token), "{point}: {ran:?}");
+        grows(&hood, "box");
+        assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept", "{point}");
+        wait_until("one machine runs", || hood.machines().len() == 1 && hood.gateways().len() == 1);
+        assert!(memories(&hood).is_empty(), "{point}");
+    }
+    hood.ok(&["pause", "box"]);
+    assert_eq!(count(&hood, "box").unwrap().0, token);
+    hood.ok(&["stop", "box"]);
+    assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept");
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+/// Changes what a sandbox was paused with.
+fn damage(file: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).unwrap();
+    change(&mut bytes);
+    fs::write(file, bytes).unwrap();
+}
+
+/// Where the memory is of no use, there is still the disk.
+#[test]
+fn a_memory_that_does_not_fit_costs_the_memory_alone() {
+    type Change = fn(&mut Vec<u8>);
+    let other_key: Change = |bytes| {
+        let key = bytes.windows(7).position(|part| part == b"\"key\":\"").unwrap() + 7;
+        bytes[key] = if bytes[key] == b'0' { b'1' } else { b'0' };
+    };
+    let damaged: Change = |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+    };
+    let cut: Change = |bytes| bytes.truncate(9);
+    let hood = Hood::new();
+    counting(&hood, &["--no-persistent"]);
+    for (what, change) in [("other key", other_key), ("damaged", damaged), ("cut", cut)] {
+        let before = listed(&hood, "box")["currentSessionId"].clone();
+        hood.ok(&["pause", "box"]);
+        damage(&memories(&hood)[0], change);
+        hood.run(&["resume", "box"]);
+        assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept", "{what}");
+        let sessions = hood.api("GET", "/v2/sandboxes/sessions?name=box", &Value::Null).1;
+        let mut sessions = sessions["sessions"].as_array().unwrap().iter();
+        let ended = sessions.find(|session| session["id"] == before).unwrap();
+        assert_eq!(ended["endCode"], "memory_lost", "{what}: {ended}");
+        assert!(memories(&hood).is_empty(), "{what}");
+    }
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+/// What does not need the machine does not wake it, and what does finds it as it was.
+#[test]
+fn what_is_asked_of_one_that_is_paused() {
+    let hood = Hood::new();
+    let token = counting(&hood, &[]);
+    let session = listed(&hood, "box")["currentSessionId"].as_str().unwrap().to_owned();
+    hood.ok(&["pause", "box"]);
+    hood.ok(&["policy", "set", "box", "--deny-all"]);
+    let extend = format!("/v2/sandboxes/sessions/{session}/extend-timeout");
+    assert_eq!(hood.api("POST", &extend, &json!({"duration": 60_000})).0, 200);
+    assert_eq!(
+        hood.api("GET", &format!("/v2/sandboxes/sessions/{session}/cmd"), &Value::Null).0,
+        200
+    );
+    let refused = hood.run(&["rm", "box"]);
+    assert!(refused.stderr.contains("it is paused"), "{refused:?}");
+    assert!(is_paused(&hood, "box") && hood.machines().is_empty());
+
+    // A client that knows nothing of pauses.
+    let body = json!({"command": "cat", "args": ["file"], "wait": true});
+    let (status, _) = hood.api("POST", &format!("/v2/sandboxes/sessions/{session}/cmd"), &body);
+    assert_eq!(status, 200);
+    assert!(hood.ok(&["policy", "get", "box"]).contains("Nothing may"));
+    let script = "curl -sS -m 5 http://example.com 2>&1; true";
+    assert!(!hood.ok(&["exec", "box", "--", "sh", "-c", script]).contains("Example Domain"));
+
+    // Forks are of what runs.
+    hood.ok(&["pause", "box"]);
+    let child = hood.ok(&["fork", "box"]);
+    assert_eq!(count(&hood, &child).unwrap().0, token);
+    hood.ok(&["pause", &child]);
+    assert_eq!(count(&hood, &child).unwrap().0, token);
+
+    // Its disk is kept without a machine.
+    hood.ok(&["pause", "box", &child]);
+    let snapshot = hood.ok(&["snapshot", "box"]);
+    hood.ok(&["stop", &child]);
+    assert!(hood.machines().is_empty() && memories(&hood).is_empty());
+    hood.create(&["--name", "next", "--snapshot", &snapshot]);
+    for name in ["next", &child] {
+        assert_eq!(hood.ok(&["exec", name, "--", "cat", "file"]), "kept");
+        assert_eq!(hood.run(&["exec", name, "--", "test", "-e", "/tmp/count"]).code, Some(0));
+    }
+    hood.ok(&["pause", "next"]);
+    hood.ok(&["rm", "-f", "box", "next", &child]);
+    hood.assert_nothing_left();
+
+    hood.ok(&["drive", "create", "data"]);
+    hood.ok(&["create", "--name", "driven", "--mount", "/data=data"]);
+    let refused = hood.run(&["pause", "driven"]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("drives"), "{refused:?}");
+    assert_eq!(hood.ok(&["exec", "driven", "--", "echo", "on"]), "on");
+    let options = ["create", "--idle-timeout", "5s", "--mount", "/data=data"];
+    assert!(hood.run(&options).stderr.contains("drives"));
+    hood.ok(&["rm", "-f", "driven"]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn who_is_not_needed_sleeps_until_somebody_comes() {
+    let hood = Hood::new();
+    let options = ["--name", "box", "--memory", "512", "--timeout", "20m", "-p", "3000"];
+    hood.create(&[&options[..], &["--idle-timeout", "1s"]].concat());
+    let sleeps =
+        || wait_until("it sleeps", || is_paused(&hood, "box") && hood.machines().is_empty());
+    // A command that runs is use, however quiet it is.
+    let began = Instant::now();
+    hood.ok(&["exec", "box", "--", "sleep", "2"]);
+    assert!(!is_paused(&hood, "box") || Duration::from_secs(3) < began.elapsed());
+    let server = "setsid python3 -m http.server 3000 > out 2>&1 & echo kept > file";
+    hood.ok(&["exec", "box", "--", "sh", "-c", server]);
+    let url = hood.ok(&["url", "box", "3000"]);
+    wait_until("it listens", || visit(&[&url]).status == 200);
+    sleeps();
+    let reply = visit(&[&format!("{url}/file")]);
+    assert_eq!((reply.status, reply.body.trim()), (200, "kept"), "{reply:?}");
+    sleeps();
+    assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept");
+    sleeps();
+    // No more from now on.
+    let path = "/v2/sandboxes/box";
+    let (status, shown) = hood.api("PATCH", path, &json!({"idleTimeout": null}));
+    assert_eq!((status, &shown["sandbox"]["idleTimeout"]), (200, &Value::Null));
+    assert_eq!(hood.api("PATCH", path, &json!({"idleTimeout": 1})).0, 400);
+    hood.ok(&["resume", "box"]);
+    thread::sleep(Duration::from_millis(1500));
+    assert!(!is_paused(&hood, "box"));
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
