@@ -12,6 +12,7 @@ mod fork;
 mod guest;
 mod image;
 mod interrupt;
+mod pause;
 mod place;
 mod plot;
 mod processes;
@@ -50,7 +51,7 @@ struct Benchmark {
     measure: fn(&Place, Sizes) -> Result<Vec<Row>>,
 }
 
-const ALL: [Benchmark; 8] = [
+const ALL: [Benchmark; 9] = [
     Benchmark {
         name: "start",
         about: "from nothing to a command's result, beside runc and bwrap; --count: cold boots",
@@ -74,6 +75,12 @@ const ALL: [Benchmark; 8] = [
         about: "how long a sandbox that is forked stands still, and when its children run; --count: children",
         sizes: Sizes { runs: 5, count: 100 },
         measure: fork::measure,
+    },
+    Benchmark {
+        name: "pause",
+        about: "a sandbox to the disk and back to its first result, beside a new one; --count: nothing",
+        sizes: Sizes { runs: 5, count: 1 },
+        measure: pause::measure,
     },
     Benchmark {
         name: "density",

@@ -108,6 +108,12 @@ impl Client {
         Ok(serde_json::from_slice(&self.answer()?)?)
     }
 
+    pub(crate) fn get(&mut self, path: &str) -> Result<Value> {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        self.0.get_mut().write_all(head.as_bytes())?;
+        Ok(serde_json::from_slice(&self.answer()?)?)
+    }
+
     fn send(&mut self, path: &str, content: &str, body: &[u8]) -> Result<()> {
         self.send_head(path, content, body.len())?;
         Ok(self.0.get_mut().write_all(body)?)

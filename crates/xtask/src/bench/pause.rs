@@ -1,0 +1,118 @@
+//! `pause`: how long it takes to put a sandbox on the disk, what it takes there, and how long until it has run a command again;
+//! beside a new sandbox, and one that starts from its disk.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{
+    Sizes,
+    client::{Client, Sandbox},
+    place::{Place, Server, clocked},
+    row::{Row, Unit},
+};
+
+const CREATE: &str = "create (clone) → first result";
+/// MiB that the sandbox has written to its memory beside what it has by itself.
+const WRITTEN: [u32; 3] = [0, 64, 256];
+const MIB: f64 = (1 << 20) as f64;
+
+/// `count` is not used.
+pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
+    let server = place.server("pause", 0);
+    let mut client = server.client()?;
+    // The template is made.
+    Sleeper::make(&mut client)?.remove(&server)?;
+    let mut created = Vec::new();
+    let mut rows = Vec::new();
+    for written in WRITTEN {
+        let mut rounds = Vec::new();
+        for _ in 0..sizes.runs {
+            let (made, took) = clocked(|| Sleeper::make(&mut client))?;
+            created.push(took);
+            made.write_to_memory(&server, written)?;
+            rounds.push(made.round(&mut client)?);
+            made.remove(&server)?;
+        }
+        rows.extend(rows_of(written, &rounds));
+    }
+    rows.push(Row::times(CREATE, created));
+    Ok(rows)
+}
+
+fn rows_of(written: u32, rounds: &[Round]) -> Vec<Row> {
+    let name = |what: &str| format!("{written} MiB written: {what}");
+    let times = |what: &str, time: fn(&Round) -> Duration| {
+        Row::times(name(what), rounds.iter().map(time).collect())
+    };
+    let woken = times("resume → first result", |round| round.woken).beside(CREATE);
+    let stored = rounds.iter().map(|round| round.stored_bytes / MIB).collect();
+    vec![
+        times("pause", |round| round.paused),
+        Row::new(name("on the disk"), Unit::Mebibytes, stored),
+        if written == 0 { woken.main() } else { woken },
+        times("resume from its disk → first result", |round| round.from_disk).beside(CREATE),
+    ]
+}
+
+/// A sandbox that is paused.
+struct Sleeper {
+    name: String,
+    sandbox: Sandbox,
+}
+
+/// What was seen of one.
+struct Round {
+    paused: Duration,
+    stored_bytes: f64,
+    woken: Duration,
+    from_disk: Duration,
+}
+
+impl Sleeper {
+    /// One that has run a command.
+    fn make(client: &mut Client) -> Result<Self> {
+        let asked = json!({
+            "timeout": 3_600_000, "resources": { "vcpus": 1, "memory": 1024 },
+        });
+        let made = client.post("/api/v3/sandboxes", &asked)?;
+        let made = Self::of(&made)?;
+        client.run(&made.sandbox, &["true"])?;
+        Ok(made)
+    }
+
+    fn of(reply: &Value) -> Result<Self> {
+        let name = reply["sandbox"]["name"].as_str().context("it has a name")?.to_owned();
+        let session = reply["session"]["id"].as_str().context("it has a session")?.to_owned();
+        Ok(Self { name, sandbox: Sandbox { session } })
+    }
+
+    /// A program in the guest that keeps so much, and goes on.
+    fn write_to_memory(&self, server: &Server, mib: u32) -> Result<()> {
+        let program = format!(
+            "import os, time; kept = os.urandom(1 << 20) * {mib}; print('kept', flush=True); time.sleep(3600)"
+        );
+        let script = format!(
+            "setsid python3 -c \"{program}\" > out & until grep -q kept out; do sleep 0.05; done"
+        );
+        server.timed(&["exec", &self.name, "--", "sh", "-c", &script]).map(drop)
+    }
+
+    fn round(&self, client: &mut Client) -> Result<Round> {
+        let path = format!("/api/v1/fumehood/sandboxes/{}/pause", self.name);
+        let (reply, paused) = clocked(|| client.post(&path, &json!({})))?;
+        let stored_bytes = reply["storedBytes"].as_f64().context("it says what it takes")?;
+        let woken = clocked(|| client.run(&self.sandbox, &["true"]))?.1;
+        client.stop(&self.sandbox)?;
+        let from_disk = clocked(|| {
+            let resumed = client.get(&format!("/api/v2/sandboxes/{}?resume=true", self.name))?;
+            client.run(&Self::of(&resumed)?.sandbox, &["true"])
+        })?;
+        Ok(Round { paused, stored_bytes, woken, from_disk: from_disk.1 })
+    }
+
+    fn remove(&self, server: &Server) -> Result<()> {
+        server.timed(&["rm", "-f", &self.name]).map(drop)
+    }
+}
