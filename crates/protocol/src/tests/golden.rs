@@ -72,7 +72,7 @@ fn a_claim_has_these_bytes() {
 fn a_wake_has_these_bytes() {
     let wake = Wake { unix_nanos: 3, entropy: Entropy([2; 32]) };
     let wire = hex(Body::Request { id: 9, request: Request::Wake(wake) });
-    assert_eq!(wire[2 * HEADER_LEN..], ["1b", "03", &"02".repeat(32)].concat());
+    assert_eq!(wire[2 * HEADER_LEN..], ["1a", "03", &"02".repeat(32)].concat());
 }
 
 #[test]
