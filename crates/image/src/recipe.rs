@@ -97,6 +97,10 @@ pub enum RecipeError {
     Node(#[from] NodeError),
     #[error("could not read the tree that mmdebstrap made")]
     Tar(#[from] TarError),
+    #[error(
+        "this user has no subordinate user and group ids, of which the image's files are to be; root gives some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+    )]
+    NoIds(#[source] ProgramError),
     #[error("could not write the image's disk")]
     Disk(#[from] WriteError),
     #[error("could not {action} {path}")]
@@ -257,10 +261,21 @@ fn install_packages(
             Some(_) | None => {}
         }
     };
-    MMDEBSTRAP.stream(prepare, said, |stdout| {
-        let counted = Counted { source: stdout, bytes: 0, reported: 0, progress };
-        tar::lay(counted, tree).map_err(RecipeError::from)
-    })
+    MMDEBSTRAP
+        .stream(prepare, said, |stdout| {
+            let counted = Counted { source: stdout, bytes: 0, reported: 0, progress };
+            tar::lay(counted, tree).map_err(RecipeError::from)
+        })
+        .map_err(explained)
+}
+
+/// mmdebstrap names the file, and not what is to be done.
+fn explained(error: RecipeError) -> RecipeError {
+    if let RecipeError::Program(failed @ ProgramError::Failed { .. }) = error {
+        let is_of_ids = failed.to_string().contains("/etc/subuid");
+        return if is_of_ids { RecipeError::NoIds(failed) } else { failed.into() };
+    }
+    error
 }
 
 /// Reports how much has come.
