@@ -1,82 +1,13 @@
-//! The few things that need `unsafe`: what runs between fork and exec, and system calls that have
-//! no safe wrapper.
+//! The few things that need `unsafe`: how programs are started, and system calls that have no safe
+//! wrapper.
 
 #![expect(unsafe_code, reason = "the one module that calls the kernel by hand")]
 
-use std::{io, os::unix::process::CommandExt, process::Command};
+use std::io;
 
-use rustix::{
-    fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-    fs::{Gid, Uid},
-    io::Errno,
-};
+use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use crate::accounts::Account;
-
-/// Added to the errno of a failed `chdir`, to tell it from a failed `exec`.
-pub(crate) const CHDIR_FAILED: i32 = 1 << 16;
-
-/// What a child becomes before it runs its program.
-#[derive(Debug)]
-pub(crate) struct Child {
-    pub(crate) cwd: std::ffi::CString,
-    /// None keeps the agent's own user.
-    pub(crate) account: Option<Account>,
-    pub(crate) terminal: Terminal,
-}
-
-/// Whether standard input is the child's controlling terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Terminal {
-    None,
-    Stdin,
-}
-
-impl Child {
-    /// Has `command` become this between fork and exec.
-    pub(crate) fn prepare(self, command: &mut Command) {
-        let account = self.account.map(|account| Ids {
-            uid: Uid::from_raw(account.uid),
-            gid: Gid::from_raw(account.gid),
-            groups: account.groups.into_iter().map(Gid::from_raw).collect(),
-        });
-        let (cwd, terminal) = (self.cwd, self.terminal);
-        let become_child = move || {
-            reset_signals()?;
-            close_on_exec()?;
-            rustix::process::setsid()?;
-            if terminal == Terminal::Stdin {
-                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-            }
-            if let Some(ids) = &account {
-                be_killed_first()?;
-                rustix::thread::set_thread_groups(&ids.groups)?;
-                rustix::thread::set_thread_gid(ids.gid)?;
-                rustix::thread::set_thread_uid(ids.uid)?;
-            }
-            let chdir_failed =
-                |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error() + CHDIR_FAILED);
-            rustix::process::chdir(cwd.as_c_str()).map_err(chdir_failed)
-        };
-        // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, so
-        // it may run in the child of a process with threads.
-        unsafe { command.pre_exec(become_child) };
-    }
-}
-
-struct Ids {
-    uid: Uid,
-    gid: Gid,
-    groups: Vec<Gid>,
-}
-
-/// The agent is never killed for want of memory, its commands are.
-fn be_killed_first() -> io::Result<()> {
-    use rustix::fs::{Mode, OFlags, open};
-    let file = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(file, b"0")?;
-    Ok(())
-}
+pub(crate) mod spawn;
 
 fn child_signal() -> libc::sigset_t {
     // SAFETY: an all-zero `sigset_t` is a valid one.
@@ -103,26 +34,6 @@ pub(crate) fn watch_children() -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
     // SAFETY: the descriptor was just made and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Nothing is blocked or ignored that the agent, or who started it, blocks or ignores.
-fn reset_signals() -> io::Result<()> {
-    let set = child_signal();
-    // SAFETY: `set` is a valid signal set; the old one is not asked for.
-    check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) })?;
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default is no handler. Those that cannot be changed are never ignored.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    Ok(())
-}
-
-/// Whatever is open beyond the standard streams does not outlive the exec.
-fn close_on_exec() -> io::Result<()> {
-    let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
-    // SAFETY: no descriptor is closed, they are only marked.
-    check(unsafe { libc::close_range(3, libc::c_uint::MAX, flags) })?;
-    Ok(())
 }
 
 /// Sends any signal, a real-time one as well, to a process group.

@@ -1,17 +1,16 @@
 //! Starting a process, and finding out in words why one did not start.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, NulError},
     fs, io,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
-    process::{Command, Stdio},
 };
 
 use protocol::{Io, Refusal, RefusalCode, Stdin};
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::OFlags,
+    fs::{Mode, OFlags, open},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::Pid,
@@ -22,7 +21,7 @@ use rustix::{
 use super::launch::{Launch, PATH};
 use crate::{
     refusal::{refuse, refuse_errno, refuse_io},
-    sys::{CHDIR_FAILED, Child, Terminal},
+    sys::spawn::{CHDIR_FAILED, Child, Terminal, environment},
 };
 
 /// Group of terminals, as everywhere.
@@ -43,35 +42,54 @@ pub(crate) struct Ends {
     pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// The process's ends.
-struct Given {
-    stdin: Stdio,
-    stdout: Stdio,
-    stderr: Stdio,
-}
+/// The process's ends: standard input, output and error.
+type Given = [OwnedFd; 3];
 
 pub(crate) fn spawn(launch: &Launch) -> Result<Spawned, Refusal> {
-    let mut command = command(launch)?;
+    let child = child(launch)?;
     let (ends, given) = connect(launch).map_err(|error| refuse_io(&error, "pipes"))?;
-    command.stdin(given.stdin).stdout(given.stdout).stderr(given.stderr);
-    let child = command.spawn().map_err(|error| explain(&error, launch))?;
-    Ok(Spawned { pid: Pid::from_child(&child), ends })
+    let pid = child.spawn(given).map_err(|error| explain(&error, launch))?;
+    Ok(Spawned { pid, ends })
 }
 
-/// The process but for its standard streams.
-pub(super) fn command(launch: &Launch) -> Result<Command, Refusal> {
+/// With nothing to read, and nobody to read what it says.
+pub(super) fn spawn_unheard(launch: &Launch) -> Result<Pid, Refusal> {
+    let child = child(launch)?;
+    let given = null().and_then(|null| Ok([null.try_clone()?, null.try_clone()?, null]));
+    let given = given.map_err(|error| refuse_io(&error, "/dev/null"))?;
+    child.spawn(given).map_err(|error| explain(&error, launch))
+}
+
+fn child(launch: &Launch) -> Result<Child, Refusal> {
     check_folder(&launch.cwd)?;
-    let cwd = CString::new(launch.cwd.as_os_str().as_bytes())
-        .map_err(|_nul| refuse(RefusalCode::Invalid, "the folder's name holds a zero byte"))?;
-    let mut command = Command::new(&launch.argv[0]);
-    command.args(&launch.argv[1..]);
-    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
     let terminal = match launch.io {
         Io::Pipes => Terminal::None,
         Io::Pty { .. } => Terminal::Stdin,
     };
-    Child { cwd, account: launch.account.clone(), terminal }.prepare(&mut command);
-    Ok(command)
+    let texts = || -> Result<_, NulError> {
+        let argv = launch.argv.iter().map(|word| CString::new(word.as_str()));
+        let argv = argv.collect::<Result<_, _>>()?;
+        let places = places(launch).map(CString::new).collect::<Result<_, _>>()?;
+        let cwd = CString::new(launch.cwd.as_os_str().as_bytes())?;
+        let (account, env) = (launch.account.clone(), environment(&launch.env)?);
+        Ok(Child { argv, env, places, cwd, account, terminal })
+    };
+    texts().map_err(|_nul| refuse(RefusalCode::Invalid, "a word of the command holds a zero byte"))
+}
+
+/// Where the program may be: what has a slash is a path. An empty part of the search path is the
+/// folder that it starts in.
+fn places(launch: &Launch) -> impl Iterator<Item = String> {
+    let name = launch.argv[0].as_str();
+    let path = if name.contains('/') { "" } else { launch.env("PATH").unwrap_or(PATH) };
+    path.split(':').map(move |folder| match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    })
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn connect(launch: &Launch) -> io::Result<(Ends, Given)> {
@@ -83,17 +101,17 @@ fn connect(launch: &Launch) -> io::Result<(Ends, Given)> {
 
 fn connect_pipes(stdin: Stdin) -> io::Result<(Ends, Given)> {
     let (stdin, given_stdin) = match stdin {
-        Stdin::Null => (None, Stdio::null()),
+        Stdin::Null => (None, null()?),
         Stdin::Stream => {
             let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-            (Some(nonblocking(write)?), read.into())
+            (Some(nonblocking(write)?), read)
         }
     };
     let (stdout, given_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, given_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok((
         Ends { stdin, stdout: nonblocking(stdout)?, stderr: Some(nonblocking(stderr)?) },
-        Given { stdin: given_stdin, stdout: given_stdout.into(), stderr: given_stderr.into() },
+        [given_stdin, given_stdout, given_stderr],
     ))
 }
 
@@ -104,7 +122,7 @@ fn connect_terminal(launch: &Launch, rows: u16, cols: u16) -> io::Result<(Ends, 
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
     if let Some(account) = &launch.account {
         std::os::unix::fs::fchown(&slave, Some(account.uid), Some(TTY_GID))?;
-        rustix::fs::fchmod(&slave, rustix::fs::Mode::from_raw_mode(0o620))?;
+        rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
     }
     resize(&master, rows, cols)?;
     let master = nonblocking(master)?;
@@ -112,11 +130,7 @@ fn connect_terminal(launch: &Launch, rows: u16, cols: u16) -> io::Result<(Ends, 
         Stdin::Null => None,
         Stdin::Stream => Some(rustix::io::fcntl_dupfd_cloexec(&master, 0)?),
     };
-    let given = Given {
-        stdin: slave.try_clone()?.into(),
-        stdout: slave.try_clone()?.into(),
-        stderr: slave.into(),
-    };
+    let given = [slave.try_clone()?, slave.try_clone()?, slave];
     Ok((Ends { stdin, stdout: master, stderr: None }, given))
 }
 
@@ -182,11 +196,9 @@ enum Found {
 }
 
 fn look_up(launch: &Launch) -> Found {
-    let name = launch.argv[0].as_str();
-    let path = if name.contains('/') { "" } else { launch.env("PATH").unwrap_or(PATH) };
     let mut found = Found::Nothing;
-    for folder in path.split(':') {
-        match fs::metadata(launch.cwd.join(folder).join(name)) {
+    for place in places(launch) {
+        match fs::metadata(launch.cwd.join(place)) {
             Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => {
                 return Found::Executable;
             }
@@ -195,4 +207,38 @@ fn look_up(launch: &Launch) -> Found {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Stdin;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_along_the_path_or_is_one() {
+        let table = [
+            ("sh", Some("/bin:/usr/bin"), "/bin/sh /usr/bin/sh"),
+            ("sh", Some(":/bin:"), "sh /bin/sh sh"),
+            ("sh", Some(""), "sh"),
+            ("./sh", Some("/bin"), "./sh"),
+            ("/bin/sh", None, "/bin/sh"),
+            (
+                "sh",
+                None,
+                &PATH.split(':').map(|at| format!("{at}/sh")).collect::<Vec<_>>().join(" "),
+            ),
+        ];
+        for (name, path, expected) in table {
+            let launch = Launch {
+                argv: vec![name.to_owned()],
+                env: path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect(),
+                cwd: "/".into(),
+                account: None,
+                stdin: Stdin::Null,
+                io: Io::Pipes,
+            };
+            assert_eq!(places(&launch).collect::<Vec<_>>().join(" "), expected);
+        }
+    }
 }

@@ -1,11 +1,9 @@
 //! Commands that only fill caches: run one after another, seen by nobody.
 
-use std::process::{Command, Stdio};
-
 use protocol::{CommandId, Io, StartCommand, Stdin, User, Warm};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
 };
 
 use super::{SIGKILL, launch::Launch, spawn};
@@ -30,15 +28,12 @@ pub(crate) fn run(warm: Warm, identity: &Identity, place: &Place) {
             timeout_ms: None,
         };
         let Ok(launch) = Launch::new(start, identity, place) else { continue };
-        let Ok(mut command) = spawn::command(&launch) else { continue };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        wait(&mut command, deadline);
+        let Ok(pid) = spawn::spawn_unheard(&launch) else { continue };
+        wait(pid, deadline);
     }
 }
 
-fn wait(command: &mut Command, deadline_ms: u64) {
-    let Ok(mut child) = command.spawn() else { return };
-    let pid = Pid::from_child(&child);
+fn wait(pid: Pid, deadline_ms: u64) {
     if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
         let left = deadline_ms.saturating_sub(now_ms());
         let timeout = Timespec {
@@ -51,5 +46,5 @@ fn wait(command: &mut Command, deadline_ms: u64) {
     }
     // Its group goes with it: nothing may run on.
     let _was_there = sys::kill_group(pid, SIGKILL).is_ok();
-    let _status = child.wait().ok();
+    let _status = waitpid(Some(pid), WaitOptions::empty()).ok();
 }
