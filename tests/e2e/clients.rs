@@ -110,6 +110,14 @@ fn a_first_program_on_vercels_sdk() {
 }
 
 #[test]
+fn vercels_sdk_and_a_sandbox_that_is_paused() {
+    let hood = Hood::new();
+    let said = said(&hood, node(&["pause.mjs"]), PATIENCE);
+    assert!(said.ends_with("slept well\n"), "{said}");
+    hood.assert_nothing_left();
+}
+
+#[test]
 fn vercels_sdk_3() {
     goes_through("@vercel/sandbox 3.5.0", node(&["methods.mjs", "@vercel/sandbox"]));
 }
