@@ -21,18 +21,18 @@ const MIB: f64 = (1 << 20) as f64;
 /// `count` is not used.
 pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     let server = place.server("pause", 0);
-    let mut client = server.client()?;
     // The template is made.
-    Sleeper::make(&mut client)?.remove(&server)?;
+    Sleeper::make(&mut server.client()?)?.remove(&server)?;
     let mut created = Vec::new();
     let mut rows = Vec::new();
     for written in WRITTEN {
         let mut rounds = Vec::new();
         for _ in 0..sizes.runs {
+            let mut client = server.client()?;
             let (made, took) = clocked(|| Sleeper::make(&mut client))?;
             created.push(took);
             made.write_to_memory(&server, written)?;
-            rounds.push(made.round(&mut client)?);
+            rounds.push(made.round(&server, &mut client)?);
             made.remove(&server)?;
         }
         rows.extend(rows_of(written, &rounds));
@@ -99,12 +99,13 @@ impl Sleeper {
         server.timed(&["exec", &self.name, "--", "sh", "-c", &script]).map(drop)
     }
 
-    fn round(&self, client: &mut Client) -> Result<Round> {
+    fn round(&self, server: &Server, client: &mut Client) -> Result<Round> {
         let path = format!("/api/v1/fumehood/sandboxes/{}/pause", self.name);
         let (reply, paused) = clocked(|| client.post(&path, &json!({})))?;
         let stored_bytes = reply["storedBytes"].as_f64().context("it says what it takes")?;
         let woken = clocked(|| client.run(&self.sandbox, &["true"]))?.1;
         client.stop(&self.sandbox)?;
+        let mut client = server.client()?;
         let from_disk = clocked(|| {
             let resumed = client.get(&format!("/api/v2/sandboxes/{}?resume=true", self.name))?;
             client.run(&Self::of(&resumed)?.sandbox, &["true"])
