@@ -73,6 +73,13 @@ pub(crate) enum Begin<'a> {
     Fork,
 }
 
+/// What would wake a guest that does nothing: watchdogs of lock-ups, accounts of pressure that nobody reads, compaction and
+/// counters of memory, probes of neighbours. See docs/decisions/0013.
+const STILL: &str = "nowatchdog psi=0 sysctl.vm.compaction_proactiveness=0 \
+                     sysctl.vm.stat_interval=120 \
+                     sysctl.net.ipv4.neigh.default.interval_probe_time_ms=3600000 \
+                     sysctl.net.ipv6.neigh.default.interval_probe_time_ms=3600000";
+
 /// The prefix of `-name`, by which a process is known to be one of ours.
 pub(crate) const NAME: &str = "fumehood-";
 
@@ -115,10 +122,11 @@ fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     );
     // Without pic=off a PIC that nobody has set up delivers the PIT's tick as vector 0, which the
-    // guest's kernel takes for a division by zero and panics.
+    // guest's kernel takes for a division by zero and panics. A PIT ticks in QEMU, 36 times a second,
+    // though nobody listens.
     arguments.pair(
         "-machine",
-        "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on,memory-backend=ram0",
+        "microvm,acpi=on,pcie=on,pic=off,pit=off,rtc=on,isa-serial=on,memory-backend=ram0",
     );
     match parts.accel {
         Accel::Kvm => {
@@ -172,10 +180,12 @@ fn command_line(accel: Accel, tsc_khz: u64) -> String {
     let line = "console=ttyS0 quiet panic=-1 pcie_ports=native random.trust_cpu=on \
                 cryptomgr.notests 8250.nr_uarts=1 raid=noautodetect";
     match accel {
-        Accel::Kvm => line.to_owned(),
+        Accel::Kvm => format!("{line} {STILL}"),
         // What an emulated processor cannot leak needs no mitigation.
         Accel::Tcg => {
-            format!("{line} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check mitigations=off")
+            format!(
+                "{line} {STILL} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check mitigations=off"
+            )
         }
     }
 }
