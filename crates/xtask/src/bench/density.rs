@@ -20,7 +20,7 @@ use super::{
 };
 
 /// So that a few hundred are let in; what a guest has and does not touch costs nothing.
-const MEMORY_MIB: Option<u64> = Some(256);
+const MEMORY_MIB: Option<u64> = Some(192);
 const MAKERS: usize = 4;
 /// In so many something is run afterwards.
 const USED: usize = 10;
