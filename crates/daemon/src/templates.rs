@@ -203,7 +203,21 @@ impl Templates {
         file.map_err(|source| MakeError::Io { path, source })
     }
 
+    /// QEMU has been seen to crash at it, and then not again.
     async fn thaw(
+        &self,
+        platform: &Platform,
+        bare: &Template,
+        draft: &Draft,
+        image: &BaseImage,
+    ) -> Result<Machine, MakeError> {
+        match self.thaw_once(platform, bare, draft, image).await {
+            Err(MakeError::Thaw(_)) => self.thaw_once(platform, bare, draft, image).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn thaw_once(
         &self,
         platform: &Platform,
         bare: &Template,
@@ -213,6 +227,7 @@ impl Templates {
         let folder = self.scratch(draft);
         let file = folder.join("root.qcow2");
         let made = async {
+            crate::sandbox::remove_if_there(&folder).await?;
             tokio::fs::create_dir_all(&folder).await?;
             machine::make_blank_overlay(&self.paths.pieces(), &file).await
         };
