@@ -136,8 +136,13 @@ impl Hood {
         self.processes("fumehood").into_iter().filter(serves).collect()
     }
 
+    /// Machines, and not the QEMU that a server asks for its version when it starts.
     pub(crate) fn machines(&self) -> Vec<i32> {
-        self.processes("qemu-system")
+        let is_machine = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("\0-name\0fumehood-")
+        };
+        self.processes("qemu-system").into_iter().filter(is_machine).collect()
     }
 
     /// Gateways, by what they were started with: they show nothing else of themselves.
