@@ -83,7 +83,8 @@ impl Client {
         let padded = bytes.next_multiple_of(TAR_BLOCK);
         let (head, end) = (tar_head(name, bytes), 2 * TAR_BLOCK);
         let length = head.len() + padded + end;
-        self.send_head(&path(sandbox, "fs/write"), "application/x-tar", length)?;
+        let request = self::head(&path(sandbox, "fs/write"), "application/x-tar", length);
+        self.0.get_mut().write_all(request.as_bytes())?;
         self.0.get_mut().write_all(&head)?;
         let (piece, mut left) = (vec![b'x'; BUFFER_BYTES], bytes);
         while 0 < left {
@@ -115,16 +116,10 @@ impl Client {
     }
 
     fn send(&mut self, path: &str, content: &str, body: &[u8]) -> Result<()> {
-        self.send_head(path, content, body.len())?;
-        Ok(self.0.get_mut().write_all(body)?)
-    }
-
-    fn send_head(&mut self, path: &str, content: &str, length: usize) -> Result<()> {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content}\r\n\
-             content-length: {length}\r\n\r\n"
-        );
-        Ok(self.0.get_mut().write_all(head.as_bytes())?)
+        // At once: a server that has no use for a body may answer, and close, before it comes.
+        let mut request = head(path, content, body.len()).into_bytes();
+        request.extend_from_slice(body);
+        Ok(self.0.get_mut().write_all(&request)?)
     }
 
     fn answer(&mut self) -> Result<Vec<u8>> {
@@ -198,6 +193,13 @@ impl Client {
         let line = line.strip_suffix("\r\n").context("the server closed")?;
         Ok(line.to_owned())
     }
+}
+
+fn head(path: &str, content: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content}\r\n\
+         content-length: {length}\r\n\r\n"
+    )
 }
 
 fn path(sandbox: &Sandbox, what: &str) -> String {
