@@ -1,11 +1,17 @@
 //! Every route, as the server's own description names them: a new one is in these tests at once.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    os::unix::net::UnixStream,
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    hood::{Hood, api_tools},
+    hood::{Hood, PATIENCE, api_tools},
     remote::{curl, serve},
 };
 
@@ -189,6 +195,28 @@ impl World {
         let said = curl(&args);
         let (text, status) = said.rsplit_once('\n').unwrap();
         (status.parse().unwrap(), text.to_owned())
+    }
+}
+
+/// Whoever answers before it has all of a request closes the connection on a client that still writes.
+#[test]
+fn a_request_is_answered_once_all_of_it_is_there() {
+    let hood = Hood::new();
+    hood.ok(&["ls"]);
+    let mut socket = UnixStream::connect(hood.state().join("api.sock")).unwrap();
+    let head = "POST /v2/sandboxes/sessions/none/stop HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n\r\n";
+    let mut answer = [0; 4096];
+    for _ in 0..2 {
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let early = socket.read(&mut answer).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock, "it is answered too early");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(b"{}").unwrap();
+        let length = socket.read(&mut answer).unwrap();
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 404"), "{text}");
     }
 }
 

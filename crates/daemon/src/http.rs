@@ -32,6 +32,7 @@ mod tunnel;
 mod updates;
 mod v1;
 mod visit;
+mod whole;
 mod wire;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ pub(crate) fn router(shared: Shared, access: Access) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(middleware::from_fn(whole::take_in))
         .layer(middleware::from_fn(error::in_one_form))
         .layer(middleware::from_fn_with_state(Arc::new(access), access::check))
         .layer(middleware::from_fn(log))
