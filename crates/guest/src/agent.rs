@@ -296,6 +296,7 @@ impl Agent {
             return if is_again { Ok(()) } else { Err(self.wrong_phase()) };
         }
         self.place.claim(&claim, &[])?;
+        // Nothing runs yet: this too is only rehearsed.
         self.place.end_rehearsal();
         self.identity = Some(Identity::of(claim, &self.place)?);
         self.phase = Phase::Rehearsing;

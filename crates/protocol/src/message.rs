@@ -224,6 +224,23 @@ pub struct StartCommand {
     pub timeout_ms: Option<u64>,
 }
 
+impl StartCommand {
+    /// As the default user, in the default folder, with nothing to read and no terminal, for as long as it
+    /// takes.
+    pub fn plain(command: CommandId, argv: Vec<String>) -> Self {
+        Self {
+            command,
+            argv,
+            env: Vec::new(),
+            cwd: None,
+            user: User::Default,
+            stdin: Stdin::Null,
+            io: Io::Pipes,
+            timeout_ms: None,
+        }
+    }
+}
+
 impl fmt::Debug for StartCommand {
     /// Without the environment and the arguments: they may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

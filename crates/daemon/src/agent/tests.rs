@@ -23,16 +23,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A command of `sh`.
 fn shell(number: u32, script: &str) -> StartCommand {
-    StartCommand {
-        command: CommandId(number),
-        argv: ["sh", "-c", script].map(String::from).to_vec(),
-        env: Vec::new(),
-        cwd: None,
-        user: User::Default,
-        stdin: Stdin::Null,
-        io: Io::Pipes,
-        timeout_ms: None,
-    }
+    StartCommand::plain(CommandId(number), ["sh", "-c", script].map(String::from).to_vec())
 }
 
 async fn new_log(dir: &TempDir, number: u32) -> (CommandLog, LogWriter) {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use protocol::{
-    Claim, CommandId, Entropy, Io, Request, StartCommand, Stdin, User,
+    Claim, CommandId, Entropy, Request, StartCommand,
     network::{Certificate, Network},
 };
 
@@ -60,16 +60,7 @@ pub(super) async fn rehearse(
 }
 
 async fn run(agent: &Agent, argv: Vec<String>, folder: &Path) -> Result<(), PrepareError> {
-    let start = StartCommand {
-        command: NUMBER,
-        argv,
-        env: Vec::new(),
-        cwd: None,
-        user: User::Default,
-        stdin: Stdin::Null,
-        io: Io::Pipes,
-        timeout_ms: None,
-    };
+    let start = StartCommand::plain(NUMBER, argv);
     let made = CommandLog::create(folder).await;
     let (_log, writer) = made.map_err(PrepareError::Log)?;
     let started = agent.start(start, writer, READY_DEADLINE).await.map_err(PrepareError::Agent);

@@ -12,7 +12,7 @@ use egress::{
     policy::{Action, Domain, Edits, HeaderEdit, HostPattern, Match, Pin, Policy, Rule, TextMatch},
     secret::SecretText,
 };
-use protocol::{CommandId, Io, Refusal, StartCommand, Stdin, User};
+use protocol::{CommandId, Refusal, StartCommand};
 
 use crate::{
     agent::{Agent, AgentError},
@@ -138,16 +138,9 @@ impl Source {
             Kind::Tarball => (TARBALL, Vec::new()),
         };
         let words = ["sh", "-c", script, "sh", &self.url.text].map(str::to_owned);
-        StartCommand {
-            command: COMMAND,
-            argv: words.into_iter().chain(more).collect(),
-            env: vec![("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())],
-            cwd: None,
-            user: User::Default,
-            stdin: Stdin::Null,
-            io: Io::Pipes,
-            timeout_ms: None,
-        }
+        let argv = words.into_iter().chain(more).collect();
+        let env = vec![("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())];
+        StartCommand { env, ..StartCommand::plain(COMMAND, argv) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands that only fill caches: run one after another, seen by nobody.
 
-use protocol::{CommandId, Io, StartCommand, Stdin, User, Warm};
+use protocol::{CommandId, StartCommand, Warm};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
@@ -17,16 +17,7 @@ const COMMANDS_MAX: usize = 64;
 pub(crate) fn run(warm: Warm, identity: &Identity, place: &Place) {
     let deadline = now_ms() + WARM_MS_MAX;
     for argv in warm.commands.into_iter().take(COMMANDS_MAX) {
-        let start = StartCommand {
-            command: CommandId(0),
-            argv,
-            env: Vec::new(),
-            cwd: None,
-            user: User::Default,
-            stdin: Stdin::Null,
-            io: Io::Pipes,
-            timeout_ms: None,
-        };
+        let start = StartCommand::plain(CommandId(0), argv);
         let Ok(launch) = Launch::new(start, identity, place) else { continue };
         let Ok(pid) = spawn::spawn_unheard(&launch) else { continue };
         wait(pid, deadline);

@@ -304,16 +304,8 @@ impl In {
 
 /// A command with nothing special about it.
 pub(crate) fn command(number: u32, argv: &[&str]) -> StartCommand {
-    StartCommand {
-        command: CommandId(number),
-        argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
-        env: Vec::new(),
-        cwd: None,
-        user: User::Default,
-        stdin: Stdin::Null,
-        io: Io::Pipes,
-        timeout_ms: None,
-    }
+    let argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
+    StartCommand::plain(CommandId(number), argv)
 }
 
 pub(crate) fn shell(number: u32, script: &str) -> StartCommand {
