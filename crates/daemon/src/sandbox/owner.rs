@@ -317,6 +317,13 @@ impl Owner {
         }
     }
 
+    /// Goes on to where an event leads, and gives what is to be done there.
+    fn advance(&mut self, event: Event) -> Option<Effect> {
+        let (next, effect) = self.state.on(event);
+        self.state = next;
+        effect
+    }
+
     async fn carry_out(&mut self, effect: Effect) {
         let mut effect = Some(effect);
         while let Some(now) = effect {
@@ -326,30 +333,20 @@ impl Owner {
                     None
                 }
                 Effect::Save => match self.save().await {
-                    Ended::Yes => {
-                        let (next, effect) = self.state.on(Event::Saved);
-                        self.state = next;
-                        effect
-                    }
+                    Ended::Yes => self.advance(Event::Saved),
                     Ended::NotYet => None,
                 },
                 Effect::Release => {
                     self.release().await;
-                    let (next, effect) = self.state.on(Event::Released);
-                    self.state = next;
-                    effect
+                    self.advance(Event::Released)
                 }
                 Effect::Pause => {
                     let event = self.pause().await;
-                    let (next, effect) = self.state.on(event);
-                    self.state = next;
-                    effect
+                    self.advance(event)
                 }
                 Effect::Wake => {
                     let event = self.wake().await;
-                    let (next, effect) = self.state.on(event);
-                    self.state = next;
-                    effect
+                    self.advance(event)
                 }
                 Effect::Close => {
                     self.close().await;

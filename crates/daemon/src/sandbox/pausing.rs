@@ -106,14 +106,7 @@ impl Owner {
     async fn put_machine_away(&mut self) {
         self.merging = None;
         self.fetch_console().await;
-        self.meter.read_ms();
-        let machine = self.machine.take();
-        let killed = async {
-            if let Some(machine) = machine {
-                machine.kill().await;
-            }
-        };
-        tokio::join!(killed, self.end_gateway());
+        self.end_processes().await;
         self.session.paused_cpu_ms = self.session.cpu_ms;
         self.meter.clear();
         self.news.send_modify(|news| news.cpu_ms = 0);

@@ -47,6 +47,15 @@ impl Owner {
         {
             drives::flush(agent).await;
         }
+        self.end_processes().await;
+        if let Some(agent) = agent {
+            agent.close().await;
+        }
+        failpoint::pass("machine-killed");
+    }
+
+    /// Those of the machine and of its gateway, once what they have used is read.
+    pub(super) async fn end_processes(&mut self) {
         self.meter.read_ms();
         let machine = self.machine.take();
         let killed = async {
@@ -56,10 +65,6 @@ impl Owner {
         };
         // The gateway sees its machine go and writes what is left to be told.
         tokio::join!(killed, self.end_gateway());
-        if let Some(agent) = agent {
-            agent.close().await;
-        }
-        failpoint::pass("machine-killed");
     }
 
     pub(super) async fn close(&mut self) {
