@@ -175,8 +175,13 @@ impl Blobs {
                 Err(TryLockError::WouldBlock) => return Ok(Wanted::Underway),
                 Err(TryLockError::Error(error)) => return Err(fault("lock", &path, error)),
             }
-            // Whoever had the lock may have filed the blob, and this is then no longer its file.
+            // Whoever had the lock may have filed the blob: this is then no longer its file, or a new
+            // one that nobody needs.
             if !is_at(&partial, &path)? {
+                continue;
+            }
+            if self.size(&digest)?.is_some() {
+                remove_file(&path)?;
                 continue;
             }
             let target = self.path(&digest);
