@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-const APPLETS: [&str; 8] = ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo", "nslookup"];
+const APPLETS: [&str; 9] =
+    ["sh", "mount", "insmod", "sed", "ip", "poweroff", "echo", "nslookup", "sync"];
 
 /// What it is made of.
 pub(crate) struct Recipe<'a> {
@@ -39,7 +40,7 @@ impl Guest {
             .max()
             .context("no kernel is in the cache: run fumehood setup")?;
         let tree = folder.join("tree");
-        for name in ["bin", "dev", "proc", "sys"] {
+        for name in ["bin", "dev", "disk", "proc", "sys"] {
             fs::create_dir_all(tree.join(name))?;
         }
         fs::copy("/bin/busybox", tree.join("bin/busybox"))

@@ -1,8 +1,10 @@
-//! `throughput`: commands, their output, and files, through the API, beside what the channel carries at best.
+//! `throughput`: commands, their output, and files, through the API, beside what the channel carries at best; and a sandbox's disk
+//! beside a raw one.
 //!
 //! The raw channel is a guest on the same machine whose only program moves bytes over the same kind of port, with no protocol: what
 //! QEMU and the guest's kernel give.
 
+mod disk;
 mod raw;
 
 use std::time::Duration;
@@ -15,6 +17,7 @@ use super::{
     place::{Place, clocked},
     row::{Row, Unit},
 };
+use disk::Disks;
 use raw::{Direction, Raw};
 
 const RUNC_EXEC: &str = "runc exec";
@@ -23,6 +26,7 @@ const IN: &str = "raw channel, into the guest";
 const FILE: &str = "throughput.bin";
 /// Round trips for each run of everything else.
 const TRIPS: usize = 10;
+const DISK_TURNS: usize = 3;
 
 /// `count` is how many MiB pass each way: less than is kept of a command's output.
 pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
@@ -34,6 +38,7 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     let bytes = sizes.count << 20;
     let made = format!("yes 0123456789abcdefghijklmnopqrstuvwxyz | head -c {bytes} > text");
     client.run(&sandbox, &["sh", "-c", &made])?;
+    let mut disks = Disks::new(&server, &mut raw, bytes)?;
     // The emulator translates each path's code at its first run.
     client.upload(&sandbox, FILE, bytes / 8)?;
     client.count_output(&sandbox, &["cat", "text"])?;
@@ -41,6 +46,9 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     let [mut output, mut uploads, mut downloads] = [const { Vec::new() }; 3];
     let [mut execs, mut runc_execs, mut raw_trips] = [const { Vec::new() }; 3];
     for _ in 0..sizes.runs {
+        for _ in 0..DISK_TURNS {
+            disks.turn(&mut raw, bytes)?;
+        }
         raw_out.push(rate(bytes, raw.pass(Direction::Out, bytes)?));
         raw_in.push(rate(bytes, raw.pass(Direction::In, bytes)?));
         let (count, time) = clocked(|| client.count_output(&sandbox, &["cat", "text"]))?;
@@ -57,7 +65,7 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
         }
     }
     let row = |name, values| Row::new(name, Unit::MebibytesPerSecond, values);
-    Ok(vec![
+    let mut rows = vec![
         row("output of a command", output).beside(OUT).main(),
         row("file, out of the guest", downloads).beside(OUT).main(),
         row(OUT, raw_out),
@@ -66,7 +74,9 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
         Row::times("command: round trip", execs).beside(RUNC_EXEC).main(),
         Row::times(RUNC_EXEC, runc_execs),
         Row::times("raw channel: round trip", raw_trips),
-    ])
+    ];
+    rows.extend(disks.rows());
+    Ok(rows)
 }
 
 fn rate(bytes: usize, time: Duration) -> f64 {

@@ -1,14 +1,35 @@
-//! What the guest runs: moves bytes over its port as it is told. Built on its own, with the standard library alone.
+//! What a guest runs. Of the raw channel: moves bytes over its port, and works on its disk, as it is told. In a
+//! sandbox: works on the disk as its arguments say. Built on its own, with the standard library alone.
 
 use std::{
+    env,
     fs::{self, OpenOptions},
     io::{Read, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    process::Command,
+    time::Instant,
 };
 
 /// More than the kernel takes of a write, or gives of a read, at a time.
 const CHUNK: usize = 256 * 1024;
+const PAGE: usize = 4096;
+/// `O_DIRECT`: past the guest's own cache.
+const DIRECT: i32 = 0x4000;
+const PAGES_READ: usize = 2000;
+const DISK: &str = "/disk/bench.bin";
 
 fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [what, length, path] => {
+            let length = length.parse().expect("a number of bytes");
+            println!("{}", work(what.as_bytes()[0], path, length));
+        }
+        _ => serve(),
+    }
+}
+
+fn serve() -> ! {
     let ports = fs::read_dir("/sys/class/virtio-ports").expect("the kernel has ports");
     let name = ports.flatten().next().expect("there is a port").file_name();
     let path = std::path::Path::new("/dev").join(name);
@@ -32,7 +53,83 @@ fn main() {
                 }
                 port.write_all(b"!").expect("said");
             }
-            _ => port.write_all(b"!").expect("said"),
+            b'E' => port.write_all(b"!").expect("said"),
+            _ => port.write_all(&work_apart(what, left).to_be_bytes()).expect("said"),
         }
+    }
+}
+
+/// In a process of its own, as in a sandbox.
+fn work_apart(what: u8, bytes: usize) -> u64 {
+    let (what, bytes) = (char::from(what).to_string(), bytes.to_string());
+    let mut command = Command::new("/program");
+    let output = command.args([&what, &bytes, DISK]).output().expect("it runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number of nanoseconds")
+}
+
+/// Does one thing with a file of so many bytes, and says how many nanoseconds it took.
+fn work(what: u8, path: &str, bytes: usize) -> u64 {
+    match what {
+        b'W' => {
+            // What a run before left is no part of it.
+            drop(fs::remove_file(path));
+            sync();
+            timed(|| write(path, bytes))
+        }
+        b'R' => {
+            sync();
+            fs::write("/proc/sys/vm/drop_caches", "3").expect("caches are dropped");
+            timed(|| read(path, bytes))
+        }
+        _ => timed(|| read_pages(path, bytes)),
+    }
+}
+
+fn timed(work: impl FnOnce()) -> u64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_nanos() as u64
+}
+
+/// All that is dirty is on the disk before something is timed.
+fn sync() {
+    let status = Command::new("sync").status().expect("there is a sync");
+    assert!(status.success());
+}
+
+fn write(path: &str, bytes: usize) {
+    let mut file = fs::File::create(path).expect("it is made");
+    let chunk = vec![b'x'; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        left -= file.write(&chunk[..left.min(CHUNK)]).expect("written");
+    }
+    file.sync_all().expect("synced");
+}
+
+fn read(path: &str, bytes: usize) {
+    let mut file = fs::File::open(path).expect("it is there");
+    let mut chunk = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let count = file.read(&mut chunk).expect("read");
+        assert!(count > 0, "it is as long as was written");
+        left -= count;
+    }
+}
+
+#[repr(align(4096))]
+struct Page([u8; PAGE]);
+
+fn read_pages(path: &str, bytes: usize) {
+    let mut open = OpenOptions::new();
+    let file = open.read(true).custom_flags(DIRECT).open(path).expect("it is there");
+    let mut page = Box::new(Page([0; PAGE]));
+    let mut random = 1u64;
+    for _ in 0..PAGES_READ {
+        // Knuth's MMIX: the upper bits are random enough.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = (random >> 33) as usize % (bytes / PAGE) * PAGE;
+        file.read_exact_at(&mut page.0, at as u64).expect("read");
     }
 }
