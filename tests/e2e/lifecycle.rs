@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    process::Child,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,10 +81,19 @@ fn a_time_limit_kills_a_command_and_only_it() {
 #[test]
 fn an_interrupted_run_leaves_nothing() {
     let hood = Hood::new();
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let child = hood.spawn(&["run", "--", "sleep", "1000"]);
-        wait_until("the machine runs", || !hood.machines().is_empty());
-        thread::sleep(Duration::from_millis(300));
+    let has_machine =
+        |_: &mut Child| wait_until("the machine runs", || !hood.machines().is_empty());
+    let has_command = |child: &mut Child| {
+        let mut said = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"up\n");
+    };
+    let points: [&dyn Fn(&mut Child); 2] = [&has_machine, &has_command];
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP];
+    for (signal, wait) in signals.into_iter().flat_map(|signal| points.map(|point| (signal, point)))
+    {
+        let mut child = hood.spawn(&["run", "--", "sh", "-c", "echo up; exec sleep 1000"]);
+        wait(&mut child);
         kill(i32::try_from(child.id()).unwrap(), signal);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(128 + signal.as_raw()), "{output:?}");

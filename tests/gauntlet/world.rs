@@ -160,9 +160,11 @@ impl Seen {
         assert!(found.is_none(), "{found:?}");
     }
 
-    /// The requests themselves.
+    /// The requests themselves; not that one of before was taken back.
     pub(crate) fn heard(&self) -> Vec<&Value> {
-        let is_request = |one: &&Value| one["version"] != "connection" && one["version"] != "hello";
+        let is_request = |one: &&Value| {
+            !["connection", "hello", "reset"].iter().any(|other| one["version"] == *other)
+        };
         self.requests.iter().filter(is_request).collect()
     }
 }

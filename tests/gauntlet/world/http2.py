@@ -64,7 +64,7 @@ class _Conversation:
             if event.stream_id in self.streams:
                 self.streams[event.stream_id].parts.put_nowait((None, 0))
         elif isinstance(event, h2.events.StreamReset):
-            self.place.note(version="HTTP/2", reset=event.stream_id)
+            self.place.note(version="reset", stream=event.stream_id)
             stream = self.streams.pop(event.stream_id, None)
             if stream and stream.task:
                 stream.task.cancel()
