@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use protocol::{Ack, CHUNK_MAX, Data, Inbox, Outbox, StreamId, WINDOW};
+use protocol::{
+    Ack, Body, CHUNK_MAX, Data, Decoder, Epoch, Frame, Inbox, Outbox, StreamId, WINDOW,
+};
 
 const STREAM: StreamId = StreamId(5);
 
@@ -166,9 +168,13 @@ fn push(outbox: &mut Outbox, len: u32, ended: bool) {
 
 fn next_data(outbox: &mut Outbox) -> Option<Data> {
     let was_ready = outbox.is_ready();
-    let data = outbox.next_data();
-    assert_eq!(data.is_some(), was_ready);
-    let data = data?;
+    let mut decoder = Decoder::default();
+    let frame = outbox.next_frame(Epoch(1));
+    assert_eq!(frame.is_some(), was_ready);
+    decoder.push(frame?);
+    let Some(Ok(Frame { body: Body::Data(data), .. })) = decoder.next_frame() else {
+        panic!("not a frame of data");
+    };
     assert!(data.bytes.len() <= CHUNK_MAX && (data.last || !data.bytes.is_empty()));
     assert!(outbox.acked() <= data.offset);
     check(data.offset, &data.bytes);

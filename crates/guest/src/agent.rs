@@ -23,8 +23,8 @@ use crate::{
     tunnels::Tunnels,
 };
 
-/// Reads of the channel before anything else has its turn.
-const READS_A_TURN: usize = 16;
+/// Reads of the channel, of a page each, before anything else has its turn.
+const READS_A_TURN: usize = 64;
 /// With so many bytes of answers waiting, no more questions are read.
 const CONTROL_MAX: usize = 2 << 20;
 
@@ -88,7 +88,7 @@ impl Agent {
             }
             self.receive();
             self.commands.expire();
-            self.link.write(|out| self.outgoing.fill(out));
+            self.link.write(&mut self.outgoing);
         }
     }
 

@@ -245,7 +245,7 @@ impl Commands {
 
     fn pump(&mut self, id: CommandId, outgoing: &mut Outgoing) {
         let Some(command) = self.known.get_mut(&id) else { return };
-        for (stream, fd) in command.pump(outgoing, &mut self.scratch) {
+        for (stream, fd) in command.pump(outgoing) {
             self.keep_open(stream, fd);
         }
     }

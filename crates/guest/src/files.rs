@@ -24,8 +24,8 @@ use std::{
 };
 
 use protocol::{
-    Body, Data, Inbox, Owner, Parents, Refusal, RefusalCode, RemoveMode, Request, Reset, Response,
-    StreamId,
+    Body, Chunk, Data, Inbox, Owner, Parents, Refusal, RefusalCode, RemoveMode, Request, Reset,
+    Response, StreamId,
 };
 
 use self::pipe::{Pipe, Wake};
@@ -215,10 +215,14 @@ impl Files {
     /// There is room in a stream.
     pub(crate) fn on_room(&mut self, stream: StreamId, outgoing: &mut Outgoing) {
         let Some(pipe) = self.outgoing.get(&stream) else { return };
-        match pipe.take(outgoing.room(stream)) {
-            pipe::Taken::Bytes(bytes) => outgoing.push(stream, &bytes),
-            pipe::Taken::Last(bytes) => {
-                outgoing.push(stream, &bytes);
+        let taken = pipe.take(outgoing.room(stream));
+        let mut push = |chunks: Vec<Chunk>| {
+            chunks.into_iter().for_each(|chunk| outgoing.push_chunk(stream, chunk));
+        };
+        match taken {
+            pipe::Taken::Some(chunks) => push(chunks),
+            pipe::Taken::Last(chunks) => {
+                push(chunks);
                 outgoing.end(stream);
                 self.outgoing.remove(&stream);
             }

@@ -10,7 +10,10 @@ use rustix::{
     io::{Errno, ioctl_fionbio},
 };
 
-use crate::poll::{Poll, Ready, Source};
+use crate::{
+    outgoing::Outgoing,
+    poll::{Poll, Ready, Source},
+};
 
 const READ_SIZE: usize = 64 << 10;
 
@@ -119,21 +122,26 @@ impl Link {
         }
     }
 
-    /// Writes what `fill` gives, until it gives nothing or the channel takes no more.
-    pub(crate) fn write(&mut self, mut fill: impl FnMut(&mut BytesMut)) {
+    /// Writes what there is to say, until there is no more or the channel takes no more.
+    pub(crate) fn write(&mut self, outgoing: &mut Outgoing) {
         while let Some(channel) = self.channel.as_ref().filter(|_| self.ready.can_write()) {
-            if self.out.is_empty() {
-                fill(&mut self.out);
-            }
-            if self.out.is_empty() {
+            let large = if self.out.is_empty() { outgoing.fill(&mut self.out) } else { None };
+            let bytes = large.unwrap_or(&self.out);
+            if bytes.is_empty() {
                 break;
             }
-            match rustix::io::write(channel, &self.out) {
-                Ok(count) => self.out.advance(count),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.ready.no_write(),
-                // Reading says that the host is gone.
-                Err(_) => self.ready.no_write(),
+            let written = match rustix::io::write(channel, bytes) {
+                Ok(count) => count,
+                Err(Errno::INTR) => 0,
+                // It takes no more now; or the host is gone, as reading says.
+                Err(_) => {
+                    self.ready.no_write();
+                    0
+                }
+            };
+            match large {
+                Some(frame) => self.out.extend_from_slice(&frame[written..]),
+                None => self.out.advance(written),
             }
         }
     }

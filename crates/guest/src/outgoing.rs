@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
-use protocol::{Ack, Body, CHUNK_MAX, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation};
+use protocol::{
+    Ack, Body, CHUNK_MAX, Chunk, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation,
+};
 
 /// So much is handed to the channel at once, if there is that much: one write of a port.
 const BATCH: usize = CHUNK_MAX + HEADER_LEN;
+/// A frame with so many bytes is not put together with others, which would be a copy of it.
+const ALONE: usize = CHUNK_MAX / 2;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -86,8 +90,8 @@ impl Outgoing {
         self.kept
     }
 
-    pub(crate) fn push(&mut self, stream: StreamId, bytes: &[u8]) {
-        self.with(stream, |outbox| outbox.push(bytes));
+    pub(crate) fn push_chunk(&mut self, stream: StreamId, chunk: Chunk) {
+        self.with(stream, |outbox| outbox.push_chunk(chunk));
     }
 
     pub(crate) fn end(&mut self, stream: StreamId) {
@@ -106,22 +110,37 @@ impl Outgoing {
         result
     }
 
-    /// Puts the next frames into `out`.
-    pub(crate) fn fill(&mut self, out: &mut BytesMut) {
-        let Some(epoch) = self.epoch else { return };
+    /// Puts the next frames into `out`, which is empty; or else gives one that is large, to be
+    /// written from where it is.
+    pub(crate) fn fill(&mut self, out: &mut BytesMut) -> Option<&[u8]> {
+        let epoch = self.epoch?;
         std::mem::swap(out, &mut self.control);
-        while out.len() < BATCH
-            && let Some(stream) = self.turns.pop_front()
-        {
-            let Some(lane) = self.lanes.get_mut(&stream) else { continue };
-            if let Some(data) = lane.outbox.next_data() {
-                Frame { epoch, body: Body::Data(data) }.encode(out);
-            }
-            lane.queued = lane.outbox.is_ready();
-            if lane.queued {
-                self.turns.push_back(stream);
+        while let Some(stream) = self.turns.front().copied() {
+            let next = self.lanes.get(&stream).and_then(|lane| lane.outbox.next_len());
+            match next {
+                Some(len) if ALONE <= len && out.is_empty() => {
+                    return self.take_turn(stream)?.next_frame(epoch);
+                }
+                Some(len) if out.len() + HEADER_LEN + len <= BATCH => {
+                    let frame = self.take_turn(stream).and_then(|outbox| outbox.next_frame(epoch));
+                    out.extend_from_slice(frame.unwrap_or_default());
+                }
+                Some(_) => break,
+                None => drop(self.take_turn(stream)),
             }
         }
+        None
+    }
+
+    /// The stream goes to the end of the queue, as long as it has something to send.
+    fn take_turn(&mut self, stream: StreamId) -> Option<&mut Outbox> {
+        self.turns.pop_front();
+        let lane = self.lanes.get_mut(&stream)?;
+        lane.queued = lane.outbox.is_ready();
+        if lane.queued {
+            self.turns.push_back(stream);
+        }
+        Some(&mut lane.outbox)
     }
 
     fn with(&mut self, stream: StreamId, change: impl FnOnce(&mut Outbox)) {

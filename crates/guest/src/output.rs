@@ -1,16 +1,18 @@
 //! Bytes of a descriptor on their way to a stream: a command's output, or a socket. It is read only
 //! while its stream has room.
 
-use protocol::StreamId;
+use protocol::{CHUNK_MAX, Chunk, StreamId};
 use rustix::{
     fd::OwnedFd,
     io::{Errno, ioctl_fionread},
+    pipe::fcntl_setpipe_size,
 };
 
 use crate::{outgoing::Outgoing, poll::Ready};
 
 /// A terminal hides how much it holds; no more than this is read after its command's end.
 const TERMINAL_REST_MAX: u64 = 64 << 10;
+const PIPE_WIDE: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -19,6 +21,14 @@ pub(crate) struct Output {
     ready: Ready,
     /// Once the command has ended: how much of what is there belongs to it.
     rest: Option<u64>,
+    width: Width,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    AsMade,
+    /// Or it cannot be made wide.
+    Wide,
 }
 
 /// How far an output is.
@@ -36,7 +46,7 @@ pub(crate) enum Progress {
 
 impl Output {
     pub(crate) fn new(stream: StreamId, fd: OwnedFd) -> Self {
-        Self { stream, fd, ready: Ready::UNTRIED, rest: None }
+        Self { stream, fd, ready: Ready::UNTRIED, rest: None, width: Width::AsMade }
     }
 
     pub(crate) fn on_ready(&mut self, ready: Ready) {
@@ -60,20 +70,23 @@ impl Output {
     }
 
     /// Reads what is there, as far as the stream has room.
-    pub(crate) fn pump(&mut self, outgoing: &mut Outgoing, scratch: &mut [u8]) -> Progress {
+    pub(crate) fn pump(&mut self, outgoing: &mut Outgoing) -> Progress {
         loop {
             if self.rest == Some(0) {
                 return Progress::LeftOver;
             }
             let rest = self.rest.and_then(|rest| usize::try_from(rest).ok()).unwrap_or(usize::MAX);
-            let room = outgoing.room(self.stream).min(rest).min(scratch.len());
+            let room = outgoing.room(self.stream).min(rest).min(CHUNK_MAX);
             if room == 0 || !self.ready.can_read() {
                 return Progress::Open;
             }
-            match rustix::io::read(&self.fd, &mut scratch[..room]) {
+            let mut chunk = Chunk::new();
+            match rustix::io::read(&self.fd, &mut chunk.room()[..room]) {
                 Ok(0) => return Progress::Ended,
                 Ok(count) => {
-                    outgoing.push(self.stream, &scratch[..count]);
+                    chunk.fill(count);
+                    self.widen_for(count);
+                    outgoing.push_chunk(self.stream, chunk);
                     self.rest = self.rest.map(|rest| rest.saturating_sub(count as u64));
                 }
                 Err(Errno::INTR) => {}
@@ -83,6 +96,14 @@ impl Output {
                 Err(Errno::IO) => return Progress::Ended,
                 Err(_) => return Progress::Failed,
             }
+        }
+    }
+
+    /// Whoever writes much is woken less often by a wide pipe.
+    fn widen_for(&mut self, count: usize) {
+        if count == CHUNK_MAX && self.width == Width::AsMade {
+            self.width = Width::Wide;
+            let _is_wider = fcntl_setpipe_size(&self.fd, PIPE_WIDE).is_ok();
         }
     }
 }

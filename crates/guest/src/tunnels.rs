@@ -27,13 +27,11 @@ use crate::{
 };
 
 const TUNNELS_MAX: usize = 256;
-const SCRATCH: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Tunnels {
     poll: Rc<Poll>,
     known: BTreeMap<StreamId, Tunnel>,
-    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -66,7 +64,7 @@ pub(crate) type Answered = (u64, Result<Response, Refusal>);
 
 impl Tunnels {
     pub(crate) fn new(poll: Rc<Poll>) -> Self {
-        Self { poll, known: BTreeMap::new(), scratch: vec![0; SCRATCH] }
+        Self { poll, known: BTreeMap::new() }
     }
 
     pub(crate) fn knows(&self, stream: StreamId) -> bool {
@@ -235,7 +233,7 @@ impl Tunnels {
     fn pump(&mut self, stream: StreamId, outgoing: &mut Outgoing) {
         let Some(Tunnel::Open(open)) = self.known.get_mut(&stream) else { return };
         let Some(output) = &mut open.output else { return };
-        match output.pump(outgoing, &mut self.scratch) {
+        match output.pump(outgoing) {
             Progress::Open => return,
             Progress::Ended | Progress::LeftOver => {
                 outgoing.end(stream.back());

@@ -23,6 +23,7 @@ pub const PAYLOAD_MAX: usize = 1 << 20;
 
 const SUM_AT: usize = 28;
 const FLAG_LAST: u8 = 1;
+const DATA: u8 = 6;
 const BACK: u32 = 1 << 31;
 /// So many false frames in a row are looked into before all that was received is dropped.
 const STRIKES_MAX: u8 = 16;
@@ -143,12 +144,39 @@ pub enum Skipped {
 }
 
 #[derive(Clone, Copy)]
-struct Header {
-    epoch: u32,
+pub(crate) struct Header {
     kind: u8,
     flags: u8,
     stream: u32,
     offset: u64,
+}
+
+impl Header {
+    pub(crate) fn of_data(stream: StreamId, offset: u64) -> Self {
+        Self { kind: DATA, flags: 0, stream: stream.0, offset }
+    }
+
+    /// The same, if nothing follows.
+    pub(crate) fn last(self) -> Self {
+        Self { flags: FLAG_LAST, ..self }
+    }
+}
+
+/// Makes a frame of the payload in it, which stands behind the header's room.
+pub(crate) fn seal(frame: &mut [u8], epoch: Epoch, header: Header) {
+    let len = frame.len() - HEADER_LEN;
+    assert!(len <= PAYLOAD_MAX, "a message of {len} bytes is over the limit");
+    let mut head = &mut frame[..HEADER_LEN];
+    head.put_u32_le(MAGIC);
+    head.put_u32_le(epoch.0);
+    head.put_u8(header.kind);
+    head.put_u8(header.flags);
+    head.put_u16_le(0);
+    head.put_u32_le(header.stream);
+    head.put_u64_le(header.offset);
+    head.put_u32_le(u32::try_from(len).expect("bounded above"));
+    let sum = checksum(&frame[..SUM_AT], &frame[HEADER_LEN..]);
+    frame[SUM_AT..HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
 }
 
 impl Frame {
@@ -160,24 +188,11 @@ impl Frame {
         let start = out.len();
         out.put_bytes(0, HEADER_LEN);
         let header = self.put_body(out);
-        let len = out.len() - start - HEADER_LEN;
-        assert!(len <= PAYLOAD_MAX, "a message of {len} bytes is over the limit");
-        let mut head = &mut out[start..start + HEADER_LEN];
-        head.put_u32_le(MAGIC);
-        head.put_u32_le(header.epoch);
-        head.put_u8(header.kind);
-        head.put_u8(header.flags);
-        head.put_u16_le(0);
-        head.put_u32_le(header.stream);
-        head.put_u64_le(header.offset);
-        head.put_u32_le(u32::try_from(len).expect("bounded above"));
-        let sum = checksum(&out[start..start + SUM_AT], &out[start + HEADER_LEN..]);
-        out[start + SUM_AT..start + HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
+        seal(&mut out[start..], self.epoch, header);
     }
 
     fn put_body(&self, out: &mut BytesMut) -> Header {
-        let mut header =
-            Header { epoch: self.epoch.0, kind: self.kind(), flags: 0, stream: 0, offset: 0 };
+        let mut header = Header { kind: self.kind(), flags: 0, stream: 0, offset: 0 };
         match &self.body {
             Body::Hello(hello) => put(out, hello),
             Body::Welcome(welcome) => put(out, welcome),
@@ -191,9 +206,8 @@ impl Frame {
             }
             Body::Event(event) => put(out, event),
             Body::Data(data) => {
-                header.stream = data.stream.0;
-                header.offset = data.offset;
-                header.flags = u8::from(data.last) * FLAG_LAST;
+                header = Header::of_data(data.stream, data.offset);
+                header = if data.last { header.last() } else { header };
                 out.extend_from_slice(&data.bytes);
             }
             Body::Ack(ack) => {
@@ -214,7 +228,7 @@ impl Frame {
             Body::Request { .. } => 3,
             Body::Reply { .. } => 4,
             Body::Event(_) => 5,
-            Body::Data(_) => 6,
+            Body::Data(_) => DATA,
             Body::Ack(_) => 7,
             Body::Reset(_) => 8,
         }
@@ -260,8 +274,8 @@ impl Decoder {
         }
         let mut head = self.buffer.get(..HEADER_LEN)?;
         head.advance(4);
+        let epoch = Epoch(head.get_u32_le());
         let header = Header {
-            epoch: head.get_u32_le(),
             kind: head.get_u8(),
             flags: head.get_u8(),
             stream: {
@@ -281,7 +295,7 @@ impl Decoder {
         self.buffer.advance(HEADER_LEN);
         let payload = self.buffer.split_to(len).freeze();
         let body = body(header, payload).ok_or(Skipped::Unknown { kind: header.kind });
-        Some(body.map(|body| Frame { epoch: Epoch(header.epoch), body }))
+        Some(body.map(|body| Frame { epoch, body }))
     }
 
     /// A frame that is none may hide the start of a true one: look again one byte further on. Who
@@ -317,7 +331,7 @@ fn body(header: Header, payload: Bytes) -> Option<Body> {
         3 => Body::Request { id: header.offset, request: get(&payload)? },
         4 => Body::Reply { id: header.offset, reply: get(&payload)? },
         5 => Body::Event(get(&payload)?),
-        6 => Body::Data(Data { stream, offset: header.offset, bytes: payload, last }),
+        DATA => Body::Data(Data { stream, offset: header.offset, bytes: payload, last }),
         7 => {
             let limit = u64::from_le_bytes(payload.as_ref().try_into().ok()?);
             Body::Ack(Ack { stream, offset: header.offset, limit, last })

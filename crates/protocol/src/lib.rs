@@ -10,12 +10,14 @@
 //! This crate does no I/O and links no runtime: bytes in, messages out. Both ends use the same
 //! bookkeeping ([`Outbox`], [`Inbox`]).
 
+mod chunk;
 mod frame;
 mod message;
 pub mod network;
 mod stream;
 pub mod trust;
 
+pub use chunk::Chunk;
 pub use frame::{
     Ack, Body, Data, Decoder, Epoch, Frame, HEADER_LEN, MAGIC, PAYLOAD_MAX, Reset, Skipped,
     StreamId,

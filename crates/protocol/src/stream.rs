@@ -1,17 +1,26 @@
 //! Reliable streams: bytes numbered from zero, kept by the sender until acknowledged, sent again in
 //! a new epoch, and never more under way than the receiver has room for.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame::{Ack, Data, StreamId};
-
-/// How many bytes a stream may have under way: what a new stream may send before the first
-/// acknowledgement, and the most that its sender must keep.
-pub const WINDOW: u64 = 256 << 10;
+use crate::{
+    chunk::Chunk,
+    frame::{self, Ack, Data, Epoch, HEADER_LEN, Header, StreamId},
+};
 
 /// Longest run of bytes in one frame, so that no stream waits long behind another. A guest's write
 /// to its port takes 32 KiB at a time.
-pub const CHUNK_MAX: usize = (32 << 10) - crate::HEADER_LEN;
+pub const CHUNK_MAX: usize = (32 << 10) - HEADER_LEN;
+
+/// How many bytes a stream may have under way: what a new stream may send before the first
+/// acknowledgement, and the most that its sender must keep. Whole chunks, 1 KiB short of 1 MiB.
+pub const WINDOW: u64 = 32 * CHUNK_MAX as u64;
+
+/// Fewer bytes are put together with those before them, so that none keeps much more room than it
+/// needs.
+const ALONE: usize = CHUNK_MAX / 2;
 
 /// What the peer may not do. The stream is reset; everything else goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +39,10 @@ pub enum Violation {
 #[derive(Debug)]
 pub struct Outbox {
     stream: StreamId,
-    /// What is not acknowledged, from offset `acked` on. In one piece: a program that writes byte
-    /// by byte costs no more than another.
-    kept: BytesMut,
+    /// What is not acknowledged, from offset `acked` on.
+    kept: VecDeque<Run>,
+    /// The last frame that was made of loose bytes.
+    frame: Vec<u8>,
     acked: u64,
     sent: u64,
     written: u64,
@@ -40,6 +50,44 @@ pub struct Outbox {
     end: End,
     /// In a new epoch nothing is sent until the receiver has said where it stands.
     waiting: bool,
+}
+
+/// At most [`CHUNK_MAX`] bytes that follow each other.
+#[derive(Debug)]
+struct Run {
+    offset: u64,
+    bytes: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    /// Sent as a whole, from where it is.
+    Chunk(Chunk),
+    /// Little was pushed at a time, and more may be appended after a part was sent.
+    Loose(BytesMut),
+}
+
+impl Run {
+    fn len(&self) -> usize {
+        match &self.bytes {
+            Kept::Chunk(chunk) => chunk.len(),
+            Kept::Loose(bytes) => bytes.len(),
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.offset + self.len() as u64
+    }
+
+    fn drop_until(&mut self, offset: u64) {
+        let Some(count) = offset.checked_sub(self.offset) else { return };
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.len());
+        match &mut self.bytes {
+            Kept::Chunk(chunk) => chunk.advance(count),
+            Kept::Loose(bytes) => bytes.advance(count),
+        }
+        self.offset += count as u64;
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +102,8 @@ impl Outbox {
     pub fn new(stream: StreamId) -> Self {
         Self {
             stream,
-            kept: BytesMut::new(),
+            kept: VecDeque::new(),
+            frame: Vec::new(),
             acked: 0,
             sent: 0,
             written: 0,
@@ -80,9 +129,46 @@ impl Outbox {
 
     /// Appends bytes; the caller keeps to [`Outbox::room`]. After [`Outbox::end`] they are dropped.
     pub fn push(&mut self, bytes: impl AsRef<[u8]>) {
+        for bytes in bytes.as_ref().chunks(CHUNK_MAX) {
+            if bytes.len() < ALONE {
+                self.push_loose(bytes);
+            } else {
+                let mut chunk = Chunk::new();
+                chunk.append(bytes);
+                self.push_chunk(chunk);
+            }
+        }
+    }
+
+    /// The same for what is in a chunk, which is not copied if it is well filled.
+    pub fn push_chunk(&mut self, chunk: Chunk) {
+        if chunk.len() < ALONE {
+            self.push_loose(chunk.bytes());
+        } else {
+            self.append(Kept::Chunk(chunk));
+        }
+    }
+
+    fn push_loose(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.end > End::Open {
+            return;
+        }
+        match self.kept.back_mut() {
+            Some(Run { bytes: Kept::Loose(loose), .. })
+                if loose.len() + bytes.len() <= CHUNK_MAX =>
+            {
+                loose.extend_from_slice(bytes);
+                self.written += bytes.len() as u64;
+            }
+            Some(_) | None => self.append(Kept::Loose(bytes.into())),
+        }
+    }
+
+    fn append(&mut self, bytes: Kept) {
         if self.end == End::Open {
-            self.written += bytes.as_ref().len() as u64;
-            self.kept.extend_from_slice(bytes.as_ref());
+            let run = Run { offset: self.written, bytes };
+            self.written = run.end();
+            self.kept.push_back(run);
         }
     }
 
@@ -106,28 +192,57 @@ impl Outbox {
         self.end == End::Acked
     }
 
-    /// Whether [`Outbox::next_data`] has something to send.
+    /// Whether [`Outbox::next_frame`] has something to send.
     pub fn is_ready(&self) -> bool {
-        !self.waiting
-            && (self.sent < self.written.min(self.limit)
-                || (self.end == End::Ended && self.sent == self.written))
+        self.next_len().is_some()
     }
 
-    /// The next frame to send, at most [`CHUNK_MAX`] bytes.
-    pub fn next_data(&mut self) -> Option<Data> {
-        if !self.is_ready() {
+    /// How many bytes go with the next frame. A chunk waits until the receiver has room for all of
+    /// it, as one that keeps to the rules has for what is pushed by them.
+    pub fn next_len(&self) -> Option<usize> {
+        if self.waiting {
             return None;
         }
-        let room = self.limit.saturating_sub(self.sent).min(CHUNK_MAX as u64);
-        let room = usize::try_from(room).unwrap_or(CHUNK_MAX);
-        let bytes = self.unsent(room);
-        let offset = self.sent;
-        self.sent += bytes.len() as u64;
-        let last = self.end == End::Ended && self.sent == self.written;
-        if last {
-            self.end = End::Sent;
+        let room = usize::try_from(self.limit.saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        match self.kept.get(self.next_run()) {
+            Some(Run { bytes: Kept::Chunk(chunk), .. }) => {
+                Some(chunk.len()).filter(|len| *len <= room)
+            }
+            Some(run) => {
+                let unsent = usize::try_from(run.end() - self.sent).unwrap_or(usize::MAX);
+                Some(unsent.min(room)).filter(|len| *len > 0)
+            }
+            None => (self.end == End::Ended).then_some(0),
         }
-        Some(Data { stream: self.stream, offset, bytes, last })
+    }
+
+    fn next_run(&self) -> usize {
+        self.kept.partition_point(|run| run.end() <= self.sent)
+    }
+
+    /// The next frame to send, whole, with at most [`CHUNK_MAX`] bytes of the stream.
+    pub fn next_frame(&mut self, epoch: Epoch) -> Option<&[u8]> {
+        let (len, next, offset) = (self.next_len()?, self.next_run(), self.sent);
+        self.sent += len as u64;
+        let mut header = Header::of_data(self.stream, offset);
+        if self.end == End::Ended && self.sent == self.written {
+            self.end = End::Sent;
+            header = header.last();
+        }
+        let frame = match self.kept.get_mut(next) {
+            Some(Run { bytes: Kept::Chunk(chunk), .. }) => chunk.frame(),
+            loose => {
+                self.frame.clear();
+                self.frame.resize(HEADER_LEN, 0);
+                if let Some(Run { bytes: Kept::Loose(bytes), offset: start }) = loose {
+                    let skip = usize::try_from(offset - *start).unwrap_or(usize::MAX);
+                    self.frame.extend_from_slice(&bytes[skip..skip + len]);
+                }
+                &mut self.frame
+            }
+        };
+        frame::seal(frame, epoch, header);
+        Some(frame)
     }
 
     /// What the receiver says it has and has room for.
@@ -159,21 +274,16 @@ impl Outbox {
         }
     }
 
-    fn unsent(&self, room: usize) -> Bytes {
-        let skip = usize::try_from(self.sent - self.acked).unwrap_or(usize::MAX);
-        let unsent = self.kept.get(skip..).unwrap_or_default();
-        Bytes::copy_from_slice(&unsent[..unsent.len().min(room)])
-    }
-
     fn drop_until(&mut self, offset: u64) {
-        let drop = usize::try_from(offset.saturating_sub(self.acked)).unwrap_or(usize::MAX);
-        let drop = drop.min(self.kept.len());
-        self.kept.advance(drop);
-        self.acked += drop as u64;
-        if self.kept.is_empty() {
-            // An idle stream holds no memory.
-            self.kept = BytesMut::new();
+        while self.kept.front().is_some_and(|run| run.end() <= offset) {
+            self.kept.pop_front();
         }
+        match self.kept.front_mut() {
+            Some(run) => run.drop_until(offset),
+            // An idle stream holds no memory.
+            None => (self.kept, self.frame) = (VecDeque::new(), Vec::new()),
+        }
+        self.acked = self.acked.max(offset);
     }
 }
 

@@ -99,6 +99,15 @@ impl Link {
         Frame { epoch: self.epoch, body }.encode(&mut self.out);
     }
 
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Says a frame of this epoch.
+    pub(super) fn put(&mut self, frame: &[u8]) {
+        self.out.extend_from_slice(frame);
+    }
+
     /// Zeros that end any frame an agent may be in the middle of.
     pub(super) fn pad(&mut self) {
         self.out.put_bytes(0, PAYLOAD_MAX);

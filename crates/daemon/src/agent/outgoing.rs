@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use protocol::{Ack, Data, Outbox, StreamId, Violation, WINDOW};
+use protocol::{Ack, Outbox, StreamId, Violation, WINDOW};
 use tokio::sync::Notify;
 
-use super::wake::Wake;
+use super::{link::Link, wake::Wake};
 
 /// The receiver takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +82,12 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn next_data(&self) -> Option<Data> {
+    pub(super) fn put_frame(&self, link: &mut Link) -> Option<()> {
         match &mut *self.state() {
-            State::Open(outbox) | State::Ended(outbox) => outbox.next_data(),
+            State::Open(outbox) | State::Ended(outbox) => {
+                link.put(outbox.next_frame(link.epoch())?);
+                Some(())
+            }
             State::Unknown { .. } | State::Closed | State::Left => None,
         }
     }

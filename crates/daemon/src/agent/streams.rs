@@ -232,11 +232,13 @@ impl Streams {
 
     /// Says what is to be said: control frames, then the streams in turn, one frame each.
     pub(super) fn fill(&mut self, link: &mut Link) {
-        while link.has_room()
-            && let Some(body) = self.next_control().or_else(|| self.next_data())
-        {
-            link.say(body);
-        }
+        while link.has_room() && self.say_next(link).is_some() {}
+    }
+
+    fn say_next(&mut self, link: &mut Link) -> Option<()> {
+        let Some(body) = self.next_control() else { return self.put_data(link) };
+        link.say(body);
+        Some(())
     }
 
     fn next_control(&mut self) -> Option<Body> {
@@ -256,14 +258,14 @@ impl Streams {
         None
     }
 
-    fn next_data(&mut self) -> Option<Body> {
+    fn put_data(&mut self, link: &mut Link) -> Option<()> {
         while let Some(stream) = self.turns.pop_front() {
             self.queued.remove(&stream);
             let Some(outgoing) = self.outgoing.get(&stream) else { continue };
-            let data = outgoing.next_data();
+            let said = outgoing.put_frame(link);
             self.queue(stream);
-            if let Some(data) = data {
-                return Some(Body::Data(data));
+            if said.is_some() {
+                return said;
             }
         }
         None

@@ -175,14 +175,10 @@ impl Command {
     }
 
     /// Moves output on. Gives back what is ended for the command and still open for others.
-    pub(crate) fn pump(
-        &mut self,
-        outgoing: &mut Outgoing,
-        scratch: &mut [u8],
-    ) -> Vec<(StreamId, OwnedFd)> {
+    pub(crate) fn pump(&mut self, outgoing: &mut Outgoing) -> Vec<(StreamId, OwnedFd)> {
         let mut left_over = Vec::new();
         for mut output in std::mem::take(&mut self.outputs) {
-            match output.pump(outgoing, scratch) {
+            match output.pump(outgoing) {
                 output::Progress::Open => self.outputs.push(output),
                 output::Progress::Ended | output::Progress::Failed => outgoing.end(output.stream),
                 output::Progress::LeftOver => {

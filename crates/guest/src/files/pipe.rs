@@ -1,19 +1,21 @@
 //! Bytes between a thread, which may wait, and the loop, which may not. Holds at most a window.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use protocol::WINDOW;
+use protocol::{CHUNK_MAX, Chunk};
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::{AsFd, OwnedFd},
 };
 
-const CAPACITY: usize = 256 << 10;
-const _: () = assert!(CAPACITY as u64 == WINDOW, "what a stream may have under way fits");
+/// So many chunks a thread puts in before it waits.
+const CHUNKS_MAX: usize = 8;
+/// So much a thread takes out before it says so: the sender has room for more until then.
+const WORTH_SAYING: usize = 4 * CHUNK_MAX;
 
 /// Rings in the loop.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(crate) struct Pipe {
 
 #[derive(Debug)]
 struct State {
-    bytes: BytesMut,
+    chunks: VecDeque<Chunk>,
     /// Bytes that the thread has taken since the loop last asked.
     taken: usize,
     end: End,
@@ -64,18 +66,18 @@ enum End {
 }
 
 /// What the loop took.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Taken {
     /// Perhaps none.
-    Bytes(Bytes),
+    Some(Vec<Chunk>),
     /// The last of them.
-    Last(Bytes),
+    Last(Vec<Chunk>),
     Broken,
 }
 
 impl Pipe {
     pub(crate) fn new(wake: Arc<Wake>) -> Self {
-        let state = State { bytes: BytesMut::new(), taken: 0, end: End::Open };
+        let state = State { chunks: VecDeque::new(), taken: 0, end: End::Open };
         Self { state: Mutex::new(state), changed: Condvar::new(), wake }
     }
 
@@ -83,24 +85,33 @@ impl Pipe {
     pub(crate) fn put(&self, bytes: &[u8]) {
         let mut state = self.lock();
         if state.end == End::Open {
-            state.bytes.extend_from_slice(bytes);
-            self.changed.notify_one();
+            let was_empty = state.chunks.is_empty();
+            state.append(bytes);
+            if was_empty {
+                self.changed.notify_one();
+            }
         }
     }
 
-    /// The loop takes up to `room` bytes out.
-    pub(crate) fn take(&self, room: usize) -> Taken {
+    /// The loop takes out the chunks that there is room for.
+    pub(crate) fn take(&self, mut room: usize) -> Taken {
         let mut state = self.lock();
         if state.end == End::Broken {
             return Taken::Broken;
         }
-        let count = state.bytes.len().min(room);
-        let bytes = state.bytes.split_to(count).freeze();
-        self.changed.notify_one();
-        if state.end == End::Ended && state.bytes.is_empty() {
-            return Taken::Last(bytes);
+        let was_full = state.is_full();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = state.chunks.pop_front_if(|chunk| chunk.len() <= room) {
+            room -= chunk.len();
+            chunks.push(chunk);
         }
-        Taken::Bytes(bytes)
+        if was_full {
+            self.changed.notify_one();
+        }
+        if state.end == End::Ended && state.chunks.is_empty() {
+            return Taken::Last(chunks);
+        }
+        Taken::Some(chunks)
     }
 
     /// How many bytes the thread has taken since this was last asked.
@@ -111,7 +122,7 @@ impl Pipe {
     /// Whether the end has come and the thread has taken everything.
     pub(crate) fn is_drained(&self) -> bool {
         let state = self.lock();
-        state.end == End::Ended && state.bytes.is_empty()
+        state.end == End::Ended && state.chunks.is_empty()
     }
 
     /// No more bytes follow.
@@ -127,6 +138,23 @@ impl Pipe {
     /// The other side finds it broken at once.
     pub(crate) fn break_off(&self) {
         self.finish(End::Broken, |_| true);
+    }
+
+    /// The thread puts chunks in, once there is room; it rings if there were none.
+    pub(super) fn put_chunks(&self, chunks: &mut Vec<Chunk>) -> io::Result<()> {
+        let mut state = self.wait_for_room()?;
+        let was_empty = state.chunks.is_empty();
+        state.chunks.extend(chunks.drain(..));
+        drop(state);
+        if was_empty {
+            self.wake.ring();
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.wait_while(|state| state.is_full() && state.end == End::Open);
+        if state.end == End::Open { Ok(state) } else { Err(ErrorKind::BrokenPipe.into()) }
     }
 
     fn finish(&self, to: End, may: impl Fn(End) -> bool) {
@@ -149,19 +177,45 @@ impl Pipe {
     }
 }
 
+impl State {
+    fn is_full(&self) -> bool {
+        self.chunks.len() >= CHUNKS_MAX
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = self.chunks.back_mut().map_or(0, |chunk| chunk.append(bytes));
+            bytes = &bytes[taken..];
+            if !bytes.is_empty() {
+                self.chunks.push_back(Chunk::new());
+            }
+        }
+    }
+}
+
 /// The thread takes bytes out.
 impl Read for &Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.wait_while(|state| state.bytes.is_empty() && state.end == End::Open);
+        let mut state = self.wait_while(|state| state.chunks.is_empty() && state.end == End::Open);
         if state.end == End::Broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let count = state.bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&state.bytes[..count]);
-        state.bytes.advance(count);
+        let mut count = 0;
+        while let Some(chunk) = state.chunks.front_mut().filter(|_| count < buffer.len()) {
+            let part = chunk.len().min(buffer.len() - count);
+            buffer[count..count + part].copy_from_slice(&chunk.bytes()[..part]);
+            chunk.advance(part);
+            count += part;
+            if chunk.is_empty() {
+                state.chunks.pop_front();
+            }
+        }
         state.taken += count;
+        let is_worth_saying = state.taken >= WORTH_SAYING;
         drop(state);
-        self.wake.ring();
+        if is_worth_saying {
+            self.wake.ring();
+        }
         Ok(count)
     }
 }
@@ -169,15 +223,14 @@ impl Read for &Pipe {
 /// The thread puts bytes in.
 impl Write for &Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state =
-            self.wait_while(|state| state.bytes.len() >= CAPACITY && state.end == End::Open);
-        if state.end != End::Open {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let count = bytes.len().min(CAPACITY - state.bytes.len());
-        state.bytes.extend_from_slice(&bytes[..count]);
+        let mut state = self.wait_for_room()?;
+        let was_empty = state.chunks.is_empty();
+        let count = bytes.len().min(CHUNK_MAX);
+        state.append(&bytes[..count]);
         drop(state);
-        self.wake.ring();
+        if was_empty {
+            self.wake.ring();
+        }
         Ok(count)
     }
 

@@ -2,11 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read},
     path::Path,
 };
 
-use protocol::{EntryKind, Refusal, RefusalCode, Response};
+use protocol::{Chunk, EntryKind, Refusal, RefusalCode, Response};
 use rustix::{
     fs::{Mode, OFlags, fstat, open},
     io::Errno,
@@ -15,7 +15,7 @@ use rustix::{
 use super::{Over, paths, pipe::Pipe};
 use crate::refusal::{refuse, refuse_errno};
 
-const CHUNK: usize = 64 << 10;
+const CHUNKS: usize = 4;
 
 /// Answers with what the file is, then sends it to its end, whatever its size is said to be.
 pub(super) fn read(path: &Path, pipe: &Pipe, over: &Over) {
@@ -47,15 +47,25 @@ fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
     }
 }
 
-/// Not `io::copy`, whose buffer is small.
-fn copy(mut file: File, mut pipe: &Pipe) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
+/// Into the chunks that it is sent from; several at a time, so that the loop is not woken for each.
+fn copy(mut file: File, pipe: &Pipe) -> io::Result<()> {
+    let mut chunks = Vec::with_capacity(CHUNKS);
     loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(count) => pipe.write_all(&chunk[..count])?,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        let mut chunk = Chunk::new();
+        while !chunk.room().is_empty() {
+            match file.read(chunk.room()) {
+                Ok(0) => {
+                    chunks.push(chunk);
+                    return pipe.put_chunks(&mut chunks);
+                }
+                Ok(count) => chunk.fill(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        chunks.push(chunk);
+        if chunks.len() == CHUNKS {
+            pipe.put_chunks(&mut chunks)?;
         }
     }
 }

@@ -9,12 +9,28 @@ fn flooded(streams: u32) -> Outgoing {
         outgoing.open(stream);
         let room = outgoing.room(stream);
         assert_eq!(room as u64, WINDOW);
-        outgoing.push(stream, &vec![0; room]);
+        push(&mut outgoing, stream, &vec![0; room]);
     }
     outgoing
 }
 
-fn frames(bytes: &BytesMut) -> Vec<Body> {
+fn push(outgoing: &mut Outgoing, stream: StreamId, bytes: &[u8]) {
+    for bytes in bytes.chunks(CHUNK_MAX) {
+        let mut chunk = Chunk::new();
+        chunk.append(bytes);
+        outgoing.push_chunk(stream, chunk);
+    }
+}
+
+/// What is written to the channel at once.
+fn written(outgoing: &mut Outgoing) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let large = outgoing.fill(&mut out).map(<[u8]>::to_vec);
+    assert!(large.is_none() || out.is_empty(), "a large frame goes alone");
+    large.unwrap_or_else(|| out.to_vec())
+}
+
+fn frames(bytes: &[u8]) -> Vec<Body> {
     let mut decoder = Decoder::default();
     decoder.push(bytes);
     std::iter::from_fn(|| decoder.next_frame()).map(|frame| frame.unwrap().body).collect()
@@ -23,14 +39,13 @@ fn frames(bytes: &BytesMut) -> Vec<Body> {
 #[test]
 fn a_stream_waits_for_one_frame_of_each_other() {
     let mut outgoing = flooded(8);
-    let (mut out, new) = (BytesMut::new(), StreamId(100));
-    outgoing.fill(&mut out);
+    let new = StreamId(100);
+    written(&mut outgoing);
     outgoing.open(new);
-    outgoing.push(new, b"x");
+    push(&mut outgoing, new, b"x");
     let mut before = 0;
     loop {
-        out.clear();
-        outgoing.fill(&mut out);
+        let out = written(&mut outgoing);
         let mut frames = frames(&out).into_iter();
         if frames.any(|body| matches!(body, Body::Data(Data { stream, .. }) if stream == new)) {
             break;
@@ -46,9 +61,7 @@ fn control_goes_before_all_streams() {
     let exit = Exit { code: 0, signal: None, cause: None, duration_ms: 0 };
     let event = Event::Exited { command: protocol::CommandId(1), exit };
     outgoing.say(Body::Event(event.clone()));
-    let mut out = BytesMut::new();
-    outgoing.fill(&mut out);
-    assert_eq!(frames(&out)[0], Body::Event(event));
+    assert_eq!(frames(&written(&mut outgoing))[0], Body::Event(event));
 }
 
 #[test]
@@ -56,17 +69,13 @@ fn nothing_is_sent_before_a_hello_or_after_a_hang_up() {
     let mut outgoing = flooded(2);
     outgoing.pause();
     outgoing.say(Body::Reset(protocol::Reset { stream: StreamId(0) }));
-    let mut out = BytesMut::new();
-    outgoing.fill(&mut out);
-    assert!(out.is_empty());
+    assert!(written(&mut outgoing).is_empty());
     // In the next epoch a stream waits for the host to say where it stands.
     outgoing.begin(Epoch(2));
-    outgoing.fill(&mut out);
-    assert!(out.is_empty());
+    assert!(written(&mut outgoing).is_empty());
     let ack = Ack { stream: StreamId(1), offset: 10, limit: WINDOW, last: false };
     assert_eq!(outgoing.on_ack(&ack), Ok(false));
-    outgoing.fill(&mut out);
-    let Body::Data(data) = &frames(&out)[0] else { panic!("no data") };
+    let Body::Data(data) = &frames(&written(&mut outgoing))[0] else { panic!("no data") };
     assert_eq!((data.stream, data.offset), (StreamId(1), 10));
 }
 

@@ -193,9 +193,11 @@ impl Client {
     pub(crate) fn flush(&mut self) {
         let mut frames = Vec::new();
         for outbox in self.outs.values_mut() {
-            frames.extend(std::iter::from_fn(|| outbox.next_data()));
+            while let Some(frame) = outbox.next_frame(self.epoch) {
+                frames.extend_from_slice(frame);
+            }
         }
-        frames.into_iter().for_each(|data| self.send(Body::Data(data)));
+        self.raw(&frames);
     }
 
     /// Handles what comes until `condition` holds.
