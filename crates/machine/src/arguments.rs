@@ -181,10 +181,12 @@ fn command_line(accel: Accel, tsc_khz: u64) -> String {
                 cryptomgr.notests 8250.nr_uarts=1 raid=noautodetect";
     match accel {
         Accel::Kvm => format!("{line} {STILL}"),
-        // What an emulated processor cannot leak needs no mitigation.
+        // What an emulated processor cannot leak needs no mitigation; the rest hardens the kernel
+        // against its own processes, see docs/decisions/0017.
         Accel::Tcg => {
             format!(
-                "{line} {STILL} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check mitigations=off"
+                "{line} {STILL} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check mitigations=off \
+                 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off lsm=landlock,yama"
             )
         }
     }
