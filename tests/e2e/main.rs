@@ -28,6 +28,7 @@ mod gateway;
 mod identity;
 mod images;
 mod lifecycle;
+mod memory;
 mod pause;
 mod persistence;
 mod pool;

@@ -51,7 +51,8 @@ pub use session::{
 };
 pub use snapshot::{
     CreateSnapshot, CreateSnapshotReply, CreationMethod, KeepLastSnapshots, PageQuery, SessionList,
-    Snapshot, SnapshotList, SnapshotReply, SnapshotStatus, SnapshotTree, TreeNode, TreeQuery,
+    Snapshot, SnapshotList, SnapshotMemory, SnapshotReply, SnapshotStatus, SnapshotTree, TreeNode,
+    TreeQuery,
 };
 pub use tokens::{CreateToken, NewToken, RevokedTokens, Token, TokenList, TokenScope};
 pub use update::{ForkLive, ForkLiveReply, ForkSandbox, PauseReply, UpdateSandbox};

@@ -112,11 +112,14 @@ pub enum Source {
         password: Option<SecretValue>,
     },
     /// A tar archive, compressed or not, unpacked into the sandbox's folder.
-    Tarball {
-        url: String,
-    },
+    Tarball { url: String },
     Snapshot {
+        /// Its id, or its name.
         snapshot_id: String,
+        /// Whether the sandbox starts with the memory that the snapshot has, and its processes (ours). When
+        /// absent it does if there is one; true is refused where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<bool>,
     },
 }
 

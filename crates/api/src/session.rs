@@ -125,6 +125,9 @@ pub struct Session {
     /// What it began as, if it is a live fork (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked: Option<Forked>,
+    /// Why it began without the memory that its snapshot has, a sentence (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_lost: Option<String>,
     /// Since when it is paused, if it is (ours): whatever needs it next has it go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_at: Option<u64>,
@@ -213,7 +216,7 @@ pub struct SessionReply {
     pub routes: Vec<Route>,
 }
 
-/// How a live fork began.
+/// How a live fork began, or what starts with the memory of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Forked {
     /// The sandbox whose memory it began with.

@@ -10,6 +10,9 @@ use crate::session::Session;
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     pub id: String,
+    /// What it can be called instead of its id (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub source_session_id: String,
     pub region: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -32,6 +35,24 @@ pub struct Snapshot {
     /// The sandbox whose disk it was (ours); that one may be gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_sandbox_name: Option<String>,
+    /// The memory that it has beside the disk (ours): sandboxes start from it with the processes that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SnapshotMemory>,
+}
+
+/// The memory of a machine, kept with its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotMemory {
+    /// As sandboxes have that start with it.
+    pub vcpus: u32,
+    /// MiB, as sandboxes have that start with it.
+    pub memory: u64,
+    /// What it takes of the server's disk beside the snapshot's `sizeBytes`. While sandboxes are started from
+    /// it, and for a day afterwards, it is there unpacked too, with all of its machine's memory in use.
+    pub size_bytes: u64,
+    /// What the machine had written of its memory.
+    pub written_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -86,17 +107,23 @@ pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 /// `POST …/sessions/{sid}/snapshot`; the body may be missing.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateSnapshot {
+    /// What it can be called instead of its id (ours): as a sandbox, and not beginning with `snap_`. One
+    /// snapshot of a project has it at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether the memory is kept too (ours): the session stands still for a moment and goes on, and sandboxes
+    /// start from the snapshot with its processes. False when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
     /// Milliseconds from its last use: 0 for never, else at least a day; the sandbox's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<u64>,
 }
 
-/// The reply to it, 201: the snapshot is there, and the session is being ended.
+/// The reply to it, 201: the snapshot is there, and the session is being ended, or with `memory` goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreateSnapshotReply {
     pub snapshot: Snapshot,

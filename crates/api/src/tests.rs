@@ -83,7 +83,7 @@ fn what_their_clients_send_is_taken() {
 
     let source: Source =
         serde_json::from_value(json!({"type":"snapshot","snapshotId":"snap_1"})).unwrap();
-    assert_eq!(source, Source::Snapshot { snapshot_id: "snap_1".into() });
+    assert_eq!(source, Source::Snapshot { snapshot_id: "snap_1".into(), memory: None });
 }
 
 #[test]
@@ -127,6 +127,7 @@ fn a_session_has_no_nulls() {
         source_sandbox_name: None,
         project_id: None,
         forked: None,
+        memory_lost: None,
         paused_at: None,
         end_code: Some(EndCode::TimedOut),
         end_reason: None,

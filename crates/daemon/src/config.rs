@@ -98,6 +98,21 @@ impl Paths {
         self.state.join("layers")
     }
 
+    /// One file for each memory of the snapshots; for this user alone.
+    pub fn memories(&self) -> PathBuf {
+        self.state.join("memories")
+    }
+
+    /// Those memories as machines map them, made of the files when one is wanted.
+    pub fn unpacked(&self) -> PathBuf {
+        self.state.join("unpacked")
+    }
+
+    /// Where the memory may be that machines are cloned from.
+    pub(crate) fn bases(&self) -> Vec<PathBuf> {
+        vec![self.templates(), self.unpacked()]
+    }
+
     /// What live forks start from, each for as long as its children are made.
     pub fn forks(&self) -> PathBuf {
         self.state.join("forks")
@@ -127,6 +142,8 @@ impl Paths {
             self.sessions(),
             self.drives(),
             self.layers(),
+            self.memories(),
+            self.unpacked(),
             self.failures(),
             self.templates(),
             self.pieces(),

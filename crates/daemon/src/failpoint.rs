@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 /// Every point there is, in the order in which a sandbox's life passes them.
-pub(crate) const POINTS: [&str; 31] = [
+pub(crate) const POINTS: [&str; 32] = [
     "create-recorded",
     "drives-recorded",
     "disk-made",
@@ -23,6 +23,7 @@ pub(crate) const POINTS: [&str; 31] = [
     "fork-planned",
     "fork-taken",
     "fork-moved",
+    "memory-written",
     "pause-planned",
     "pause-written",
     "pause-recorded",

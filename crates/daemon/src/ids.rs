@@ -188,6 +188,32 @@ impl fmt::Display for SandboxName {
     }
 }
 
+/// The name a user gives a snapshot: as a sandbox's, and none that could be a snapshot's id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SnapshotName(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`name` must be 1 to 128 letters, digits, `_` or `-`, and not begin with `snap_`")]
+pub(crate) struct BadSnapshotName;
+
+impl SnapshotName {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadSnapshotName> {
+        let is_id = text.starts_with("snap_");
+        let name = SandboxName::parse(text).ok().filter(|_| !is_id);
+        name.map(|SandboxName(text)| Self(text)).ok_or(BadSnapshotName)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A drive's id: `drv_` and 28 letters and digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct DriveId(String);

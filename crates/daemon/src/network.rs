@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    ids::{self, Lineage, Project, SandboxKey},
+    ids::{self, Lineage, Project, SandboxKey, SnapshotId},
     seal::{Label, Seal, Sealed, Unopened},
     secrets::Secrets,
-    store::{AuthorityRecord, Change, EgressChange, NetworkRecord, StoreError},
+    store::{AuthorityRecord, Change, EgressChange, KeptNetwork, NetworkRecord, StoreError},
     uplink::Uplink,
 };
 
@@ -113,11 +113,32 @@ impl Network {
             .open_json(network_label(&record.sandbox.to_string()), &record.sealed)
             // Before sandboxes were known by their project too.
             .or_else(|_| seal.open_json(network_label(name.as_str()), &record.sealed));
-        let Private { policy, placeholders } = opened.unwrap_or_else(|error: Unopened| {
-            tracing::error!(sandbox = %record.sandbox, %error, "a policy is lost: all is denied");
+        Self::opened(opened, authority)
+    }
+
+    /// As a snapshot keeps it; see [`Self::recall`].
+    pub(crate) fn of_snapshot(seal: &Seal, id: &SnapshotId, kept: &KeptNetwork) -> Self {
+        let opened = seal.open_json(snapshot_label(id), &kept.sealed);
+        Self::opened(opened, Arc::new(kept.authority.clone()))
+    }
+
+    fn opened(opened: Result<Private, Unopened>, authority: Arc<AuthorityRecord>) -> Self {
+        let Private { policy, placeholders } = opened.unwrap_or_else(|error| {
+            tracing::error!(%error, "a policy is lost: all is denied");
             Private { policy: Policy::default(), placeholders: Placeholders::random() }
         });
         Self { policy: Arc::new(policy), placeholders, authority }
+    }
+
+    /// For a snapshot to keep.
+    pub(crate) fn kept(&self, seal: &Seal, id: &SnapshotId) -> Result<KeptNetwork, StoreError> {
+        let sealed = seal.seal_json(snapshot_label(id), &self.private())?;
+        Ok(KeptNetwork { authority: (*self.authority).clone(), sealed })
+    }
+
+    /// Whether programs that know the one know the other.
+    pub(crate) fn is_of(&self, kept: &KeptNetwork) -> bool {
+        self.authority.lineage == kept.authority.lineage
     }
 
     pub(crate) fn with_policy(&self, policy: Policy) -> Self {
@@ -145,9 +166,11 @@ impl Network {
     }
 
     fn sealed(&self, seal: &Seal, sandbox: &SandboxKey) -> Result<Sealed, StoreError> {
-        let placeholders = self.placeholders.clone();
-        let private = Private { policy: (*self.policy).clone(), placeholders };
-        Ok(seal.seal_json(network_label(&sandbox.to_string()), &private)?)
+        Ok(seal.seal_json(network_label(&sandbox.to_string()), &self.private())?)
+    }
+
+    fn private(&self) -> Private {
+        Private { policy: (*self.policy).clone(), placeholders: self.placeholders.clone() }
     }
 
     /// The certificate that the guest is to trust: DER.
@@ -232,6 +255,10 @@ fn authority_label(lineage: &Lineage) -> Label<'_> {
 
 fn network_label(sandbox: &str) -> Label<'_> {
     Label { kind: "network", id: sandbox }
+}
+
+fn snapshot_label(id: &SnapshotId) -> Label<'_> {
+    Label { kind: "network of a snapshot", id: id.as_str() }
 }
 
 #[cfg(test)]

@@ -24,11 +24,14 @@ use crate::{
 };
 
 mod forking;
+mod remembering;
 mod resuming;
 mod retries;
 mod waking;
 
 pub(crate) use forking::ForkError;
+use remembering::Standing;
+pub(crate) use remembering::{KeepError, MemoryWanted};
 pub(crate) use resuming::{BeginError, ResumeError, Resumed};
 pub(crate) use retries::Mark;
 use retries::Retries;
@@ -43,9 +46,19 @@ pub(crate) struct NewSandbox {
     pub(crate) shape: Shape,
     /// What its disk starts as; its image if none.
     pub(crate) snapshot: Option<SnapshotId>,
+    /// Whether it starts with the memory of that, if there is one.
+    pub(crate) memory: WithMemory,
     pub(crate) network: Network,
     /// What is fetched into it.
     pub(crate) source: Option<Source>,
+}
+
+/// What a sandbox starts from of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithMemory {
+    Yes,
+    /// The disk alone.
+    No,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +79,8 @@ pub(crate) enum CreateError {
     Prepare(#[source] Arc<PrepareError>),
     #[error("the sandbox ended while it started: {0}")]
     Ended(NotRunning),
+    #[error("the memory of its snapshot could not be unpacked")]
+    Memory(#[source] std::io::Error),
     #[error("There is no such snapshot any more.")]
     NoSnapshot(#[from] NoSnapshot),
 }
@@ -153,15 +168,20 @@ impl Registry {
             network = network.under(Arc::clone(&parked.authority));
         }
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
+        let snapshots = &self.context.snapshots;
+        let standing = Standing { snapshots, session: Some(session.id.clone()) };
+        let mut split = None;
         if let Some(snapshot) = &new.snapshot {
-            let snapshot = self.context.snapshots.stand(&session.id, snapshot)?;
-            session.layers = snapshot.layers;
-            session.source_snapshot = Some(snapshot.id);
+            let snapshot = snapshots.stand(&session.id, snapshot)?;
+            session.layers.clone_from(&snapshot.layers);
+            session.source_snapshot = Some(snapshot.id.clone());
+            if new.memory == WithMemory::Yes {
+                split = self.remember(&snapshot, &mut session).await?;
+            }
         }
-        let id = session.id.clone();
-        let beginning = Beginning { parked, source: new.source, split: None };
-        let made = Owner::create(&self.context, record, session, network, beginning).await;
-        let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
+        let beginning = Beginning { parked, source: new.source, split };
+        let sandbox = Owner::create(&self.context, record, session, network, beginning).await?;
+        standing.stays();
         self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();
         let view = session.started().await;

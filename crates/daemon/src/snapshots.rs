@@ -7,6 +7,7 @@
 
 mod housekeeping;
 mod lineage;
+mod memory;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,12 +21,14 @@ use machine::LayerError;
 
 pub(crate) use housekeeping::keep_house;
 pub(crate) use lineage::{Node, Walk, walk};
+use memory::Memories;
+pub(crate) use memory::Unusable;
 
 use crate::{
     clock,
     config::Paths,
     failpoint,
-    ids::{LayerId, SandboxKey, SessionId, SnapshotId},
+    ids::{LayerId, Project, SandboxKey, SessionId, SnapshotId, SnapshotName},
     limits,
     store::{Change, Counted, Evicted, Keeping, SnapshotMethod, SnapshotRecord, Store, StoreError},
 };
@@ -36,6 +39,7 @@ const EXTENSION: &str = "qcow2";
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     folder: PathBuf,
+    memories: Memories,
     store: Store,
     known: Mutex<Known>,
     /// Held by who changes what is stored of them.
@@ -49,12 +53,23 @@ struct Known {
     stood: BTreeMap<SessionId, Stand>,
     /// What sandboxes start from next.
     currents: BTreeMap<SandboxKey, SnapshotId>,
+    /// Those whose memory is being written.
+    making: BTreeSet<SnapshotId>,
 }
 
 #[derive(Debug)]
 struct Stand {
     snapshot: Option<SnapshotId>,
     layers: Vec<LayerId>,
+}
+
+/// What a snapshot is to the sandbox that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Becomes {
+    /// It starts from it next.
+    Current,
+    /// It goes on meanwhile.
+    OneMore,
 }
 
 /// There is no such snapshot any more, or there never was.
@@ -79,6 +94,7 @@ impl Snapshots {
         let records = stored.into_iter().map(|record| (record.id.clone(), record)).collect();
         Self {
             folder: paths.layers(),
+            memories: Memories::new(paths),
             store,
             known: Mutex::new(Known { records, ..Known::default() }),
             turn: tokio::sync::Mutex::default(),
@@ -88,6 +104,17 @@ impl Snapshots {
     /// The snapshot, also if it is deleted.
     pub(crate) fn find(&self, id: &SnapshotId) -> Option<SnapshotRecord> {
         self.known().records.get(id).cloned()
+    }
+
+    /// The one that is there of this name.
+    pub(crate) fn named(&self, project: &Project, name: &str) -> Option<SnapshotRecord> {
+        let known = self.known();
+        let mut there = known.records.values().filter(|one| one.is_there());
+        let is_it = |name: &SnapshotName, text| name.as_str() == text;
+        let found = there.find(|one| {
+            one.project == *project && one.name.as_ref().is_some_and(|own| is_it(own, name))
+        });
+        found.cloned()
     }
 
     /// All that are remembered, the oldest first.
@@ -187,10 +214,13 @@ impl Snapshots {
         &self,
         record: SnapshotRecord,
         of: (&SandboxKey, u64),
-        keeping: &Keeping,
+        (keeping, becomes): (&Keeping, Becomes),
         with: Vec<Change>,
     ) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
+        let mut record = record;
+        // Another may have been given it meanwhile; the disk is kept all the same.
+        record.name.take_if(|name| self.named(&record.project, name.as_str()).is_some());
         let evicted = self.evicted(&record, of, keeping);
         let mut changes = with;
         let records: Vec<SnapshotRecord> = evicted.into_iter().chain([record.clone()]).collect();
@@ -198,7 +228,9 @@ impl Snapshots {
         self.store.commit(changes).await?;
         failpoint::pass("snapshot-recorded");
         let mut known = self.known();
-        known.currents.insert(of.0.clone(), record.id.clone());
+        if becomes == Becomes::Current {
+            known.currents.insert(of.0.clone(), record.id.clone());
+        }
         known.records.extend(records.into_iter().map(|record| (record.id.clone(), record)));
         Ok(())
     }
@@ -302,7 +334,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Removes the files of layers that nothing names.
+    /// Removes the files of layers and memories that nothing names.
     pub(crate) fn sweep(&self) {
         // Held meanwhile: a session that is about to stand on one finds it gone, or keeps it.
         let known = self.known();
@@ -316,6 +348,7 @@ impl Snapshots {
                 tracing::warn!(%error, path = %path.display(), "a layer was left behind");
             }
         }
+        self.memories.sweep(&known);
     }
 
     /// The digests of the images that snapshots stand on.
@@ -343,7 +376,7 @@ fn read_only(path: &Path) -> io::Result<fs::Permissions> {
     Ok(permissions)
 }
 
-fn allocated(path: &Path) -> io::Result<u64> {
+pub(crate) fn allocated(path: &Path) -> io::Result<u64> {
     const STAT_BLOCK_BYTES: u64 = 512;
     Ok(fs::metadata(path)?.blocks() * STAT_BLOCK_BYTES)
 }

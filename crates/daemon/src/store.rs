@@ -26,7 +26,8 @@ pub(crate) use record::{
     SandboxRecord, SecretRecord, SessionRecord, Stored, TokenRecord,
 };
 pub(crate) use snapshot::{
-    Counted, Evicted, KeepLast, Keeping, SnapshotMethod, SnapshotPlan, SnapshotRecord,
+    Counted, Evicted, KeepLast, Keeping, KeptNetwork, MemoryRecord, SnapshotMethod, SnapshotPlan,
+    SnapshotRecord,
 };
 pub(crate) use usage::{Traffic, Usage};
 

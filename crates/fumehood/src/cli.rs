@@ -274,7 +274,7 @@ pub(crate) struct Run {
 Examples:
   box=$(fumehood create --memory 1024 --timeout 2h)
   fumehood exec $box -- npm test
-  fumehood create --snapshot snap_...           from `fumehood snapshot`
+  fumehood create --snapshot snap_...           from `fumehood snapshot`; its name does too
 "))]
 pub(crate) struct Create {
     #[command(flatten)]
@@ -283,9 +283,13 @@ pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) keep: KeepOptions,
 
-    /// Start from this snapshot's disk instead of an image
-    #[arg(long, value_name = "ID", conflicts_with = "image")]
+    /// Start from this snapshot instead of an image: from its disk, and from its memory if it has one
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "image")]
     pub(crate) snapshot: Option<String>,
+
+    /// Start from the snapshot's disk alone
+    #[arg(long, requires = "snapshot")]
+    pub(crate) cold: bool,
 
     #[command(flatten)]
     pub(crate) network: NetworkOptions,

@@ -37,6 +37,12 @@ impl Key {
         Self::over(parts)
     }
 
+    /// Of what is unpacked of a saved memory: it is that memory's alone.
+    #[must_use]
+    pub fn of_memory(name: &str) -> Self {
+        Self::over(vec!["memory".to_owned(), name.to_owned()])
+    }
+
     fn over(parts: Vec<String>) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {

@@ -33,14 +33,16 @@ mod pages;
 mod pause;
 mod record;
 mod restore;
+mod saved;
 mod stream;
 
 pub(crate) use merge::MERGE;
 
 pub use adopt::{AdoptError, Adoption};
 pub use fork::{ForkBegun, ForkError, ForkPoint, ForkSpec, ForkTaken};
-pub use pause::{Misfit, PauseBegun, PauseError, PauseSpec, Paused, SavedMemory};
+pub use pause::{PauseBegun, PauseError, PauseSpec, Paused};
 pub use restore::SaveError;
+pub use saved::{Misfit, SavedMemory};
 
 /// The names of the sockets in a machine's folder.
 const CONTROL: &str = "control.sock";

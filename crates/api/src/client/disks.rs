@@ -35,15 +35,14 @@ impl Client {
         self.post(&drive_path(name, "/fork")).json(&asked).reply().await
     }
 
-    /// Makes the disk of a session a snapshot, which ends the session. `expiration` is in milliseconds from
-    /// the snapshot's last use, 0 for never.
+    /// Makes the disk of a session a snapshot, which ends the session, unless its memory is kept too.
     pub async fn take_snapshot(
         &self,
         session: &str,
-        expiration: Option<u64>,
+        asked: &CreateSnapshot,
     ) -> Result<CreateSnapshotReply, ClientError> {
         let path = session_path(session, "/snapshot");
-        self.post(&path).json(&CreateSnapshot { expiration }).reply().await
+        self.post(&path).json(asked).reply().await
     }
 
     pub async fn snapshots(&self, query: &PageQuery) -> Result<SnapshotList, ClientError> {

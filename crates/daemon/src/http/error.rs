@@ -23,7 +23,7 @@ use crate::{
     drives::DriveError,
     gateway::ChangeError,
     platform::PlatformError,
-    registry::{CreateError, ForkError, ResumeError, WakeError},
+    registry::{CreateError, ForkError, KeepError, ResumeError, WakeError},
     sandbox::{
         CommandError, ExtendError, FetchError, NotRunning, PauseError, PolicyError, PrepareError,
         Removed, SnapshotError, SplitError, WakingError,
@@ -155,6 +155,7 @@ impl From<CreateError> for Failure {
         let code = match error {
             CreateError::Exists(_) => Code::BadRequest,
             CreateError::TooMany | CreateError::NoRoom(_) => Code::LimitReached,
+            CreateError::Memory(_) => Code::DiskFull,
             CreateError::Host(_) => Code::Internal,
             CreateError::NoSnapshot(_) => Code::SnapshotNotFound,
             CreateError::Store(error) => return error.into(),
@@ -184,20 +185,42 @@ impl From<ResumeError> for Failure {
 
 impl From<ForkError> for Failure {
     fn from(error: ForkError) -> Self {
-        let code = match &error {
-            ForkError::Split(SplitError::NotRunning(error)) => return error.clone().into(),
-            ForkError::Split(SplitError::Drives | SplitError::Refused(_)) => Code::Conflict,
-            ForkError::Split(SplitError::Machine(machine::ForkError::TooMuch { .. })) => {
-                Code::LimitReached
-            }
-            ForkError::Split(SplitError::Machine(_) | SplitError::Disk(_)) => Code::MachineFailed,
-            ForkError::Create(_) | ForkError::Wake(_) => Code::Internal,
-        };
         match error {
             ForkError::Create(error) => error.into(),
             ForkError::Wake(error) => error.into(),
-            ForkError::Split(error) => Self::new(code, causes(&error)),
+            ForkError::Split(error) => error.into(),
         }
+    }
+}
+
+impl From<SplitError> for Failure {
+    fn from(error: SplitError) -> Self {
+        let code = match &error {
+            SplitError::NotRunning(error) => return error.clone().into(),
+            SplitError::Drives | SplitError::Refused(_) => Code::Conflict,
+            SplitError::Machine(machine::ForkError::TooMuch { .. }) => Code::LimitReached,
+            SplitError::Machine(machine::ForkError::Io(error))
+                if error.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Code::DiskFull
+            }
+            SplitError::Machine(_) | SplitError::Disk(_) => Code::MachineFailed,
+        };
+        Self::new(code, causes(&error))
+    }
+}
+
+impl From<KeepError> for Failure {
+    fn from(error: KeepError) -> Self {
+        let code = match error {
+            KeepError::Wake(error) => return error.into(),
+            KeepError::Split(error) => return error.into(),
+            KeepError::Platform(error) => return error.into(),
+            KeepError::Store(error) => return error.into(),
+            KeepError::NoNetwork => Code::Conflict,
+            KeepError::Disk(_) => Code::Internal,
+        };
+        Self::new(code, causes(&error))
     }
 }
 

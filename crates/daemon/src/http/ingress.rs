@@ -297,7 +297,7 @@ fn not_resumed(sandbox: &Sandbox, error: &ResumeError) -> Fault {
         ResumeError::Begin(BeginError::NoRoom(_)) => {
             Fault::new(Kind::NoRoom, "Its host has no room for it now. Ask again later.")
         }
-        ResumeError::Begin(BeginError::Host(_) | BeginError::Store(_))
+        ResumeError::Begin(BeginError::Host(_) | BeginError::Memory(_) | BeginError::Store(_))
         | ResumeError::Prepare(_)
         | ResumeError::Waking(_) => Fault::new(Kind::NotStarted, "Its owner can see why."),
     }

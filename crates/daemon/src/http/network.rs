@@ -32,7 +32,7 @@ use crate::{
     ids::Project,
     network::{Network, Placeholders, secret_names},
     sandbox::{PolicyError, Sandbox, Session},
-    store::Phase,
+    store::{KeptNetwork, Phase, SnapshotRecord},
 };
 
 /// The network of a new sandbox. Without a policy every public address can be reached, and no other.
@@ -49,6 +49,22 @@ pub(crate) fn new(
     let seal = &server.context().egress.seal;
     Network::new(seal, policy, placeholders)
         .map_err(|error| Failure::new(api::Code::Internal, crate::causes(&error)))
+}
+
+/// The network of a sandbox that starts with the memory of a snapshot: as that of one that is forked.
+pub(crate) fn of_snapshot(
+    server: &Server,
+    snapshot: &SnapshotRecord,
+    kept: &KeptNetwork,
+    asked: Option<&NetworkPolicy>,
+) -> Reply<Network> {
+    let network = Network::of_snapshot(&server.context().egress.seal, &snapshot.id, kept);
+    let placeholder = |name: &SecretName| network.placeholder(name);
+    let policy = asked.map(|asked| parse(server, &snapshot.project, asked, &placeholder));
+    Ok(match policy.transpose()? {
+        Some(policy) => network.with_policy(policy),
+        None => network,
+    })
 }
 
 /// The network of a sandbox that is forked: its guest knows the same placeholders and trusts the same

@@ -24,12 +24,12 @@ use super::{
 };
 use crate::{
     clock,
-    ids::{Project, SandboxKey, SandboxName, SessionId, SnapshotId},
+    ids::{Project, SandboxKey, SandboxName, SessionId},
     limits, platform,
-    registry::{CreateError, Mark, NewSandbox, Orphans, Resumed},
+    registry::{CreateError, Mark, NewSandbox, Orphans, Resumed, WithMemory},
     route::Route,
     sandbox::Sandbox,
-    store::{Keeping, SandboxRecord, Usage},
+    store::{Keeping, SandboxRecord, SnapshotRecord, Usage},
     templates::BaseImage,
 };
 
@@ -44,7 +44,6 @@ pub(crate) async fn create(
     body.trust_host_ca.get_or_insert(trusts);
     let name = body.name.as_deref().map(SandboxName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
-    let shape = shape(body.resources.unwrap_or_default())?;
     let asked = Asked {
         persistent: body.persistent,
         expiration: body.snapshot_expiration,
@@ -54,15 +53,27 @@ pub(crate) async fn create(
     let project = server.project(body.project_id.as_deref())?;
     let ground = ground(&server, &mut body, &project).await?;
     let routes = ports::asked(&[], &body.ports, &body.private_ports)?;
-    let network = network::new(&server, &project, body.network_policy.as_ref())?;
+    let remembered = ground.snapshot.as_ref().and_then(|one| Some((one, one.memory.as_ref()?)));
+    let (policy, resources) = (body.network_policy.as_ref(), body.resources);
+    let (shape, network, memory) = match remembered.filter(|_| ground.memory == WithMemory::Yes) {
+        Some((snapshot, memory)) => {
+            check_shape(memory.shape, resources)?;
+            let network = network::of_snapshot(&server, snapshot, &memory.network, policy)?;
+            (memory.shape, network, WithMemory::Yes)
+        }
+        None => {
+            let network = network::new(&server, &project, policy)?;
+            (shape(resources.unwrap_or_default())?, network, WithMemory::No)
+        }
+    };
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
-    let snapshot = ground.snapshot.clone();
+    let snapshot = ground.snapshot.as_ref().map(|snapshot| snapshot.id.clone());
     let record = record(body, shape, (keeping, routes), ground);
     let registry = server.registry();
     // Of who is on this machine no answer is lost.
     let retried = name.clone().filter(|_| server.visitor.caller == Caller::Remote);
     let retried = retried.map(|name| SandboxKey { project: project.clone(), name });
-    let new = NewSandbox { project, name, record, shape, snapshot, network, source };
+    let new = NewSandbox { project, name, record, shape, snapshot, memory, network, source };
     let sandbox = match (registry.create(new).await, retried) {
         (Ok(sandbox), Some(_)) => {
             registry.note_create(&sandbox, mark);
@@ -134,22 +145,25 @@ struct Ground {
     digest: Option<String>,
     user: String,
     cwd: String,
-    snapshot: Option<SnapshotId>,
+    snapshot: Option<SnapshotRecord>,
+    memory: WithMemory,
 }
 
 async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) -> Reply<Ground> {
     let images = &server.context().images;
-    if let Some(Source::Snapshot { snapshot_id }) = &body.source {
+    if let Some(Source::Snapshot { snapshot_id, memory }) = &body.source {
         let snapshot = usable(server, project, snapshot_id)?;
+        let memory = with_memory(*memory, &snapshot, &body.mounts)?;
         if let Some(digest) = &snapshot.image_digest {
             images.note_use(digest).await;
         }
         return Ok(Ground {
-            image: snapshot.image,
-            digest: snapshot.image_digest,
-            user: snapshot.user,
-            cwd: snapshot.cwd,
-            snapshot: Some(snapshot.id),
+            image: snapshot.image.clone(),
+            digest: snapshot.image_digest.clone(),
+            user: snapshot.user.clone(),
+            cwd: snapshot.cwd.clone(),
+            snapshot: Some(snapshot),
+            memory,
         });
     }
     let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
@@ -163,7 +177,38 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
         user: image.user,
         cwd: image.cwd,
         snapshot: None,
+        memory: WithMemory::No,
     })
+}
+
+fn with_memory<T>(
+    asked: Option<bool>,
+    snapshot: &SnapshotRecord,
+    mounts: &BTreeMap<String, T>,
+) -> Reply<WithMemory> {
+    let fault = |text: &str| Err(Failure::bad_request(format!("Invalid request: {text}")));
+    match (asked, &snapshot.memory) {
+        (Some(false), _) | (None, None) => Ok(WithMemory::No),
+        (Some(true), None) => {
+            fault("`source.memory` is true, and the snapshot has none, only a disk")
+        }
+        (_, Some(_)) if !mounts.is_empty() => fault(
+            "`mounts` cannot be used with the memory of a snapshot; `source.memory` false starts from its disk alone",
+        ),
+        (_, Some(_)) => Ok(WithMemory::Yes),
+    }
+}
+
+/// A memory is of a machine of one form.
+fn check_shape(shape: Shape, asked: Option<api::Resources>) -> Reply<()> {
+    let api::Resources { vcpus, memory } = asked.unwrap_or_default();
+    let Shape { vcpus: has, memory_mib } = shape;
+    let fits = vcpus.is_none_or(|vcpus| vcpus == has)
+        && memory.is_none_or(|memory| memory == u64::from(memory_mib));
+    let text = format!(
+        "Invalid request: the snapshot's memory is of a machine with {has} vCPUs and {memory_mib} MiB; leave `resources` out, or start from its disk alone (`source.memory` false)"
+    );
+    if fits { Ok(()) } else { Err(Failure::bad_request(text)) }
 }
 
 pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
@@ -212,7 +257,7 @@ fn record(
         created_at: clock::now_ms(),
         keeping,
         // What is not kept does not go on, not even from where it began.
-        current_snapshot: ground.snapshot.filter(|_| keeping.persistent),
+        current_snapshot: ground.snapshot.map(|one| one.id).filter(|_| keeping.persistent),
         session,
         used_before: Usage::default(),
     })

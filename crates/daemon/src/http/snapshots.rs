@@ -1,5 +1,7 @@
 //! Snapshots: take, list, get, delete, tree.
 
+use std::sync::Arc;
+
 use api::{Code, CreateSnapshot, PageQuery, SortOrder, TreeQuery};
 use axum::{Json, extract::Path, http::StatusCode};
 
@@ -12,8 +14,9 @@ use super::{
     sessions, wire,
 };
 use crate::{
-    ids::{Project, SnapshotId},
+    ids::{Project, SnapshotId, SnapshotName},
     limits,
+    registry::MemoryWanted,
     snapshots::{Node, Walk, walk},
     store::SnapshotRecord,
 };
@@ -21,7 +24,7 @@ use crate::{
 /// Of the others of one parent, which may be very many.
 const SIBLINGS_SHOWN: usize = 10;
 
-/// Answers when the snapshot is there; the session ends with it.
+/// Answers when the snapshot is there; the session ends with it, unless its memory is kept too.
 pub(crate) async fn create(
     server: Server,
     Path(id): Path<String>,
@@ -35,7 +38,21 @@ pub(crate) async fn create(
         let text = format!("{} snapshots are kept already; delete some", limits::SNAPSHOTS_MAX);
         return Err(Failure::new(Code::LimitReached, text));
     }
-    let snapshot = session.snapshot(expiration).await?;
+    let name = asked.name.as_deref().map(SnapshotName::parse).transpose();
+    let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
+    let named = |name: &SnapshotName| {
+        server.context().snapshots.named(&session.record.project, name.as_str())
+    };
+    if let Some(there) = name.as_ref().and_then(named) {
+        let text = format!("Snapshot '{}' has this name; delete it, or choose another.", there.id);
+        return Err(Failure::new(Code::Conflict, text));
+    }
+    let snapshot = if asked.memory == Some(true) {
+        let wanted = MemoryWanted { name, expiration_ms: expiration };
+        server.registry().keep_memory(Arc::clone(&session), wanted).await?
+    } else {
+        session.snapshot(name, expiration).await?
+    };
     let reply = api::CreateSnapshotReply {
         snapshot: wire::snapshot(&snapshot),
         session: wire::session(&session, &session.view()),
@@ -43,10 +60,13 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(reply)))
 }
 
-/// A snapshot of the request's project, also one that is deleted.
+/// A snapshot of the request's project, by its id, also one that is deleted, or by its name.
 pub(crate) fn find(server: &Server, id: &str) -> Reply<SnapshotRecord> {
-    let found = server.context().snapshots.find(&SnapshotId::of(id));
-    found.filter(|snapshot| server.covers(&snapshot.project)).ok_or_else(|| {
+    let snapshots = &server.context().snapshots;
+    let found = snapshots.find(&SnapshotId::of(id));
+    let found = found.filter(|snapshot| server.covers(&snapshot.project));
+    let found = found.or_else(|| snapshots.named(&server.project(None).ok()?, id));
+    found.ok_or_else(|| {
         Failure::new(Code::NotFound, format!("There is no snapshot '{id}' in this project."))
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     clock,
     ids::{SandboxKey, SandboxName, SessionId},
     limits,
-    registry::NewSandbox,
+    registry::{NewSandbox, WithMemory},
     route::{Admission, Route},
     sandbox::Sandbox,
     store::{Change, Phase, SandboxRecord, SnapshotRecord, Usage},
@@ -150,6 +150,7 @@ pub(crate) async fn fork(
         record: Box::new(made),
         shape,
         snapshot,
+        memory: WithMemory::No,
         network,
         source: None,
     };

@@ -83,6 +83,7 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
             from: forked.from.to_string(),
             flaw: forked.flaw.map(|flaw| flaw.sentence().to_owned()),
         }),
+        memory_lost: session.memory_lost.clone(),
         paused_at: paused_at(session),
         end_code: session.reason.map(crate::sandbox::EndReason::code),
         end_reason: end_reason(view),
@@ -152,6 +153,7 @@ pub(crate) fn reply(server: &Server, which: &Sandbox) -> api::SandboxReply {
 pub(crate) fn snapshot(record: &SnapshotRecord) -> api::Snapshot {
     api::Snapshot {
         id: record.id.to_string(),
+        name: record.name.as_ref().map(ToString::to_string),
         source_session_id: record.session.to_string(),
         region: REGION.to_owned(),
         regions: vec![REGION.to_owned()],
@@ -170,6 +172,12 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> api::Snapshot {
         }),
         parent_id: record.parent.as_ref().map(ToString::to_string),
         source_sandbox_name: Some(record.sandbox.to_string()),
+        memory: record.memory.as_ref().map(|memory| api::SnapshotMemory {
+            vcpus: memory.shape.vcpus,
+            memory: u64::from(memory.shape.memory_mib),
+            size_bytes: memory.stored_bytes,
+            written_bytes: memory.written_bytes,
+        }),
     }
 }
 

@@ -61,9 +61,9 @@ impl Registry {
             let place = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
             places.push((place, key, record));
         }
-        let split = Arc::new(session.split().await?);
+        let split = Arc::new(session.split().await?.save().await?);
         self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
-        let (paused, held) = (split.paused, split.point.held);
+        let (paused, held) = (split.moment.paused, split.point.held);
         let born = places.into_iter().map(|(place, key, record)| {
             let (split, network) = (Arc::clone(&split), network.clone());
             async move {
@@ -95,11 +95,12 @@ impl Registry {
         let SandboxKey { project, name } = key.clone();
         let record = SandboxRecord { project, name, session: SessionId::random(), ..record };
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
-        session.layers.clone_from(&split.layers);
-        session.source_snapshot.clone_from(&split.source_snapshot);
-        session.forked = Some(split.forked.clone());
-        let source = split.source_snapshot.as_ref();
-        self.context.snapshots.hold(&session.id, source, &split.layers);
+        let moment = &split.moment;
+        session.layers.clone_from(&moment.layers);
+        session.source_snapshot.clone_from(&moment.source_snapshot);
+        session.forked = Some(moment.forked.clone());
+        let source = moment.source_snapshot.as_ref();
+        self.context.snapshots.hold(&session.id, source, &moment.layers);
         let id = session.id.clone();
         let beginning = Beginning { split: Some(split), ..Beginning::default() };
         let made = Owner::create(&self.context, record, session, network, beginning).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CreateError, Registry, WakeError};
+use super::{CreateError, Registry, WakeError, remembering::Standing};
 use crate::{
     ids::SessionId,
     limits::Host,
@@ -42,6 +42,8 @@ pub(crate) enum BeginError {
     NoRoom(#[from] crate::limits::NoRoom),
     #[error("the host's memory or disk cannot be read")]
     Host(#[from] std::io::Error),
+    #[error("the memory of its snapshot could not be unpacked")]
+    Memory(#[source] std::io::Error),
     #[error("the session could not be recorded")]
     Store(#[from] StoreError),
 }
@@ -51,6 +53,7 @@ impl From<BeginError> for CreateError {
         match error {
             BeginError::NoRoom(error) => error.into(),
             BeginError::Host(error) => error.into(),
+            BeginError::Memory(error) => Self::Memory(error),
             BeginError::Store(error) => error.into(),
         }
     }
@@ -100,11 +103,20 @@ impl Registry {
         let host = Host::now(self.context.paths.state()).map_err(BeginError::from)?;
         let _promise = self.promise(record.shape, host).map_err(BeginError::from)?;
         let id = SessionId::random();
-        let snapshot = self.context.snapshots.stand(&id, &snapshot)?;
+        let snapshots = &self.context.snapshots;
+        let standing = Standing { snapshots, session: Some(id.clone()) };
+        let snapshot = snapshots.stand(&id, &snapshot)?;
         record.session = id.clone();
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
         session.source_snapshot = Some(snapshot.id.clone());
         session.layers.clone_from(&snapshot.layers);
+        let mut split = None;
+        if let Some(memory) = &snapshot.memory
+            && memory.shape == record.shape
+            && network.is_of(&memory.network)
+        {
+            split = self.remember(&snapshot, &mut session).await?;
+        }
         let forgotten = sandbox.too_many();
         record.used_before =
             forgotten.iter().fold(record.used_before, |sum, session| sum.and(session.usage()));
@@ -114,14 +126,12 @@ impl Registry {
             Change::Snapshot(snapshot),
         ];
         changes.extend(forgotten.iter().map(|old| Change::ForgetSession(old.id().clone())));
-        if let Err(error) = self.context.store.commit(changes).await {
-            self.context.snapshots.leave(&id);
-            return Err(BeginError::from(error).into());
-        }
+        self.context.store.commit(changes).await.map_err(BeginError::from)?;
+        standing.stays();
         crate::failpoint::pass("resume-recorded");
         turn.set(record);
-        let session =
-            Owner::begin(&self.context, &sandbox.durable, session, network, Beginning::default());
+        let beginning = Beginning { split, ..Beginning::default() };
+        let session = Owner::begin(&self.context, &sandbox.durable, session, network, beginning);
         sandbox.push(Arc::clone(&session), forgotten.len());
         self.forget_logs(&forgotten).await;
         Ok(session)

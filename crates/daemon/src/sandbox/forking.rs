@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use machine::{ForkError, ForkPoint, ForkSpec, Machine};
+use machine::{ForkError, ForkPoint, ForkSpec, ForkTaken, Machine};
 use protocol::{RefusalCode, Request};
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::{
     ids::{LayerId, SessionId, SnapshotId},
     limits,
     snapshots::TakeError,
-    store::{ForkedRecord, StoreError},
+    store::{ForkFlaw, ForkedRecord, MemoryRecord, SnapshotRecord, StoreError},
 };
 
 /// An agent that does not answer in this time does not stop the fork.
@@ -49,35 +49,94 @@ pub(crate) enum SplitError {
     Disk(#[from] TakeError),
     #[error("the sandbox cannot be forked now: {0}")]
     Refused(String),
-    #[error("it has drives, which only one machine can have: it cannot be forked live")]
+    #[error(
+        "it has drives, which only one machine can have: it cannot be forked live, nor its memory be kept in a snapshot"
+    )]
     Drives,
 }
 
-/// What others start from; kept until this is dropped.
+/// What others start from.
 #[derive(Debug)]
 pub(crate) struct Split {
-    context: Arc<Context>,
     pub(crate) point: ForkPoint,
+    pub(crate) moment: Moment,
+}
+
+/// A session as it was when it was forked, with its memory still to be put somewhere.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) memory: ForkTaken,
+    /// What the session had written since it stood on the layers below.
+    pub(crate) layer: LayerId,
+    pub(crate) moment: Moment,
+}
+
+/// What others have beside the memory.
+#[derive(Debug)]
+pub(crate) struct Moment {
     /// Below the overlays of all that come of it.
     pub(crate) layers: Vec<LayerId>,
     pub(crate) source_snapshot: Option<SnapshotId>,
     pub(crate) forked: ForkedRecord,
-    pub(crate) frozen: Frozen,
     /// How long no program of the guest went on.
     pub(crate) paused: Duration,
+    /// None of one that a snapshot keeps.
+    held: Option<Held>,
+}
+
+/// What is there for as long as a live fork is being made.
+#[derive(Debug)]
+struct Held {
+    context: Arc<Context>,
     state: PathBuf,
     /// Stands on the layers until there are sessions that do.
     holder: SessionId,
 }
 
-/// Whether the guest's programs stood still when it was forked.
+impl Taken {
+    /// For children that start now.
+    pub(crate) async fn save(self) -> Result<Split, SplitError> {
+        let Self { memory, moment, .. } = self;
+        Ok(Split { point: memory.save().await?, moment })
+    }
+}
+
+impl Split {
+    /// Of a snapshot that a session stands on.
+    pub(crate) fn of_snapshot(
+        point: ForkPoint,
+        snapshot: &SnapshotRecord,
+        memory: &MemoryRecord,
+    ) -> Self {
+        let moment = Moment {
+            layers: snapshot.layers.clone(),
+            source_snapshot: Some(snapshot.id.clone()),
+            forked: memory.forked.clone(),
+            paused: Duration::ZERO,
+            held: None,
+        };
+        Self { point, moment }
+    }
+
+    /// Whether a machine can do without the memory: it was not asked for what runs.
+    pub(crate) fn is_of_a_snapshot(&self) -> bool {
+        self.moment.held.is_none()
+    }
+
+    /// Whether the guest's programs stood still when it was forked.
+    pub(super) fn was_frozen(&self) -> bool {
+        self.moment.forked.flaw.is_none()
+    }
+}
+
+/// Whether the guest's programs stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Frozen {
+enum Frozen {
     Yes,
     No,
 }
 
-impl Drop for Split {
+impl Drop for Held {
     fn drop(&mut self) {
         remove(&self.state);
         self.context.snapshots.leave(&self.holder);
@@ -86,7 +145,7 @@ impl Drop for Split {
 
 impl Owner {
     /// Forks the session, which goes on in any case.
-    pub(super) async fn split(&mut self) -> Result<Split, SplitError> {
+    pub(super) async fn split(&mut self) -> Result<Taken, SplitError> {
         if let Some(why) = not_running(&self.session) {
             return Err(why.into());
         }
@@ -106,15 +165,15 @@ impl Owner {
         failpoint::pass("fork-planned");
         let taken = self.take(&layer).await;
         let settled = self.settle_fork().await;
-        let split = taken?;
+        let taken = taken?;
         settled?;
         if !self.session.layers.contains(&layer) {
             return Err(SplitError::Refused("its disk did not move".to_owned()));
         }
-        Ok(split)
+        Ok(taken)
     }
 
-    async fn take(&mut self, layer: &LayerId) -> Result<Split, SplitError> {
+    async fn take(&mut self, layer: &LayerId) -> Result<Taken, SplitError> {
         // Layers that are not one by now stay apart until the next session.
         self.merging = None;
         let gone = || not_running(&self.session).unwrap_or(NotRunning::Starting);
@@ -131,12 +190,13 @@ impl Owner {
         prepared.await.map_err(TakeError::from)?;
         let spec = ForkSpec {
             shape: self.session.shape.unwrap_or_else(|| self.durable.record().shape),
-            templates: self.context.paths.templates(),
+            bases: self.context.paths.bases(),
             overlay: overlay_of(&self.context, &self.session),
             next,
             mark: layer.as_str().to_owned(),
             state: state.clone(),
         };
+        let held = Held { context: Arc::clone(&self.context), state, holder };
         if let Err(error) = agent.request(Request::Gather, GATHER_DEADLINE).await {
             tracing::warn!(error = causes(&error), "the guest's processes are not gathered");
         }
@@ -151,18 +211,17 @@ impl Owner {
         thaw(machine, &agent).await;
         let paused = paused.elapsed();
         failpoint::pass("fork-taken");
-        let point = taken.save().await.inspect_err(|_| remove(&state))?;
         let layers: Vec<LayerId> =
             [layer].into_iter().chain(&self.session.layers).cloned().collect();
         let source_snapshot = self.session.source_snapshot.clone();
-        self.context.snapshots.hold(&holder, source_snapshot.as_ref(), &layers);
+        self.context.snapshots.hold(&held.holder, source_snapshot.as_ref(), &layers);
         let forked = ForkedRecord {
             from: self.session.sandbox.name.clone(),
             first_command: self.commands.next_number(),
-            flaw: None,
+            flaw: (frozen == Frozen::No).then_some(ForkFlaw::NotFrozen),
         };
-        let context = Arc::clone(&self.context);
-        Ok(Split { context, point, layers, source_snapshot, forked, frozen, paused, state, holder })
+        let moment = Moment { layers, source_snapshot, forked, paused, held: Some(held) };
+        Ok(Taken { memory: taken, layer: layer.clone(), moment })
     }
 
     /// Brings a fork that has begun to its end, however far it came.

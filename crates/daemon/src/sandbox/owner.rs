@@ -373,11 +373,15 @@ impl Owner {
 
     fn prepared(&mut self, outcome: Result<Prepared, PrepareError>) -> Event {
         match outcome {
-            Ok(Prepared { machine, agent, gateway, cpu_before_ms, flaw }) => {
+            Ok(Prepared { machine, agent, gateway, cpu_before_ms, flaw, memory_lost }) => {
                 self.session.cpu_before_ms = cpu_before_ms;
                 self.meter.start(machine.process(), cpu_before_ms);
                 if let Some(forked) = &mut self.session.forked {
                     forked.flaw = flaw;
+                }
+                if memory_lost.is_some() {
+                    self.session.forked = None;
+                    self.session.memory_lost = memory_lost;
                 }
                 self.machine = Some(machine);
                 self.gateway = Some(gateway);

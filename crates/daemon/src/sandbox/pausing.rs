@@ -84,7 +84,7 @@ impl Owner {
         let agent = self.agent().ok_or_else(gone)?;
         let spec = PauseSpec {
             shape: self.session.shape.unwrap_or_else(|| self.durable.record().shape),
-            templates: context.paths.templates(),
+            bases: context.paths.bases(),
             overlay: overlay_of(&context, &self.session),
             file: self.memory_place().whole(),
         };

@@ -14,19 +14,19 @@ use machine::{
     AgentPort, BootFailure, CloneSpec, ControlError, Format, Layer, Machine, MachineId, Root,
     Start, Step, Template,
 };
-use protocol::{Claim, Entropy, Phase, Request};
+use protocol::{Phase, Request};
 use tokio::{sync::watch, time::Instant};
 
-use super::{FetchError, Source, Split, drives, meter, parked::Parked, trust};
+use super::{FetchError, Source, Split, drives, meter, parked::Parked};
 use crate::{
     agent::{Agent, AgentError},
-    causes, clock,
+    causes,
     command_log::LogError,
     context::Context,
     drives::{DriveError, Plug},
     failpoint,
     gateway::{self, Card, Gateway, News, Place, Program, Spec, Waiting},
-    ids::{self, LayerId, SessionId},
+    ids::{LayerId, SessionId},
     images::ImageError,
     network::{MakeError as MakeNetworkError, Network},
     platform::{self, PlatformError},
@@ -35,11 +35,13 @@ use crate::{
 };
 
 mod born;
+mod claim;
+
+use claim::{claim, claim_of};
 
 /// One clone that does not come up is thrown away for another.
 const ATTEMPTS: u32 = 2;
 pub(super) const READY_DEADLINE: Duration = Duration::from_secs(30);
-const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a machine writes to at first, in its folder.
 const OVERLAY: &str = "root.qcow2";
@@ -118,6 +120,11 @@ impl PrepareError {
         }
     }
 
+    /// Whether it may be the memory that a machine was made of.
+    fn is_of_the_memory(&self) -> bool {
+        matches!(self, Self::Clone(_) | Self::Agent(_) | Self::Claim(_))
+    }
+
     /// Whether there was no room on the host's disk.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull)
@@ -134,6 +141,8 @@ pub(crate) struct Prepared {
     pub(crate) cpu_before_ms: u64,
     /// What a live fork lacks.
     pub(crate) flaw: Option<ForkFlaw>,
+    /// Why it has not the memory that its snapshot has.
+    pub(crate) memory_lost: Option<String>,
 }
 
 /// What a first session has that later ones do not.
@@ -177,37 +186,57 @@ pub(crate) async fn prepare(
     let sandbox = &job.sandbox;
     let whose = (&sandbox.project, &sandbox.name, &sandbox.session);
     let plugs = context.drives.attach(whose, &sandbox.mounts).await?;
-    let platform = context.platform().await?;
     let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
-    if let Some(split) = &job.split {
-        return Box::pin(born::prepare(context, job, split, &image)).await;
+    let Some(split) = &job.split else {
+        return prepare_new(context, job, &MadeOf { image: &image, plugs: &plugs }, parked).await;
+    };
+    match Box::pin(born::prepare(context, job, split, &image)).await {
+        // There is still the disk.
+        Err(error) if split.is_of_a_snapshot() && error.is_of_the_memory() => {
+            let lost = Some(causes(&error));
+            tracing::error!(lost, "a machine does not start with the memory of its snapshot");
+            let made_of = MadeOf { image: &image, plugs: &plugs };
+            let prepared = prepare_new(context, job, &made_of, None).await?;
+            Ok(Prepared { memory_lost: lost, ..prepared })
+        }
+        outcome => outcome,
     }
-    let made_of = MadeOf { image: &image, plugs: &plugs };
+}
+
+/// One whose guest is nobody's yet.
+async fn prepare_new(
+    context: &Context,
+    job: &Job,
+    made_of: &MadeOf<'_>,
+    parked: Option<Parked>,
+) -> Result<Prepared, PrepareError> {
+    let sandbox = &job.sandbox;
     if let Some(parked) = parked {
-        match wake(context, job, &made_of, parked).await {
+        match wake(context, job, made_of, parked).await {
             Err(error) if error.is_of_the_machine() => {
                 tracing::warn!(error = causes(&error), "a parked machine did not wake");
             }
             outcome => return outcome,
         }
     }
+    let platform = context.platform().await?;
     let notice = |what: &str| tracing::info!(sandbox = %sandbox.key(), "{what}");
     let templates = &context.templates;
     // A warm one has the image's own files in memory, which a snapshot may have changed.
     let template = match job.layers.is_empty() {
-        true => Box::pin(templates.warm(platform, sandbox.shape, &image, &notice)).await?,
+        true => Box::pin(templates.warm(platform, sandbox.shape, made_of.image, &notice)).await?,
         false => Box::pin(templates.bare(platform, sandbox.shape, &notice)).await?,
     };
     for _ in 1..ATTEMPTS {
-        match attempt(context, job, &made_of, &template).await {
+        match attempt(context, job, made_of, &template).await {
             Err(error) if error.is_of_the_machine() => {
                 tracing::warn!(error = causes(&error), "one more clone is tried");
             }
             outcome => return outcome,
         }
     }
-    attempt(context, job, &made_of, &template).await
+    attempt(context, job, made_of, &template).await
 }
 
 /// What a machine is made of.
@@ -277,7 +306,8 @@ async fn concluded(
     let error = match settled {
         Ok(gateway) => {
             failpoint::pass("machine-claimed");
-            return Ok(Prepared { machine, agent, gateway, cpu_before_ms: 0, flaw: None });
+            let (flaw, memory_lost) = (None, None);
+            return Ok(Prepared { machine, agent, gateway, cpu_before_ms: 0, flaw, memory_lost });
         }
         Err(error) => error,
     };
@@ -429,50 +459,6 @@ pub(super) fn agent_at(port: AgentPort) -> Agent {
         let port = port.clone();
         async move { port.connect().await }
     })
-}
-
-async fn claim(
-    context: &Context,
-    agent: &Agent,
-    job: &Job,
-    image: &BaseImage,
-) -> Result<(), AgentError> {
-    if agent.ready(Instant::now() + READY_DEADLINE).await? == Phase::Live {
-        return Err(AgentError::Confused);
-    }
-    let claim = claim_of(context, job, image);
-    agent.request(Request::Claim(claim), CLAIM_DEADLINE).await.map(drop)
-}
-
-/// Who the machine is to be.
-fn claim_of(context: &Context, job: &Job, image: &BaseImage) -> Claim {
-    let sandbox = &job.sandbox;
-    let mut env = image.env.clone();
-    env.extend(trust::variables());
-    env.extend(job.network.variables());
-    env.extend(sandbox.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let roots = context.egress.uplink.roots.as_slice();
-    let of_host = if sandbox.trust_host_ca { roots } else { &[] };
-    Claim {
-        hostname: hostname(sandbox),
-        machine_id: ids::random(),
-        entropy: Entropy(ids::random()),
-        unix_nanos: clock::now_ns(),
-        user: sandbox.user.clone(),
-        cwd: sandbox.cwd.clone(),
-        env,
-        network: protocol::network::Network {
-            trust: trust::trusted(job.network.certificate(), of_host),
-        },
-    }
-}
-
-/// A host name has at most 64 bytes and no underscore.
-fn hostname(sandbox: &SandboxRecord) -> String {
-    let name = sandbox.name.as_str().replace('_', "-");
-    let name = name.trim_matches('-');
-    let cut = &name[..name.len().min(63)];
-    if cut.is_empty() { "sandbox".to_owned() } else { cut.to_owned() }
 }
 
 pub(crate) async fn remove_if_there(folder: &Path) -> io::Result<()> {

@@ -13,9 +13,9 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{NotRunning, Owner, owner::Ended, state::State};
 use crate::{
     causes, clock, failpoint,
-    ids::{LayerId, SnapshotId},
+    ids::{LayerId, SnapshotId, SnapshotName},
     sandbox::{Disk, EndReason},
-    snapshots::TakeError,
+    snapshots::{Becomes, TakeError},
     store::{Change, Phase, SnapshotMethod, SnapshotPlan, SnapshotRecord},
 };
 
@@ -28,6 +28,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A snapshot that somebody asked for, and waits for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    pub(crate) name: Option<SnapshotName>,
     /// Its sandbox's if none.
     pub(crate) expiration_ms: Option<u64>,
     pub(crate) reply: oneshot::Sender<Result<SnapshotRecord, SnapshotError>>,
@@ -101,6 +102,7 @@ impl Owner {
         let is_wanted = self.wanted.is_some();
         let new = || SnapshotPlan {
             id: SnapshotId::random(),
+            name: self.wanted.as_ref().and_then(|wanted| wanted.name.clone()),
             layer: LayerId::random(),
             method: if is_wanted { SnapshotMethod::Manual } else { SnapshotMethod::Automatic },
             expiration_ms: expiration_ms.unwrap_or_else(|| keeping.expiration_ms()),
@@ -151,37 +153,20 @@ impl Owner {
         let session = &mut self.session;
         session.snapshotted_at = Some(now);
         session.updated_at = now;
-        let layers = [&plan.layer].into_iter().chain(&session.layers).cloned().collect();
         let durable = std::sync::Arc::clone(&self.durable);
         // Who removes a sandbox waits for its session's end first.
         let Ok(turn) = durable.turn().await else { return Ok(()) };
         let mut sandbox = turn.record();
         let key = sandbox.key();
-        let snapshot = SnapshotRecord {
-            id: plan.id.clone(),
-            project: sandbox.project.clone(),
-            sandbox: sandbox.name.clone(),
-            session: session.id.clone(),
-            parent: session.source_snapshot.clone(),
-            method: plan.method,
-            layers,
-            image: sandbox.image.clone(),
-            image_digest: sandbox.image_digest.clone(),
-            runtime: sandbox.runtime.clone(),
-            user: sandbox.user.clone(),
-            cwd: sandbox.cwd.clone(),
-            size_bytes: size,
-            expiration_ms: plan.expiration_ms,
-            created_at: now,
-            updated_at: now,
-            last_used_at: now,
-            is_doomed: false,
-            deleted_at: None,
-        };
+        let mut snapshot = SnapshotRecord::of(plan.clone(), &sandbox, session.id.clone());
+        snapshot.parent.clone_from(&session.source_snapshot);
+        snapshot.layers.extend(session.layers.iter().cloned());
+        snapshot.size_bytes = size;
         sandbox.current_snapshot = Some(plan.id.clone());
         let changes = vec![Change::Sandbox(sandbox.clone()), Change::Session(session.clone())];
         let of = (&key, sandbox.created_at);
-        self.context.snapshots.add(snapshot, of, &sandbox.keeping, changes).await?;
+        let snapshots = &self.context.snapshots;
+        snapshots.add(snapshot, of, (&sandbox.keeping, Becomes::Current), changes).await?;
         turn.set(sandbox);
         self.show();
         Ok(())

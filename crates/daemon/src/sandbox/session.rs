@@ -7,7 +7,7 @@ use machine::Paused;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Commands, EndReason, PolicyError, PrepareError, Split, SplitError,
+    Commands, EndReason, PolicyError, PrepareError, SplitError, Taken,
     activity::Activity,
     meter::Meter,
     pausing::PauseError,
@@ -18,7 +18,7 @@ use crate::{
     agent::Agent,
     audit::AuditReader,
     gateway::{News, Place},
-    ids::SessionId,
+    ids::{SessionId, SnapshotName},
     limits,
     network::Network,
     store::{Phase, SandboxRecord, SessionRecord, SnapshotRecord, Usage},
@@ -41,7 +41,7 @@ pub(crate) enum Ask {
     /// The sandbox goes: nothing of it is kept.
     Discard,
     Snapshot(Wanted),
-    Split(oneshot::Sender<Result<Split, SplitError>>),
+    Split(oneshot::Sender<Result<Taken, SplitError>>),
     Pause(oneshot::Sender<Result<Paused, PauseError>>),
     /// Go on, if it is paused.
     Wake(oneshot::Sender<Result<(), WakingError>>),
@@ -191,11 +191,12 @@ impl Session {
     /// Makes the disk a snapshot, which ends the session; it is being ended when this returns.
     pub(crate) async fn snapshot(
         &self,
+        name: Option<SnapshotName>,
         expiration_ms: Option<u64>,
     ) -> Result<SnapshotRecord, SnapshotError> {
         self.is_there()?;
         let (reply, done) = oneshot::channel();
-        drop(self.mailbox.send(Ask::Snapshot(Wanted { expiration_ms, reply })).await);
+        drop(self.mailbox.send(Ask::Snapshot(Wanted { name, expiration_ms, reply })).await);
         match done.await {
             Ok(result) => result,
             // It ended first.
@@ -207,7 +208,7 @@ impl Session {
     }
 
     /// Forks the session, which goes on.
-    pub(crate) async fn split(&self) -> Result<Split, SplitError> {
+    pub(crate) async fn split(&self) -> Result<Taken, SplitError> {
         self.agent()?;
         let (reply, done) = oneshot::channel();
         // An owner that is gone has ended the session.

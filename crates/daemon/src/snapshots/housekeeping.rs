@@ -12,12 +12,17 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
+/// Rounds; templates are kept for a day at least.
+const BASES_EVERY: u64 = 60;
 /// How long a deleted snapshot is remembered.
 const TOMBSTONE_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Goes on for as long as the server.
 pub(crate) async fn keep_house(context: Arc<Context>) {
-    loop {
+    for round in 0_u64.. {
+        if round.is_multiple_of(BASES_EVERY) {
+            context.snapshots.note_bases();
+        }
         if let Err(error) = context.snapshots.grow_old(clock::now_ms()).await {
             tracing::warn!(error = crate::causes(&error), "snapshots were not looked after");
         }
@@ -40,6 +45,7 @@ impl Snapshots {
         }
         self.put(expired).await?;
         self.delete_doomed(now).await?;
+        self.sweep_memories();
         let forgotten = forgotten(&all, now);
         if forgotten.is_empty() {
             return Ok(());

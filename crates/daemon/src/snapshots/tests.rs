@@ -36,6 +36,7 @@ impl World {
         fs::write(self.snapshots.file(&own), "a layer").unwrap();
         SnapshotRecord {
             id: SnapshotId::random(),
+            name: None,
             project: self.sandbox.project.clone(),
             sandbox: self.sandbox.name.clone(),
             session: SessionId::random(),
@@ -54,12 +55,16 @@ impl World {
             last_used_at: created_at,
             is_doomed: false,
             deleted_at: None,
+            memory: None,
         }
     }
 
     async fn add(&self, record: &SnapshotRecord, keeping: &Keeping) {
         let of = (&self.sandbox, 0);
-        self.snapshots.add(record.clone(), of, keeping, Vec::new()).await.unwrap();
+        self.snapshots
+            .add(record.clone(), of, (keeping, Becomes::Current), Vec::new())
+            .await
+            .unwrap();
         self.snapshots.sweep();
     }
 
@@ -174,7 +179,9 @@ async fn a_later_sandbox_of_the_same_name_keeps_what_an_earlier_one_left() {
     world.add(&earlier, &Keeping::default()).await;
     let keeping = keep(1, Evicted::Delete, Counted::All);
     let later = world.record(20, SnapshotMethod::Manual, &[]);
-    world.snapshots.add(later.clone(), (&world.sandbox, 10), &keeping, Vec::new()).await.unwrap();
+    let of = (&world.sandbox, 10);
+    let keeping = (&keeping, Becomes::Current);
+    world.snapshots.add(later.clone(), of, keeping, Vec::new()).await.unwrap();
     world.snapshots.delete_orphans(&world.sandbox, 10, |_| true).await.unwrap();
     assert_eq!(world.there(), BTreeSet::from([earlier.id]));
 }
@@ -202,4 +209,29 @@ fn a_walk_goes_to_what_it_came_of_and_to_the_newest_that_came_of_it() {
     let mut circle = [root.clone(), right];
     circle[0].parent = Some(circle[1].id.clone());
     assert_eq!(walk(&circle, &root.id, Walk::ToAncestors).len(), 2);
+}
+
+#[tokio::test]
+async fn a_name_is_of_one_that_is_there() {
+    let world = World::new();
+    let keeping = Keeping::default();
+    let name = SnapshotName::parse("warm").unwrap();
+    let named = |at| SnapshotRecord {
+        name: Some(name.clone()),
+        ..world.record(at, SnapshotMethod::Manual, &[])
+    };
+    let (first, second, third) = (named(1), named(2), named(3));
+    let found = || world.snapshots.named(&first.project, "warm").map(|one| one.id);
+    assert_eq!(found(), None);
+    world.add(&first, &keeping).await;
+    world.add(&second, &keeping).await;
+    assert_eq!(found(), Some(first.id.clone()));
+    assert_eq!(world.snapshots.find(&second.id).unwrap().name, None, "it is kept all the same");
+    world.snapshots.delete(&first.id).await.unwrap();
+    assert_eq!(found(), None);
+    world.add(&third, &keeping).await;
+    assert_eq!(found(), Some(third.id));
+    for bad in ["", "snap_", "snap_x", "a b", "a/b"] {
+        assert!(SnapshotName::parse(bad).is_err(), "{bad}");
+    }
 }

@@ -147,6 +147,9 @@ pub(crate) struct SessionRecord {
     pub(crate) above: Option<LayerId>,
     #[serde(default)]
     pub(crate) forked: Option<ForkedRecord>,
+    /// Why it began without the memory that its snapshot has.
+    #[serde(default)]
+    pub(crate) memory_lost: Option<String>,
     /// Since when it is paused.
     #[serde(default)]
     pub(crate) paused_at: Option<u64>,
@@ -220,6 +223,7 @@ impl SessionRecord {
             forking: None,
             above: None,
             forked: None,
+            memory_lost: None,
             paused_at: None,
             paused_ms: 0,
             paused_cpu_ms: 0,

@@ -1,15 +1,24 @@
 //! Snapshots as they are stored, and how a sandbox has its disk kept.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
+use machine::Shape;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LayerId, Project, SandboxKey, SandboxName, SessionId, SnapshotId};
+use super::{AuthorityRecord, ForkedRecord, SandboxRecord};
+use crate::{
+    clock,
+    ids::{LayerId, Project, SandboxKey, SandboxName, SessionId, SnapshotId, SnapshotName},
+    seal::Sealed,
+};
 
 /// A disk that sandboxes can start from. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotRecord {
     pub(crate) id: SnapshotId,
+    /// Among those of its project that are there it has this name alone.
+    #[serde(default)]
+    pub(crate) name: Option<SnapshotName>,
     pub(crate) project: Project,
     /// Whose disk it was; that sandbox may be gone.
     pub(crate) sandbox: SandboxName,
@@ -36,9 +45,64 @@ pub(crate) struct SnapshotRecord {
     pub(crate) is_doomed: bool,
     /// It is remembered for a while, for what came of it.
     pub(crate) deleted_at: Option<u64>,
+    /// What its machine was, if that was kept too.
+    #[serde(default)]
+    pub(crate) memory: Option<MemoryRecord>,
+}
+
+/// The memory of a machine, which is in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemoryRecord {
+    pub(crate) shape: Shape,
+    /// What the file takes.
+    pub(crate) stored_bytes: u64,
+    /// What the machine had written.
+    pub(crate) written_bytes: u64,
+    /// The folder of the template that the rest of its memory is of.
+    pub(crate) base: PathBuf,
+    /// What a session is that starts from it.
+    pub(crate) forked: ForkedRecord,
+    /// What its programs know of their network.
+    pub(crate) network: KeptNetwork,
+}
+
+/// The network of a sandbox, apart from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptNetwork {
+    pub(crate) authority: AuthorityRecord,
+    /// As in a [`super::NetworkRecord`].
+    pub(crate) sealed: Sealed,
 }
 
 impl SnapshotRecord {
+    /// One that is made now, of a session of this sandbox.
+    pub(crate) fn of(plan: SnapshotPlan, sandbox: &SandboxRecord, session: SessionId) -> Self {
+        let now = clock::now_ms();
+        Self {
+            id: plan.id,
+            name: plan.name,
+            project: sandbox.project.clone(),
+            sandbox: sandbox.name.clone(),
+            session,
+            parent: None,
+            method: plan.method,
+            layers: vec![plan.layer],
+            image: sandbox.image.clone(),
+            image_digest: sandbox.image_digest.clone(),
+            runtime: sandbox.runtime.clone(),
+            user: sandbox.user.clone(),
+            cwd: sandbox.cwd.clone(),
+            size_bytes: 0,
+            expiration_ms: plan.expiration_ms,
+            created_at: now,
+            updated_at: now,
+            last_used_at: now,
+            is_doomed: false,
+            deleted_at: None,
+            memory: None,
+        }
+    }
+
     pub(crate) fn is_there(&self) -> bool {
         self.deleted_at.is_none()
     }
@@ -67,6 +131,7 @@ impl SnapshotRecord {
     /// Takes away what it stands on.
     pub(crate) fn deleted(mut self, now: u64) -> Self {
         self.layers.clear();
+        self.memory = None;
         self.deleted_at = Some(now);
         self.updated_at = now;
         self
@@ -86,6 +151,8 @@ pub(crate) enum SnapshotMethod {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotPlan {
     pub(crate) id: SnapshotId,
+    #[serde(default)]
+    pub(crate) name: Option<SnapshotName>,
     /// What the session has written.
     pub(crate) layer: LayerId,
     pub(crate) method: SnapshotMethod,

@@ -55,6 +55,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         snapshotted_at: None,
         forking: None,
         above: None,
+        memory_lost: None,
         forked: None,
         paused_at: None,
         paused_ms: 0,

@@ -7,11 +7,14 @@ use clap::{Args, Subcommand};
 
 use crate::duration;
 
-/// Take a snapshot of a sandbox's disk, or look at those there are
+/// Take a snapshot of a sandbox's disk, or of its memory too, or look at those there are
 ///
-/// `fumehood snapshot NAME` makes the disk of a sandbox that runs a snapshot and prints its id. The
+/// `fumehood snapshot SANDBOX` makes the disk of a sandbox that runs a snapshot and prints its id. The
 /// sandbox stops with it; the next command resumes it. A snapshot takes as much of the disk as its
 /// sandbox has written since the one before, and stays until `snapshot rm`.
+///
+/// With --memory the sandbox stands still for a moment and goes on, and any number of sandboxes can be
+/// started from the snapshot that begin with its processes as they are now, as `fumehood fork` makes them.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -19,6 +22,8 @@ use crate::duration;
 Examples:
   id=$(fumehood snapshot box)
   fumehood create --snapshot $id                another sandbox that starts where box was
+  fumehood snapshot box --memory --name warm    with the programs that run; box goes on
+  fumehood create --snapshot warm               they go on in this one too
   fumehood snapshot ls box"
 )]
 pub(crate) struct Snapshot {
@@ -35,13 +40,21 @@ pub(crate) struct SnapshotTake {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) expires: Option<Duration>,
 
+    /// Keep the memory and the processes too; the sandbox goes on
+    #[arg(long)]
+    pub(crate) memory: bool,
+
+    /// What it can be called instead of its id; no other snapshot may have the name
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) called: Option<String>,
+
     /// Print the snapshot as JSON instead of its id
     #[arg(long)]
     pub(crate) json: bool,
 
     /// The sandbox
-    #[arg(required = true)]
-    pub(crate) name: Option<String>,
+    #[arg(required = true, value_name = "SANDBOX")]
+    pub(crate) sandbox: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +74,7 @@ pub(crate) enum SnapshotCommand {
     },
     /// Print all that is known of a snapshot, as JSON
     Inspect {
-        /// The snapshot, as `snapshot ls` has it
+        /// The snapshot, its id or its name
         id: String,
     },
     /// Delete snapshots

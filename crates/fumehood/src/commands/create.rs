@@ -13,7 +13,8 @@ use crate::{arrival, say};
 pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure> {
     let mut request = args.sandbox.request();
     args.keep.keep().ask(&mut request);
-    request.source = args.snapshot.map(|snapshot_id| Source::Snapshot { snapshot_id });
+    let memory = args.cold.then_some(false);
+    request.source = args.snapshot.map(|snapshot_id| Source::Snapshot { snapshot_id, memory });
     args.network.policy.check_env(&args.env)?;
     request.network_policy = args.network.policy.request(Stdin::Free)?;
     request.trust_host_ca = args.network.trust_host_ca;
@@ -25,6 +26,12 @@ pub(crate) async fn run(args: Create, context: &Context) -> Result<Exit, Failure
         arrival::bring(&server, &asked).await?;
     }
     let made = make(&server, &request, context).await?;
+    if let Some(why) = &made.session.memory_lost {
+        say::note(&format!("{} starts from the snapshot's disk alone: {why}", made.sandbox.name));
+    }
+    if let Some(flaw) = made.session.forked.as_ref().and_then(|forked| forked.flaw.as_ref()) {
+        say::note(&format!("{}: {flaw}", made.sandbox.name));
+    }
     if args.json {
         say::out(&format!("{}\n", super::ls::json(&made.sandbox)?))?;
     } else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{PageQuery, Snapshot as Taken, SnapshotStatus};
+use api::{CreateSnapshot, PageQuery, Snapshot as Taken, SnapshotStatus};
 use futures_util::future::join_all;
 
 use super::ls::{json, now_ms};
@@ -14,6 +14,7 @@ use crate::server::Server;
 use crate::table::Table;
 use crate::{duration, say, size};
 
+const COLUMNS: [&str; 8] = ["ID", "NAME", "SANDBOX", "MADE", "DISK", "MEMORY", "AGE", "EXPIRES IN"];
 /// The most a reply may hold.
 const PAGE: u32 = 50;
 
@@ -44,11 +45,15 @@ pub(crate) async fn run(args: Snapshot, context: &Context) -> Result<Exit, Failu
 }
 
 async fn take(server: &Server, args: &SnapshotTake) -> Result<Exit, Failure> {
-    let name = args.name.as_deref().unwrap_or_default();
+    let name = args.sandbox.as_deref().unwrap_or_default();
     let session = running(server, name).await?.session.id;
     // What somebody asked for is not taken away by itself.
-    let expiration = args.expires.map_or(0, duration::millis);
-    let taken = server.client().take_snapshot(&session, Some(expiration)).await?.snapshot;
+    let asked = CreateSnapshot {
+        name: args.called.clone(),
+        memory: args.memory.then_some(true),
+        expiration: Some(args.expires.map_or(0, duration::millis)),
+    };
+    let taken = server.client().take_snapshot(&session, &asked).await?.snapshot;
     if args.json {
         say::out(&format!("{}\n", json(&taken)?))?;
     } else {
@@ -71,7 +76,7 @@ async fn list(server: &Server, name: Option<String>) -> Result<Vec<Taken>, Failu
 }
 
 fn table(snapshots: &[Taken], now_ms: u64) -> String {
-    let mut table = Table::new(["ID", "SANDBOX", "MADE", "SIZE", "AGE", "EXPIRES IN"]);
+    let mut table = Table::new(COLUMNS);
     let span = |ms: u64| duration::short(Duration::from_millis(ms));
     for snapshot in snapshots {
         let made = match (snapshot.status, snapshot.creation_method) {
@@ -83,9 +88,11 @@ fn table(snapshots: &[Taken], now_ms: u64) -> String {
         let expires = snapshot.expires_at.map(|at| span(at.saturating_sub(now_ms)));
         table.row([
             snapshot.id.clone(),
+            snapshot.name.clone().unwrap_or_default(),
             snapshot.source_sandbox_name.clone().unwrap_or_default(),
             made.to_owned(),
             size::short(snapshot.size_bytes),
+            snapshot.memory.map_or_else(String::new, |memory| size::short(memory.size_bytes)),
             span(now_ms.saturating_sub(snapshot.created_at)),
             expires.unwrap_or_default(),
         ]);
@@ -101,6 +108,7 @@ mod tests {
     fn a_snapshot_says_whose_it_is_and_when_it_goes() {
         let manual = Taken {
             id: "snap_1".into(),
+            name: Some("warm".into()),
             source_session_id: "sbx_1".into(),
             region: "local".into(),
             regions: Vec::new(),
@@ -113,18 +121,26 @@ mod tests {
             creation_method: Some(api::CreationMethod::Manual),
             parent_id: None,
             source_sandbox_name: Some("box".into()),
+            memory: Some(api::SnapshotMemory {
+                vcpus: 1,
+                memory: 512,
+                size_bytes: 5 << 20,
+                written_bytes: 30 << 20,
+            }),
         };
         let automatic = Taken {
             id: "snap_2".into(),
+            name: None,
+            memory: None,
             creation_method: Some(api::CreationMethod::Automatic),
             expires_at: Some(190_000),
             ..manual.clone()
         };
         assert_eq!(
             table(&[manual, automatic], 130_000),
-            "ID      SANDBOX  MADE       SIZE     AGE  EXPIRES IN\n\
-             snap_1  box      manual     3.0 MiB  30s\n\
-             snap_2  box      automatic  3.0 MiB  30s  1m00s\n"
+            "ID      NAME  SANDBOX  MADE       DISK     MEMORY   AGE  EXPIRES IN\n\
+             snap_1  warm  box      manual     3.0 MiB  5.0 MiB  30s\n\
+             snap_2        box      automatic  3.0 MiB           30s  1m00s\n"
         );
     }
 }

@@ -5,15 +5,17 @@
 //! port: QEMU takes in what is said there even while the guest is held, and what is saved would not
 //! be of one moment.
 
-use std::{io::BufWriter, time::Duration};
+use std::{fs::OpenOptions, io::BufWriter, os::unix::fs::OpenOptionsExt, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     pages::{PAGE, Pages, Space},
+    saved::{Base, Draft, Header},
     stream::Stream,
     *,
 };
+use crate::{Key, Platform};
 
 /// QEMU's names of nodes are 31 characters at most.
 const NODE: &str = "over-";
@@ -30,7 +32,7 @@ const SLACK: usize = 1024;
 pub struct ForkSpec {
     pub shape: Shape,
     /// Where templates are: the machine's memory must stand on one.
-    pub templates: PathBuf,
+    pub bases: Vec<PathBuf>,
     /// What takes the machine's writes now.
     pub overlay: PathBuf,
     /// An empty overlay in the machine's folder, which is to take them afterwards.
@@ -59,6 +61,7 @@ pub enum ForkError {
 pub struct ForkBegun {
     spec: ForkSpec,
     space: Arc<Space>,
+    base: Base,
     /// Large enough for all pages.
     buffer: Vec<u8>,
 }
@@ -67,21 +70,56 @@ pub struct ForkBegun {
 #[derive(Debug)]
 pub struct ForkTaken {
     spec: ForkSpec,
-    ram: PathBuf,
+    base: Base,
     pages: Pages,
-    devices: PathBuf,
+    devices: Vec<u8>,
     held: Duration,
 }
 
 impl ForkTaken {
     /// Writes it to its file, so that others can start from it.
     pub async fn save(self) -> Result<ForkPoint, ForkError> {
-        let Self { spec, ram, pages, devices, held } = self;
+        let Self { spec, base, pages, devices, held } = self;
         let written_bytes = pages.bytes.len() as u64;
         let (shape, state) = (spec.shape, spec.state.clone());
         let memory = u64::from(shape.memory_mib) << 20;
         blocking(move || write_state(&spec.state, memory, &pages, &devices)).await?;
-        Ok(ForkPoint { shape, ram, state, held, written_bytes })
+        Ok(ForkPoint { shape, ram: base.ram, state, held, written_bytes })
+    }
+
+    /// The folder of the template that it stands on.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        self.base.ram.parent().unwrap_or(Path::new("/"))
+    }
+
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.spec.shape
+    }
+
+    /// How long the machine stood still.
+    #[must_use]
+    pub fn held(&self) -> Duration {
+        self.held
+    }
+
+    /// Puts it into a file that is kept, of which any number of machines can be made at any time; see
+    /// [`SavedMemory`]. The file is there once all of it is, and on the disk.
+    pub async fn keep(self, platform: &Platform, file: PathBuf) -> Result<Paused, ForkError> {
+        let began = Instant::now();
+        let Self { spec, base, pages, devices, .. } = self;
+        let header = Header { key: Key::of_paused(platform, spec.shape), shape: spec.shape, base };
+        let written_bytes = pages.bytes.len() as u64;
+        let written = move || {
+            let mut draft = Draft::begin(&file, &header)?;
+            for (at, page) in pages.each() {
+                draft.page(at, page)?;
+            }
+            Ok::<_, ForkError>(draft.finish(&devices)?)
+        };
+        let stored_bytes = blocking(written).await?;
+        Ok(Paused { written_bytes, stored_bytes, took: began.elapsed() })
     }
 }
 
@@ -100,36 +138,35 @@ pub struct ForkPoint {
 impl Machine {
     /// Does all of a fork that can be done while the guest goes on.
     pub async fn begin_fork(&self, spec: ForkSpec) -> Result<ForkBegun, ForkError> {
-        let (pid, templates) = (self.pid(), spec.templates.canonicalize()?);
-        let memory = u64::from(spec.shape.memory_mib) << 20;
+        let (pid, shape, bases) = (self.pid(), spec.shape, spec.bases.clone());
         let overlay = spec.overlay.clone();
         let looked = move || {
             // What is on the disk now need not be put there while it stands still.
             File::open(&overlay)?.sync_data()?;
-            let space = Space::open(pid, &templates, memory).map_err(ForkError::Memory)?;
+            let space = Space::open(pid, &bases, shape).map_err(ForkError::Memory)?;
+            let base = Base::of(&space.file)?;
             let pages = space.written().map_err(ForkError::Memory)?.len();
             let mib = (pages * PAGE) >> 20;
             if WRITTEN_MAX_MIB < mib {
                 return Err(ForkError::TooMuch { mib });
             }
             // Not noughts, which would be no memory yet.
-            Ok((space, vec![0xff; (pages + pages / 4 + SLACK) * PAGE]))
+            Ok((space, base, vec![0xff; (pages + pages / 4 + SLACK) * PAGE]))
         };
-        let (space, buffer) = blocking(looked).await?;
+        let (space, base, buffer) = blocking(looked).await?;
         let mut node = json!({
             "driver": "qcow2", "node-name": node(&spec.mark), "discard": "unmap", "backing": null,
         });
         node["file"] = crate::disk::writable_file(&spec.next);
         self.qmp.ask("blockdev-add", node).await?;
-        Ok(ForkBegun { spec, space: Arc::new(space), buffer })
+        Ok(ForkBegun { spec, space: Arc::new(space), base, buffer })
     }
 
     /// Holds the guest, takes what it is, and lets it go on. On failure [`Machine::end_fork`] tells how
     /// far it came.
     pub async fn fork(&self, begun: ForkBegun) -> Result<ForkTaken, ForkError> {
-        let ForkBegun { spec, space, buffer } = begun;
+        let ForkBegun { spec, space, base, buffer } = begun;
         let top = self.top_node().await?;
-        let ram = space.file.clone();
         let began = Instant::now();
         self.stop().await?;
         let over = json!({ "node": top, "overlay": node(&spec.mark) });
@@ -139,7 +176,9 @@ impl Machine {
         let pages = blocking(read).await.map_err(ForkError::Memory)?;
         self.cont().await?;
         let held = began.elapsed();
-        Ok(ForkTaken { spec, ram, pages, devices: self.folder.join(DEVICES), held })
+        let devices = self.folder.join(DEVICES);
+        let devices = blocking(move || Ok::<_, ForkError>(read_devices(&devices)?)).await?;
+        Ok(ForkTaken { spec, base, pages, devices, held })
     }
 
     /// Brings a fork to its end, whatever has become of it: the guest goes on. Tells whether the disk
@@ -177,14 +216,14 @@ fn node(mark: &str) -> String {
     format!("{NODE}{mark}").chars().take(NODE_MAX).collect()
 }
 
-fn write_state(state: &Path, memory: u64, pages: &Pages, devices: &Path) -> Result<(), ForkError> {
-    let saved = read_devices(devices)?;
-    let to = BufWriter::with_capacity(1 << 20, File::create_new(state)?);
+fn write_state(state: &Path, memory: u64, pages: &Pages, devices: &[u8]) -> Result<(), ForkError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(state)?;
+    let to = BufWriter::with_capacity(1 << 20, file);
     let mut stream = Stream::begin(to, memory)?;
     for (at, page) in pages.each() {
         stream.page(at, page)?;
     }
-    let file = stream.finish(&saved)?;
+    let file = stream.finish(devices)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(())
 }

@@ -1,13 +1,9 @@
 //! The pages that a clone has written: those of its memory that are not the file's any more. Found and
 //! read from outside, as a debugger would.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, thread};
+
+use crate::Shape;
 
 pub(super) const PAGE: usize = 4096;
 const ENTRY: usize = 8;
@@ -49,11 +45,13 @@ impl Pages {
 }
 
 impl Space {
-    /// Of this process, which maps a file of so many bytes below `bases`.
-    pub(super) fn open(pid: u32, bases: &Path, bytes: u64) -> io::Result<Self> {
+    /// Of the process of a machine of this shape, which maps a file below one of `bases`.
+    pub(super) fn open(pid: u32, bases: &[PathBuf], shape: Shape) -> io::Result<Self> {
+        let there = bases.iter().filter_map(|base| base.canonicalize().ok());
+        let (bases, bytes) = (Vec::from_iter(there), u64::from(shape.memory_mib) << 20);
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let maps = std::fs::read_to_string(proc.join("maps"))?;
-        let (file, areas) = find(&maps, bases, bytes).ok_or_else(|| {
+        let (file, areas) = find(&maps, &bases, bytes).ok_or_else(|| {
             io::Error::other("its memory does not stand on a template that is there")
         })?;
         let (memory, map) = (File::open(proc.join("mem"))?, File::open(proc.join("pagemap"))?);
@@ -127,12 +125,12 @@ fn is_written(entry: u64) -> bool {
     entry & OF_FILE == 0 && entry & (PRESENT | SWAPPED) != 0
 }
 
-/// The file below `bases` of which so many bytes are mapped, and where.
-fn find(maps: &str, bases: &Path, bytes: u64) -> Option<(PathBuf, Vec<Area>)> {
+/// The file below one of `bases` of which so many bytes are mapped, and where.
+fn find(maps: &str, bases: &[PathBuf], bytes: u64) -> Option<(PathBuf, Vec<Area>)> {
     let mut found: Option<(PathBuf, Vec<Area>)> = None;
     for line in maps.lines() {
         let Some((area, path)) = parse(line) else { continue };
-        if !path.starts_with(bases) || !path.is_absolute() {
+        if !bases.iter().any(|base| path.starts_with(base)) {
             continue;
         }
         match &mut found {
@@ -177,10 +175,10 @@ mod tests {
             Area { start: 0x1000, end: 0x3000, offset: 0 },
             Area { start: 0x3000, end: 0x5000, offset: 0x2000 },
         ];
-        let bases = Path::new("/t");
+        let bases = &["/other".into(), "/t".into()];
         assert_eq!(find(maps, bases, 0x4000), Some(("/t/key/ram".into(), areas)));
         assert_eq!(find(maps, bases, 0x5000), None, "not all of it");
-        assert_eq!(find(maps, Path::new("/other"), 0x4000), None);
+        assert_eq!(find(maps, &bases[..1], 0x4000), None);
         let gone = maps.replace("/t/key/ram", "/t/key/ram (deleted)");
         assert_eq!(find(&gone, bases, 0x4000), None);
     }

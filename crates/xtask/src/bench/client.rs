@@ -129,7 +129,7 @@ impl Client {
             answer.extend_from_slice(&piece[..piece.len().min(room)]);
         })?;
         ensure!(
-            status == 200,
+            [200, 201].contains(&status),
             "the server answered {status}: {}",
             String::from_utf8_lossy(&answer)
         );

@@ -1,5 +1,5 @@
 //! `pause`: how long it takes to put a sandbox on the disk, what it takes there, and how long until it has run a command again;
-//! beside a new sandbox, and one that starts from its disk.
+//! the same of a snapshot with memory and of sandboxes that start from it; beside a new sandbox, and one that starts from its disk.
 
 use std::time::Duration;
 
@@ -48,11 +48,18 @@ fn rows_of(written: u32, rounds: &[Round]) -> Vec<Row> {
     };
     let woken = times("resume → first result", |round| round.woken).beside(CREATE);
     let stored = rounds.iter().map(|round| round.stored_bytes / MIB).collect();
+    let kept = |what: &str, time: fn(&Kept) -> Duration| {
+        let name = format!("{written} MiB written: snapshot with memory{what}");
+        Row::times(name, rounds.iter().map(|round| time(&round.kept)).collect())
+    };
     vec![
         times("pause", |round| round.paused),
         Row::new(name("on the disk"), Unit::Mebibytes, stored),
         if written == 0 { woken.main() } else { woken },
         times("resume from its disk → first result", |round| round.from_disk).beside(CREATE),
+        kept("", |kept| kept.taken),
+        kept(": first create → first result", |kept| kept.first).beside(CREATE),
+        kept(": further create → first result", |kept| kept.further).beside(CREATE),
     ]
 }
 
@@ -68,6 +75,15 @@ struct Round {
     stored_bytes: f64,
     woken: Duration,
     from_disk: Duration,
+    kept: Kept,
+}
+
+/// Of a snapshot with memory.
+struct Kept {
+    taken: Duration,
+    /// The memory is unpacked for it.
+    first: Duration,
+    further: Duration,
 }
 
 impl Sleeper {
@@ -99,18 +115,37 @@ impl Sleeper {
         server.timed(&["exec", &self.name, "--", "sh", "-c", &script]).map(drop)
     }
 
+    fn kept(&self, server: &Server, client: &mut Client) -> Result<Kept> {
+        let path = format!("/api/v2/sandboxes/sessions/{}/snapshot", self.sandbox.session);
+        let (reply, taken) = clocked(|| client.post(&path, &json!({ "memory": true })))?;
+        let id = reply["snapshot"]["id"].as_str().context("it has an id")?.to_owned();
+        let asked = json!({ "source": { "type": "snapshot", "snapshotId": id } });
+        let mut started = || {
+            let (made, took) = clocked(|| {
+                let made = Self::of(&client.post("/api/v3/sandboxes", &asked)?)?;
+                client.run(&made.sandbox, &["true"]).map(|_| made)
+            })?;
+            made.remove(server)?;
+            anyhow::Ok(took)
+        };
+        let (first, further) = (started()?, started()?);
+        server.timed(&["snapshot", "rm", &id])?;
+        Ok(Kept { taken, first, further })
+    }
+
     fn round(&self, server: &Server, client: &mut Client) -> Result<Round> {
         let path = format!("/api/v1/fumehood/sandboxes/{}/pause", self.name);
         let (reply, paused) = clocked(|| client.post(&path, &json!({})))?;
         let stored_bytes = reply["storedBytes"].as_f64().context("it says what it takes")?;
         let woken = clocked(|| client.run(&self.sandbox, &["true"]))?.1;
+        let kept = self.kept(server, client)?;
         client.stop(&self.sandbox)?;
         let mut client = server.client()?;
         let from_disk = clocked(|| {
             let resumed = client.get(&format!("/api/v2/sandboxes/{}?resume=true", self.name))?;
             client.run(&Self::of(&resumed)?.sandbox, &["true"])
         })?;
-        Ok(Round { paused, stored_bytes, woken, from_disk: from_disk.1 })
+        Ok(Round { paused, stored_bytes, woken, from_disk: from_disk.1, kept })
     }
 
     fn remove(&self, server: &Server) -> Result<()> {

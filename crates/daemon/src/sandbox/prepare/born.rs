@@ -2,7 +2,6 @@
 //! program of the guest goes on.
 
 use super::*;
-use crate::sandbox::forking::Frozen;
 
 /// Of an agent that was silent already when it was forked not much is expected.
 const SILENT_DEADLINE: Duration = Duration::from_secs(5);
@@ -40,7 +39,7 @@ async fn attempt(
     let agent = agent_of(&machine);
     let gateway = gateway_of(context, &machine, &job.sandbox, job.network.clone());
     let (named, started) = tokio::join!(
-        name(context, job, &agent, split.frozen, image),
+        name(context, job, &agent, split, image),
         Gateway::start(gateway, None, job.news.clone())
     );
     let (flaw, settled) = match (named, started) {
@@ -61,13 +60,11 @@ async fn name(
     context: &Context,
     job: &Job,
     agent: &Agent,
-    frozen: Frozen,
+    split: &Split,
     image: &BaseImage,
 ) -> Result<Option<ForkFlaw>, PrepareError> {
-    let (flaw, deadline) = match frozen {
-        Frozen::Yes => (None, READY_DEADLINE),
-        Frozen::No => (Some(ForkFlaw::NotFrozen), SILENT_DEADLINE),
-    };
+    let flaw = split.moment.forked.flaw;
+    let deadline = if split.was_frozen() { READY_DEADLINE } else { SILENT_DEADLINE };
     let request = Request::Fork(claim_of(context, job, image));
     let named = async {
         if agent.ready(Instant::now() + deadline).await? != Phase::Live {
@@ -75,13 +72,13 @@ async fn name(
         }
         agent.request(request.clone(), deadline).await
     };
-    match (named.await, frozen) {
-        (Ok(_), _) => Ok(flaw),
-        (Err(AgentError::TimedOut), Frozen::No) => {
+    match named.await {
+        Ok(_) => Ok(flaw),
+        Err(AgentError::TimedOut) if !split.was_frozen() => {
             ask_later(agent.clone(), request);
             Ok(Some(ForkFlaw::NoIdentity))
         }
-        (Err(error), _) => Err(PrepareError::Claim(error)),
+        Err(error) => Err(PrepareError::Claim(error)),
     }
 }
 
