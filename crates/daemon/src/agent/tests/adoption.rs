@@ -18,8 +18,11 @@ impl Server {
         self.0.as_ref().unwrap().handle().clone()
     }
 
-    fn kill(mut self) {
-        self.0.take().unwrap().shutdown_background();
+    /// Waits until its threads are gone: what one of them was writing is written.
+    async fn kill(mut self) {
+        let runtime = self.0.take().unwrap();
+        let gone = move || runtime.shutdown_timeout(LONG);
+        tokio::task::spawn_blocking(gone).await.unwrap();
     }
 }
 
@@ -41,8 +44,6 @@ async fn wait_for(log: &CommandLog, bytes: u64) {
 }
 
 async fn reopen(folder: PathBuf) -> Opened {
-    // The killed server's last write may still be under way in a thread of its own.
-    tokio::time::sleep(Duration::from_millis(50)).await;
     CommandLog::open(&folder).await.unwrap()
 }
 
@@ -64,7 +65,7 @@ async fn a_killed_server_loses_nothing() {
     let mut server = server;
     for n in 1..6 {
         wait_for(&log, n * expected.len() as u64 / 7).await;
-        server.kill();
+        server.kill().await;
         let Opened { log: reopened, writer } = reopen(folder.clone()).await;
         log = reopened;
         assert_same(&outputs(&log).await.0, &expected[..outputs(&log).await.0.len()]);

@@ -122,14 +122,14 @@ async fn a_reader_that_stalls_stalls_one_command_alone() {
     let stalled = log.reader(Offsets::default(), Follow::ToTheEnd);
     let flood = agent.start(shell(1, "cat /dev/zero"), writer, LONG).await.unwrap();
     let full = async {
-        let mut before = u64::MAX;
-        while before != log.offsets().stdout {
+        let mut before = 0;
+        // On a busy host it may rest before it is full.
+        while log.offsets().stdout <= 60 << 20 || before != log.offsets().stdout {
             before = log.offsets().stdout;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(LONG, full).await.expect("it is not bounded");
-    assert!(log.offsets().stdout > 60 << 20, "it stopped at {:?}", log.offsets());
+    timeout(LONG, full).await.expect("it stops early or is not bounded");
     let (other, writer) = new_log(&guest.dir, 2).await;
     let command = agent.start(shell(2, "seq 1 200000"), writer, LONG).await.unwrap();
     timeout(LONG, command.exit()).await.expect("it waits for the other").unwrap();
