@@ -67,7 +67,7 @@ pub const LIMITS: Limits = Limits {
     waiting: 256,
     buffer_bytes: 64 << 20,
     buffer_part: 32,
-    buffer_bytes_max: 512 << 10,
+    buffer_bytes_max: 2 << 20,
     buffer_bytes_min: 32 << 10,
     questions: 128,
     refusals: 256,

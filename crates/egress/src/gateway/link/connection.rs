@@ -89,6 +89,15 @@ pub(super) struct Tcp {
     read: usize,
     /// The write side is to be closed once the connection stands.
     closing: bool,
+    refill: Refill,
+}
+
+/// When more is taken to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refill {
+    AtOnce,
+    /// The buffer was full: when half of it is free.
+    AtHalf,
 }
 
 /// What became of a connection when it was looked at.
@@ -137,6 +146,7 @@ impl Connection {
             unread: syn.sequence.wrapping_add(1),
             read: 0,
             closing: false,
+            refill: Refill::AtOnce,
         };
         let packet = craft::syn(ends.to, ends.guest_port, syn);
         let mut wire = Wire::carrying(&packet, &mut *moment.out, ends.version());
@@ -253,6 +263,20 @@ impl Tcp {
         self.unread = self.unread.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.read += bytes;
         self.socket().recv_capacity() / 4 <= self.read
+    }
+
+    /// Whether nothing more is taken to send for now. Once the buffer was full, that is until the guest
+    /// has taken half of it: a burst costs the guest an interrupt and an acknowledgement at least,
+    /// and each acknowledgement that is answered at once makes the next burst as short.
+    pub(super) fn is_resting(&mut self) -> bool {
+        let (queue, capacity) = (self.socket().send_queue(), self.socket().send_capacity());
+        let limit = match self.refill {
+            Refill::AtOnce => capacity,
+            Refill::AtHalf => capacity / 2 + 1,
+        };
+        let rests = limit <= queue;
+        self.refill = if rests { Refill::AtHalf } else { Refill::AtOnce };
+        rests
     }
 
     /// Whether the guest has answered the answer to its SYN.

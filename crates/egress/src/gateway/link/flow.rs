@@ -88,7 +88,7 @@ impl Flow {
         if tcp.is_closing() {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
-        if !tcp.stands() || (tcp.socket().may_send() && !tcp.socket().can_send()) {
+        if !tcp.stands() || (tcp.socket().may_send() && tcp.is_resting()) {
             tcp.socket().register_send_waker(context.waker());
             return Poll::Pending;
         }

@@ -58,7 +58,8 @@ mod tests {
         let shares = Rc::new(Shares::default());
         let taken: Vec<_> = (0..LIMITS.connections).map(|_| shares.take()).collect();
         assert_eq!(taken[0].bytes, LIMITS.buffer_bytes_max);
-        assert_eq!(taken[48].bytes, LIMITS.buffer_bytes_max);
+        assert_eq!(taken[1].bytes, LIMITS.buffer_bytes_max / 2);
+        assert_eq!(taken[47].bytes, LIMITS.buffer_bytes_max / 16);
         assert_eq!(taken[511].bytes, LIMITS.buffer_bytes_min);
         assert!(taken.is_sorted_by(|one, next| next.bytes <= one.bytes));
         let bytes: usize = taken.iter().map(|share| 2 * share.bytes).sum();

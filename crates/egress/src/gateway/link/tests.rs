@@ -1,3 +1,5 @@
+mod bursts;
+
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
