@@ -55,6 +55,7 @@ fn rows_of(written: u32, rounds: &[Round]) -> Vec<Row> {
     vec![
         times("pause", |round| round.paused),
         Row::new(name("on the disk"), Unit::Mebibytes, stored),
+        times("resume", |round| round.resumed),
         if written == 0 { woken.main() } else { woken },
         times("resume from its disk → first result", |round| round.from_disk).beside(CREATE),
         kept("", |kept| kept.taken),
@@ -73,6 +74,8 @@ struct Sleeper {
 struct Round {
     paused: Duration,
     stored_bytes: f64,
+    /// By itself: it runs, and its agent has answered.
+    resumed: Duration,
     woken: Duration,
     from_disk: Duration,
     kept: Kept,
@@ -138,14 +141,17 @@ impl Sleeper {
         let (reply, paused) = clocked(|| client.post(&path, &json!({})))?;
         let stored_bytes = reply["storedBytes"].as_f64().context("it says what it takes")?;
         let woken = clocked(|| client.run(&self.sandbox, &["true"]))?.1;
+        client.post(&path, &json!({}))?;
+        let resume = format!("/api/v2/sandboxes/{}?resume=true", self.name);
+        let resumed = clocked(|| client.get(&resume))?.1;
         let kept = self.kept(server, client)?;
         client.stop(&self.sandbox)?;
         let mut client = server.client()?;
         let from_disk = clocked(|| {
-            let resumed = client.get(&format!("/api/v2/sandboxes/{}?resume=true", self.name))?;
+            let resumed = client.get(&resume)?;
             client.run(&Self::of(&resumed)?.sandbox, &["true"])
         })?;
-        Ok(Round { paused, stored_bytes, woken, from_disk: from_disk.1, kept })
+        Ok(Round { paused, stored_bytes, resumed, woken, from_disk: from_disk.1, kept })
     }
 
     fn remove(&self, server: &Server) -> Result<()> {
