@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use protocol::{
-    Ack, Body, CHUNK_MAX, Chunk, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation,
+    ALONE, Ack, Body, CHUNK_MAX, Chunk, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation,
 };
 
 /// So much is handed to the channel at once, if there is that much: one write of a port.
 const BATCH: usize = CHUNK_MAX + HEADER_LEN;
-/// A frame with so many bytes is not put together with others, which would be a copy of it.
-const ALONE: usize = CHUNK_MAX / 2;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {

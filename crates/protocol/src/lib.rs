@@ -27,7 +27,7 @@ pub use message::{
     Hello, Io, Mount, Owner, Parents, Phase, Progress, Refusal, RefusalCode, RemoveMode, Request,
     Response, StartCommand, Stat, Stdin, User, VERSION, Wake, Warm, Welcome,
 };
-pub use stream::{CHUNK_MAX, Inbox, Outbox, Violation, WINDOW};
+pub use stream::{ALONE, CHUNK_MAX, Inbox, Outbox, Violation, WINDOW};
 
 /// Name of the virtio-serial port that the agent speaks on.
 pub const PORT_NAME: &str = "fumehood.agent";

@@ -18,9 +18,9 @@ pub const CHUNK_MAX: usize = (32 << 10) - HEADER_LEN;
 /// acknowledgement, and the most that its sender must keep. Whole chunks, 1 KiB short of 1 MiB.
 pub const WINDOW: u64 = 32 * CHUNK_MAX as u64;
 
-/// Fewer bytes are put together with those before them, so that none keeps much more room than it
-/// needs.
-const ALONE: usize = CHUNK_MAX / 2;
+/// Fewer bytes are put together with others, so that none keeps much more room than it needs; so many
+/// are sent from where they are.
+pub const ALONE: usize = CHUNK_MAX / 2;
 
 /// What the peer may not do. The stream is reset; everything else goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

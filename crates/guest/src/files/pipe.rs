@@ -140,21 +140,24 @@ impl Pipe {
         self.finish(End::Broken, |_| true);
     }
 
-    /// The thread puts chunks in, once there is room; it rings if there were none.
+    /// The thread puts chunks in.
     pub(super) fn put_chunks(&self, chunks: &mut Vec<Chunk>) -> io::Result<()> {
-        let mut state = self.wait_for_room()?;
+        self.fill(|state| state.chunks.extend(chunks.drain(..)))
+    }
+
+    /// The thread puts something in, once there is room; it rings if there was nothing.
+    fn fill(&self, put: impl FnOnce(&mut State)) -> io::Result<()> {
+        let mut state = self.wait_while(|state| state.is_full() && state.end == End::Open);
+        if state.end != End::Open {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         let was_empty = state.chunks.is_empty();
-        state.chunks.extend(chunks.drain(..));
+        put(&mut state);
         drop(state);
         if was_empty {
             self.wake.ring();
         }
         Ok(())
-    }
-
-    fn wait_for_room(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.wait_while(|state| state.is_full() && state.end == End::Open);
-        if state.end == End::Open { Ok(state) } else { Err(ErrorKind::BrokenPipe.into()) }
     }
 
     fn finish(&self, to: End, may: impl Fn(End) -> bool) {
@@ -223,14 +226,8 @@ impl Read for &Pipe {
 /// The thread puts bytes in.
 impl Write for &Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.wait_for_room()?;
-        let was_empty = state.chunks.is_empty();
         let count = bytes.len().min(CHUNK_MAX);
-        state.append(&bytes[..count]);
-        drop(state);
-        if was_empty {
-            self.wake.ring();
-        }
+        self.fill(|state| state.append(&bytes[..count]))?;
         Ok(count)
     }
 
