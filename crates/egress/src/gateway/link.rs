@@ -54,8 +54,10 @@ pub struct Limits {
     pub buffer_part: usize,
     /// at most
     pub buffer_bytes_max: usize,
-    /// and at least this many bytes.
+    /// and at least this many bytes;
     pub buffer_bytes_min: usize,
+    /// of what has come from the guest at most this many: it goes on at once.
+    pub received_bytes_max: usize,
     /// Questions to the resolver that wait.
     pub questions: usize,
     /// Refusals that wait to be told.
@@ -69,6 +71,7 @@ pub const LIMITS: Limits = Limits {
     buffer_part: 32,
     buffer_bytes_max: 2 << 20,
     buffer_bytes_min: 32 << 10,
+    received_bytes_max: 512 << 10,
     questions: 128,
     refusals: 256,
 };

@@ -130,7 +130,7 @@ impl Connection {
             IpAddr::V6(address) => routes.add_default_ipv6_route(address).map(drop),
         };
         debug_assert!(routed.is_ok(), "there is room for one");
-        let mut socket = Socket::new(buffer(share.bytes), buffer(share.bytes));
+        let mut socket = Socket::new(buffer(share.received_bytes), buffer(share.sent_bytes));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(ACK_DELAY));
         socket.set_keep_alive(Some(KEEP_ALIVE));

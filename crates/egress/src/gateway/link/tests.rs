@@ -236,7 +236,7 @@ async fn more_than_the_buffer_holds_is_dropped() {
             segment[8..12].copy_from_slice(&(theirs + 1).to_be_bytes());
             v4(6, &segment)
         };
-        let most = u32::try_from(LIMITS.buffer_bytes_max).unwrap();
+        let most = u32::try_from(LIMITS.received_bytes_max).unwrap();
         card.send(&at(0, &[])).await;
         card.send(&at(most - 9, &[1; 10])).await;
         card.send(&at(1 << 19, &[1; 60_000])).await;
