@@ -94,6 +94,62 @@ fn what_is_paused_goes_on_where_it_was() {
     hood.assert_nothing_left();
 }
 
+/// What the guest has written and freed is neither on the disk nor in what starts from a snapshot, and
+/// is of use again afterwards.
+#[test]
+fn free_memory_is_not_kept() {
+    const MIB: u64 = 1 << 20;
+    let hood = Hood::new();
+    counting(&hood, &[]);
+    let shell = |name: &str, script: &str| hood.ok(&["exec", name, "--", "sh", "-c", script]);
+    let fill = |name: &str, file: &str, mib: u64| {
+        shell(name, &format!("head -c {mib}M /dev/urandom > /dev/shm/{file}"));
+    };
+    let freed = |file: &str| {
+        fill("box", file, 160);
+        shell("box", &format!("rm /dev/shm/{file}"));
+    };
+    fill("box", "kept", 24);
+    let sum = shell("box", "sha256sum < /dev/shm/kept");
+    freed("first");
+    hood.ok(&["pause", "box"]);
+    let stored = fs::metadata(&memories(&hood)[0]).unwrap().len();
+    assert!((24 * MIB..80 * MIB).contains(&stored), "{stored} bytes");
+    hood.ok(&["resume", "box"]);
+    freed("second");
+    let kept = hood.ok(&["snapshot", "box", "--memory", "--name", "warm", "--json"]);
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let written = kept["memory"]["writtenBytes"].as_u64().unwrap_or_else(|| panic!("{kept}"));
+    assert!((24 * MIB..160 * MIB).contains(&written), "{kept}");
+    hood.create(&["--name", "child", "--snapshot", "warm"]);
+    for name in ["box", "child"] {
+        grows(&hood, name);
+        fill(name, "again", 200);
+        let reads =
+            "cd /dev/shm; sha256sum again > sum; sha256sum --status -c sum && sha256sum < kept";
+        assert_eq!(shell(name, reads), sum, "its memory keeps what is put into it");
+        grows(&hood, name);
+        assert_eq!(
+            shell(name, "cat /proc/sys/vm/nr_hugepages"),
+            "0",
+            "nothing is set aside any more"
+        );
+    }
+}
+
+/// Where programs have huge pages of their own, nothing is done to those.
+#[test]
+fn huge_pages_of_the_guest_are_left_alone() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box", "--memory", "512"]);
+    let pool = "/proc/sys/vm/nr_hugepages";
+    hood.ok(&["exec", "--sudo", "box", "--", "sh", "-c", &format!("echo 5 > {pool}")]);
+    let script = "head -c 64M /dev/urandom > /dev/shm/freed; rm /dev/shm/freed";
+    hood.ok(&["exec", "box", "--", "sh", "-c", script]);
+    hood.ok(&["pause", "box"]);
+    assert_eq!(hood.ok(&["exec", "box", "--", "cat", pool]), "5");
+}
+
 /// What is typed wakes it, and none of it is lost.
 #[test]
 fn input_wakes_it() {

@@ -266,7 +266,24 @@ impl Agent {
             | Response::Reading(_)
             | Response::Written { .. }
             | Response::Stat(_)
-            | Response::Entries(_) => Err(AgentError::Confused),
+            | Response::Entries(_)
+            | Response::Frozen { .. } => Err(AgentError::Confused),
+        }
+    }
+
+    /// Has the guest's programs stand still until [`Request::Thaw`] or what else ends that. Gives the
+    /// blocks of memory, set aside before, that nobody needs.
+    pub async fn freeze(&self, within: Duration) -> Result<Vec<u32>, AgentError> {
+        match self.request(Request::Freeze, within).await? {
+            Response::Frozen { free } => Ok(free),
+            Response::Done
+            | Response::Started { .. }
+            | Response::Commands(_)
+            | Response::Reading(_)
+            | Response::Written { .. }
+            | Response::Stat(_)
+            | Response::Entries(_)
+            | Response::Connected => Err(AgentError::Confused),
         }
     }
 

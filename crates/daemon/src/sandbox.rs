@@ -1,6 +1,7 @@
 //! A sandbox: what a user names. It outlives its sessions, each of which is one run of its machine.
 
 mod activity;
+mod aside;
 mod asked;
 mod commands;
 mod drives;

@@ -1,6 +1,6 @@
 //! The agent: one loop over all that can happen.
 
-use std::{convert::Infallible, io, rc::Rc};
+use std::{convert::Infallible, io, mem, rc::Rc};
 
 use protocol::{
     Ack, Body, Claim, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response,
@@ -52,6 +52,8 @@ pub(crate) struct Agent {
     identity: Option<Identity>,
     /// None while processes go on.
     frozen: Option<Frozen>,
+    /// Blocks that are set aside, if they are free.
+    aside: Vec<u32>,
     /// The host process that talks to us.
     instance: Option<u64>,
 }
@@ -75,6 +77,7 @@ impl Agent {
             phase: Phase::Bare,
             identity: None,
             frozen: None,
+            aside: Vec::new(),
             instance: None,
         })
     }
@@ -243,7 +246,8 @@ impl Agent {
                 self.place.mount(&mount, &identity.user).map(done)
             }
             Request::Gather => self.place.gather().map(done),
-            Request::Freeze => self.freeze().map(done),
+            Request::SetAside { blocks } => self.set_aside(blocks).map(done),
+            Request::Freeze => self.freeze().map(|free| Response::Frozen { free }),
             Request::Thaw => self.thaw().map(done),
             Request::Fork(claim) => self.fork(claim).map(done),
             Request::Wake(wake) => self.wake(&wake).map(done),
@@ -328,7 +332,17 @@ impl Agent {
         Ok(Response::Started { pid })
     }
 
-    fn freeze(&mut self) -> Result<(), Refusal> {
+    fn set_aside(&mut self, blocks: Vec<u32>) -> Result<(), Refusal> {
+        if self.phase != Phase::Live {
+            return Err(self.wrong_phase());
+        }
+        self.give_back();
+        self.aside = self.place.set_aside(blocks);
+        Ok(())
+    }
+
+    /// Tells which blocks are free and stay so.
+    fn freeze(&mut self) -> Result<Vec<u32>, Refusal> {
         if self.phase != Phase::Live {
             return Err(self.wrong_phase());
         }
@@ -339,10 +353,12 @@ impl Agent {
             self.place.freeze()?;
             self.frozen = Some(Frozen::default());
         }
-        Ok(())
+        Ok(self.place.free_of(&self.aside))
     }
 
     fn thaw(&mut self) -> Result<(), Refusal> {
+        // First: those that go on may need it.
+        self.give_back();
         if self.frozen.is_none() {
             return Ok(());
         }
@@ -352,6 +368,12 @@ impl Agent {
             self.reply(id, reply);
         }
         Ok(())
+    }
+
+    fn give_back(&mut self) {
+        if !mem::take(&mut self.aside).is_empty() {
+            self.place.give_back();
+        }
     }
 
     fn fork(&mut self, claim: Claim) -> Result<(), Refusal> {
@@ -450,6 +472,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Connect { .. }
         | Request::Mount(_)
         | Request::Gather
+        | Request::SetAside { .. }
         | Request::Freeze
         | Request::Thaw
         | Request::Fork(_)

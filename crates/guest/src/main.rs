@@ -4,6 +4,7 @@
 mod accounts;
 mod agent;
 mod answers;
+mod aside;
 mod boot;
 mod clock;
 mod commands;

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::{
     accounts::Account,
+    aside,
     boot::say,
     drive, freezer, outside,
     refusal::{refuse, refuse_io},
@@ -135,6 +136,33 @@ impl Place {
         match self {
             Self::Machine(_) => freezer::freeze(),
             Self::Process { .. } => Ok(()),
+        }
+    }
+
+    /// Keeps free what is of these blocks of memory, and tells which that may be; that it cannot is no
+    /// fault.
+    pub(crate) fn set_aside(&self, blocks: Vec<u32>) -> Vec<u32> {
+        let Self::Machine(_) = self else { return Vec::new() };
+        aside::set_aside(blocks).unwrap_or_else(|error| {
+            say(&format!("memory is not set aside: {error}"));
+            Vec::new()
+        })
+    }
+
+    /// Those of these blocks that are kept free, while nothing goes on.
+    pub(crate) fn free_of(&self, blocks: &[u32]) -> Vec<u32> {
+        match self {
+            Self::Machine(_) => aside::free_of(blocks).unwrap_or_default(),
+            Self::Process { .. } => Vec::new(),
+        }
+    }
+
+    /// Keeps none free any more.
+    pub(crate) fn give_back(&self) {
+        if let Self::Machine(_) = self
+            && let Err(error) = aside::give_back()
+        {
+            say(&format!("memory is not given back: {error}"));
         }
     }
 

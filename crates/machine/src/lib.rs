@@ -21,6 +21,7 @@
 
 mod accel;
 mod arguments;
+mod blocks;
 mod confine;
 mod console;
 mod detached;
@@ -44,6 +45,7 @@ mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
 pub use arguments::{GUEST_MAC, MTU, SLOTS, Shape};
+pub use blocks::FreeBlocks;
 pub use confine::is_confining;
 pub use detached::{Detached, Sockets};
 pub use disk::{

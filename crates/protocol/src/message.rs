@@ -128,11 +128,17 @@ pub enum Request {
     Release,
     /// Puts all processes but the agent into one group, so that [`Request::Freeze`] is quick.
     Gather,
+    /// Blocks of memory, of 2 MiB and numbered by their addresses: those that are free now stay so
+    /// until [`Request::Thaw`] or what else ends a freeze, as far as that can be done at once. The
+    /// answer to [`Request::Freeze`] tells of which it was done.
+    SetAside {
+        blocks: Vec<u32>,
+    },
     /// Has no process but the agent go on until [`Request::Thaw`], or, in a machine that is forked from
     /// this one, [`Request::Fork`]. Commands that are asked for meanwhile start afterwards. Refused
     /// while the root is held.
     Freeze,
-    /// Ends a [`Request::Freeze`]; nothing happens where nothing is frozen.
+    /// Ends a [`Request::Freeze`] and a [`Request::SetAside`]; nothing happens where nothing is frozen.
     Thaw,
     /// In a machine that has another's memory: it is another machine from now on. Its connections to
     /// the outside are reset; the processes of the commands go on, and are no commands any more: what
@@ -336,6 +342,10 @@ pub enum Response {
     Entries(Vec<Entry>),
     /// What the server sends follows on the stream.
     Connected,
+    /// Nothing goes on, and what is in these blocks, set aside before, nobody needs.
+    Frozen {
+        free: Vec<u32>,
+    },
 }
 
 /// Why the agent did not do what was asked.

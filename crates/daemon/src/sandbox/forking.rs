@@ -11,12 +11,13 @@ use std::{
     time::Duration,
 };
 
-use machine::{ForkError, ForkPoint, ForkSpec, ForkTaken, Machine};
+use machine::{ForkError, ForkPoint, ForkSpec, ForkTaken, FreeBlocks, Machine};
 use protocol::{RefusalCode, Request};
 use tokio::time::Instant;
 
 use super::{
     NotRunning, Owner,
+    aside::set_aside,
     prepare::{machine_folder, overlay_above, overlay_of},
     session::not_running,
 };
@@ -202,10 +203,11 @@ impl Owner {
         }
         machine.stop_merging().await.map_err(ForkError::from)?;
         let begun = machine.begin_fork(spec).await?;
+        set_aside(&agent, begun.worth_asking()).await;
         let paused = Instant::now();
-        let frozen = freeze(&agent).await?;
+        let (frozen, free) = freeze(&agent).await?;
         let quiet = agent.quiet(QUIET_DEADLINE).await;
-        let taken = machine.fork(begun).await;
+        let taken = machine.fork(begun, free).await;
         drop(quiet);
         let taken = taken?;
         thaw(machine, &agent).await;
@@ -263,15 +265,15 @@ impl Owner {
 }
 
 /// An agent that is silent, or cannot, does not stop the fork; one whose root is held does.
-async fn freeze(agent: &Agent) -> Result<Frozen, SplitError> {
-    match agent.request(Request::Freeze, FREEZE_DEADLINE).await {
-        Ok(_) => Ok(Frozen::Yes),
+async fn freeze(agent: &Agent) -> Result<(Frozen, FreeBlocks), SplitError> {
+    match agent.freeze(FREEZE_DEADLINE).await {
+        Ok(free) => Ok((Frozen::Yes, free.into_iter().collect())),
         Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {
             Err(SplitError::Refused(refusal.message))
         }
         Err(error) => {
             tracing::warn!(error = causes(&error), "the guest's programs are not frozen");
-            Ok(Frozen::No)
+            Ok((Frozen::No, FreeBlocks::default()))
         }
     }
 }

@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
-use machine::{AgentPort, Machine, PauseSpec, Paused, SavedMemory};
+use machine::{AgentPort, FreeBlocks, Machine, PauseSpec, Paused, SavedMemory};
 use protocol::{RefusalCode, Request};
 
 use super::{
-    MemoryPlace, NotRunning, Owner, forking,
+    MemoryPlace, NotRunning, Owner,
+    aside::set_aside,
+    forking,
     prepare::{agent_at, machine_folder, overlay_of},
     session::not_running,
     state::{Event, State},
@@ -89,9 +91,9 @@ impl Owner {
             file: self.memory_place().whole(),
         };
         let begun = machine.begin_pause(platform, spec).await?;
-        stand_still(&agent).await?;
+        let free = stand_still(&agent, begun.worth_asking()).await?;
         self.quiet = Some(agent.quiet(QUIET_DEADLINE).await.map_err(PauseError::Agent)?);
-        let paused = machine.pause(begun).await?;
+        let paused = machine.pause(begun, free).await?;
         failpoint::pass("pause-written");
         self.session.phase = Phase::Paused;
         self.session.paused_at = Some(clock::now_ms());
@@ -176,19 +178,19 @@ impl Owner {
     }
 }
 
-/// Has the guest write all it has, and its programs stand still.
-async fn stand_still(agent: &Agent) -> Result<(), PauseError> {
+/// Has the guest write all it has, and its programs stand still. Tells what of its memory, of what is
+/// worth asking about, nobody needs.
+async fn stand_still(agent: &Agent, worth_asking: &[u32]) -> Result<FreeBlocks, PauseError> {
     agent.request(Request::Sync, SYNC_DEADLINE).await.map_err(PauseError::Agent)?;
-    for request in [Request::Gather, Request::Freeze] {
-        match agent.request(request, FREEZE_DEADLINE).await {
-            Ok(_) => {}
-            Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {
-                return Err(PauseError::Refused(refusal.message));
-            }
-            Err(error) => return Err(PauseError::Agent(error)),
+    agent.request(Request::Gather, FREEZE_DEADLINE).await.map_err(PauseError::Agent)?;
+    set_aside(agent, worth_asking).await;
+    match agent.freeze(FREEZE_DEADLINE).await {
+        Ok(free) => Ok(free.into_iter().collect()),
+        Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {
+            Err(PauseError::Refused(refusal.message))
         }
+        Err(error) => Err(PauseError::Agent(error)),
     }
-    Ok(())
 }
 
 async fn let_go_on(machine: &Machine, agent: &Agent) {

@@ -54,6 +54,7 @@ impl Work {
             | Request::Connect { .. }
             | Request::Mount(_)
             | Request::Gather
+            | Request::SetAside { .. }
             | Request::Freeze
             | Request::Thaw
             | Request::Fork(_)

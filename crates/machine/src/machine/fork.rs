@@ -15,7 +15,7 @@ use super::{
     stream::Stream,
     *,
 };
-use crate::{Key, Platform};
+use crate::{FreeBlocks, Key, Platform, blocks};
 
 /// QEMU's names of nodes are 31 characters at most.
 const NODE: &str = "over-";
@@ -62,8 +62,17 @@ pub struct ForkBegun {
     spec: ForkSpec,
     space: Arc<Space>,
     base: Base,
+    worth_asking: Vec<u32>,
     /// Large enough for all pages.
     buffer: Vec<u8>,
+}
+
+impl ForkBegun {
+    /// The blocks of which it is worth to know whether the guest needs them, by their numbers.
+    #[must_use]
+    pub fn worth_asking(&self) -> &[u32] {
+        &self.worth_asking
+    }
 }
 
 /// A machine as it was at one moment; it has gone on.
@@ -139,40 +148,45 @@ impl Machine {
     /// Does all of a fork that can be done while the guest goes on.
     pub async fn begin_fork(&self, spec: ForkSpec) -> Result<ForkBegun, ForkError> {
         let (pid, shape, bases) = (self.pid(), spec.shape, spec.bases.clone());
-        let overlay = spec.overlay.clone();
         let looked = move || {
             // What is on the disk now need not be put there while it stands still.
-            File::open(&overlay)?.sync_data()?;
+            File::open(&spec.overlay)?.sync_data()?;
             let space = Space::open(pid, &bases, shape).map_err(ForkError::Memory)?;
             let base = Base::of(&space.file)?;
-            let pages = space.written().map_err(ForkError::Memory)?.len();
+            let written = space.written().map_err(ForkError::Memory)?;
+            let (pages, worth_asking) = (written.len(), blocks::worth_asking(&written));
             let mib = (pages * PAGE) >> 20;
             if WRITTEN_MAX_MIB < mib {
                 return Err(ForkError::TooMuch { mib });
             }
             // Not noughts, which would be no memory yet.
-            Ok((space, base, vec![0xff; (pages + pages / 4 + SLACK) * PAGE]))
+            let buffer = vec![0xff; (pages + pages / 4 + SLACK) * PAGE];
+            Ok(ForkBegun { spec, space: Arc::new(space), base, worth_asking, buffer })
         };
-        let (space, base, buffer) = blocking(looked).await?;
+        let begun = blocking(looked).await?;
         let mut node = json!({
-            "driver": "qcow2", "node-name": node(&spec.mark), "discard": "unmap", "backing": null,
+            "driver": "qcow2", "node-name": node(&begun.spec.mark), "discard": "unmap", "backing": null,
         });
-        node["file"] = crate::disk::writable_file(&spec.next);
+        node["file"] = crate::disk::writable_file(&begun.spec.next);
         self.qmp.ask("blockdev-add", node).await?;
-        Ok(ForkBegun { spec, space: Arc::new(space), base, buffer })
+        Ok(begun)
     }
 
-    /// Holds the guest, takes what it is, and lets it go on. On failure [`Machine::end_fork`] tells how
+    /// Holds the guest, takes what it is but what is `free`, and lets it go on. On failure [`Machine::end_fork`] tells how
     /// far it came.
-    pub async fn fork(&self, begun: ForkBegun) -> Result<ForkTaken, ForkError> {
-        let ForkBegun { spec, space, base, buffer } = begun;
+    pub async fn fork(&self, begun: ForkBegun, free: FreeBlocks) -> Result<ForkTaken, ForkError> {
+        let ForkBegun { spec, space, base, buffer, .. } = begun;
         let top = self.top_node().await?;
         let began = Instant::now();
         self.stop().await?;
         let over = json!({ "node": top, "overlay": node(&spec.mark) });
         self.qmp.ask("blockdev-snapshot", over).await?;
         self.save_devices_in(DEVICES).await?;
-        let read = move || space.read(space.written()?, buffer);
+        let read = move || {
+            let mut written = space.written()?;
+            free.take_from(&mut written);
+            space.read(written, buffer)
+        };
         let pages = blocking(read).await.map_err(ForkError::Memory)?;
         self.cont().await?;
         let held = began.elapsed();

@@ -16,7 +16,7 @@ use super::{
     saved::{Base, Draft, Header, SavedMemory, pour},
     *,
 };
-use crate::{Key, Platform, arguments::Memory};
+use crate::{FreeBlocks, Key, Platform, arguments::Memory, blocks};
 
 /// Saved devices, in the machine's folder.
 const DEVICES: &str = "pause-devices";
@@ -65,6 +65,7 @@ pub struct PauseBegun {
     spec: PauseSpec,
     space: Space,
     header: Header,
+    worth_asking: Vec<u32>,
 }
 
 /// A machine that is in a file.
@@ -91,20 +92,21 @@ impl Machine {
             File::open(&spec.overlay)?.sync_data()?;
             let space = Space::open(pid, &spec.bases, spec.shape).map_err(PauseError::Memory)?;
             let header = Header { key, shape: spec.shape, base: Base::of(&space.file)? };
-            Ok(PauseBegun { spec, space, header })
+            let written = space.written().map_err(PauseError::Memory)?;
+            Ok(PauseBegun { spec, space, header, worth_asking: blocks::worth_asking(&written) })
         };
         blocking(looked).await
     }
 
-    /// Holds the guest and writes what it is. The process is of no more use then, as long as the file is
+    /// Holds the guest and writes what it is, but what is `free`. The process is of no more use then, as long as the file is
     /// there.
-    pub async fn pause(&self, begun: PauseBegun) -> Result<Paused, PauseError> {
+    pub async fn pause(&self, begun: PauseBegun, free: FreeBlocks) -> Result<Paused, PauseError> {
         let began = Instant::now();
         self.stop().await?;
         self.save_devices_in(DEVICES).await?;
         let devices = self.folder.join(DEVICES);
         let (written_bytes, stored_bytes) =
-            blocking(move || begun.write(&read_devices(&devices)?)).await?;
+            blocking(move || begun.write(&read_devices(&devices)?, &free)).await?;
         Ok(Paused { written_bytes, stored_bytes, took: began.elapsed() })
     }
 
@@ -148,11 +150,18 @@ impl Machine {
 }
 
 impl PauseBegun {
+    /// The blocks of which it is worth to know whether the guest needs them, by their numbers.
+    #[must_use]
+    pub fn worth_asking(&self) -> &[u32] {
+        &self.worth_asking
+    }
+
     /// Tells how much was written of the memory, and how much that is on the disk.
-    fn write(&self, devices: &[u8]) -> Result<(u64, u64), PauseError> {
-        let Self { spec, space, header } = self;
+    fn write(&self, devices: &[u8], free: &FreeBlocks) -> Result<(u64, u64), PauseError> {
+        let Self { spec, space, header, .. } = self;
         let mut draft = Draft::begin(&spec.file, header)?;
-        let written = space.written().map_err(PauseError::Memory)?;
+        let mut written = space.written().map_err(PauseError::Memory)?;
+        free.take_from(&mut written);
         let mut buffer = vec![0; AT_ONCE * PAGE];
         for part in written.chunks(AT_ONCE) {
             let bytes = &mut buffer[..part.len() * PAGE];
