@@ -31,6 +31,8 @@ const HUGE: u64 = 1 << 17;
 
 /// The kernel gives what was freed last first, but not only that.
 const MORE: usize = 4;
+/// A part of what is free is left: programs go on meanwhile.
+const LEFT: usize = 4;
 
 /// Sets memory aside, and tells of which of these blocks that may be. If there are none, none is.
 pub(crate) fn set_aside(mut blocks: Vec<u32>) -> io::Result<Vec<u32>> {
@@ -40,8 +42,7 @@ pub(crate) fn set_aside(mut blocks: Vec<u32>) -> io::Result<Vec<u32>> {
     let flags = File::open(FLAGS)?;
     blocks.retain(|block| flags_of(&flags, *block).is_ok_and(|flags| flags & !BUDDY == 0));
     let free = free_blocks(&fs::read_to_string(FREE_BLOCKS)?);
-    // Programs go on meanwhile, and need some.
-    let count = (blocks.len() + blocks.len() / MORE).min(free - free / 8);
+    let count = (blocks.len() + blocks.len() / MORE).min(free - free / LEFT);
     if !blocks.is_empty() {
         fs::write(POOL, count.to_string())?;
     }

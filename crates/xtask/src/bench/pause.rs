@@ -14,8 +14,8 @@ use super::{
 };
 
 const CREATE: &str = "create (clone) → first result";
-/// MiB that the sandbox has written to its memory beside what it has by itself.
-const WRITTEN: [u32; 3] = [0, 64, 256];
+const LOADS: [Load; 4] =
+    [Load::Written(0), Load::Written(64), Load::Written(256), Load::Freed(256)];
 const MIB: f64 = (1 << 20) as f64;
 
 /// `count` is not used.
@@ -25,38 +25,53 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     Sleeper::make(&mut server.client()?)?.remove(&server)?;
     let mut created = Vec::new();
     let mut rows = Vec::new();
-    for written in WRITTEN {
+    for load in LOADS {
         let mut rounds = Vec::new();
         for _ in 0..sizes.runs {
             let mut client = server.client()?;
             let (made, took) = clocked(|| Sleeper::make(&mut client))?;
             created.push(took);
-            made.write_to_memory(&server, written)?;
+            made.write_to_memory(&server, load)?;
             rounds.push(made.round(&server, &mut client)?);
             made.remove(&server)?;
         }
-        rows.extend(rows_of(written, &rounds));
+        rows.extend(rows_of(load, &rounds));
     }
     rows.push(Row::times(CREATE, created));
     Ok(rows)
 }
 
-fn rows_of(written: u32, rounds: &[Round]) -> Vec<Row> {
-    let name = |what: &str| format!("{written} MiB written: {what}");
+/// What the sandbox has done to its memory beside what it does by itself, in MiB.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Written(u32),
+    /// Written, and given back to its kernel.
+    Freed(u32),
+}
+
+fn rows_of(load: Load, rounds: &[Round]) -> Vec<Row> {
+    let is_idle = load == Load::Written(0);
+    let load = match load {
+        Load::Written(mib) => format!("{mib} MiB written"),
+        Load::Freed(mib) => format!("{mib} MiB written and freed"),
+    };
+    let name = |what: &str| format!("{load}: {what}");
     let times = |what: &str, time: fn(&Round) -> Duration| {
         Row::times(name(what), rounds.iter().map(time).collect())
     };
     let woken = times("resume → first result", |round| round.woken).beside(CREATE);
     let stored = rounds.iter().map(|round| round.stored_bytes / MIB).collect();
     let kept = |what: &str, time: fn(&Kept) -> Duration| {
-        let name = format!("{written} MiB written: snapshot with memory{what}");
-        Row::times(name, rounds.iter().map(|round| time(&round.kept)).collect())
+        Row::times(
+            name(&format!("snapshot with memory{what}")),
+            rounds.iter().map(|round| time(&round.kept)).collect(),
+        )
     };
     vec![
         times("pause", |round| round.paused),
         Row::new(name("on the disk"), Unit::Mebibytes, stored),
         times("resume", |round| round.resumed),
-        if written == 0 { woken.main() } else { woken },
+        if is_idle { woken.main() } else { woken },
         times("resume from its disk → first result", |round| round.from_disk).beside(CREATE),
         kept("", |kept| kept.taken),
         kept(": first create → first result", |kept| kept.first).beside(CREATE),
@@ -107,10 +122,14 @@ impl Sleeper {
         Ok(Self { name, sandbox: Sandbox { session } })
     }
 
-    /// A program in the guest that keeps so much, and goes on.
-    fn write_to_memory(&self, server: &Server, mib: u32) -> Result<()> {
+    /// A program in the guest that keeps so much, or gives it back, and goes on.
+    fn write_to_memory(&self, server: &Server, load: Load) -> Result<()> {
+        let (mib, then) = match load {
+            Load::Written(mib) => (mib, "pass"),
+            Load::Freed(mib) => (mib, "del kept"),
+        };
         let program = format!(
-            "import os, time; kept = os.urandom(1 << 20) * {mib}; print('kept', flush=True); time.sleep(3600)"
+            "import os, time; kept = os.urandom(1 << 20) * {mib}; {then}; print('kept', flush=True); time.sleep(3600)"
         );
         let script = format!(
             "setsid python3 -c \"{program}\" > out & until grep -q kept out; do sleep 0.05; done"
