@@ -128,12 +128,6 @@ pub enum Request {
     Release,
     /// Puts all processes but the agent into one group, so that [`Request::Freeze`] is quick.
     Gather,
-    /// Blocks of memory, of 2 MiB and numbered by their addresses: those that are free now stay so
-    /// until [`Request::Thaw`] or what else ends a freeze, as far as that can be done at once. The
-    /// answer to [`Request::Freeze`] tells of which it was done.
-    SetAside {
-        blocks: Vec<u32>,
-    },
     /// Has no process but the agent go on until [`Request::Thaw`], or, in a machine that is forked from
     /// this one, [`Request::Fork`]. Commands that are asked for meanwhile start afterwards. Refused
     /// while the root is held.
@@ -153,6 +147,12 @@ pub enum Request {
     /// knows what its random generator comes to, and its connections to the outside are reset. Ends the
     /// freeze at last; where nothing is frozen only the clock is set.
     Wake(Wake),
+    /// Blocks of memory, of 2 MiB and numbered by their addresses: those that are free now stay so
+    /// until [`Request::Thaw`] or what else ends a freeze, as far as that can be done at once. The
+    /// answer to [`Request::Freeze`] tells of which it was done.
+    SetAside {
+        blocks: Vec<u32>,
+    },
 }
 
 impl Request {
