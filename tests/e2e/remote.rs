@@ -108,6 +108,18 @@ fn a_create_that_is_asked_for_again_makes_one_sandbox() {
     let second = create(body);
     assert_eq!(second["session"]["status"], "running", "{second}");
     assert_eq!(hood.machines().len(), 1);
+    hood.ok(&["stop", "box"]);
+    assert_eq!(create(body)["error"]["code"], "bad_request", "nobody asks for one that has ended");
+    hood.ok(&["rm", "-f", "box"]);
+
+    // Several at once that want the same, as programs that share one sandbox do.
+    let all: Vec<Value> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..3).map(|_| scope.spawn(|| create(body))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert!(all.iter().all(|one| one["session"]["status"] == "running"), "{all:?}");
+    assert!(all.iter().all(|one| one["session"]["id"] == all[0]["session"]["id"]), "{all:?}");
+    assert_eq!(hood.machines().len(), 1);
     hood.ok(&["rm", "-f", "box"]);
     hood.assert_nothing_left();
 }

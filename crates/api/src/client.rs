@@ -43,7 +43,9 @@ pub enum ClientError {
     #[error("no server answers at {endpoint}")]
     Unreachable { endpoint: String, source: io::Error },
     /// Somebody answers, and is not who we trust, or does not speak TLS. Nothing was sent.
-    #[error("there is no secure connection to {endpoint}")]
+    #[error(
+        "there is no secure connection to {endpoint} (is its certificate your own? name its file: --ca-file)"
+    )]
     Untrusted { endpoint: String, source: io::Error },
     /// The server understood and said no.
     #[error("{message}")]

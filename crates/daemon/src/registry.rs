@@ -33,8 +33,8 @@ pub(crate) use forking::ForkError;
 use remembering::Standing;
 pub(crate) use remembering::{KeepError, MemoryWanted};
 pub(crate) use resuming::{BeginError, ResumeError, Resumed};
-pub(crate) use retries::Mark;
 use retries::Retries;
+pub(crate) use retries::{Came, Mark};
 pub(crate) use waking::{Awake, WakeError};
 
 /// What a client asks for, checked.

@@ -159,14 +159,18 @@ await proves("Session.update", async () => {
 for (const [type, get] of [["Sandbox", (made) => made], ["Session", (made) => made.currentSession()]]) {
   await proves(`${type}.domain`, async () => {
     await using made = await Sandbox.create({ ...short, ports: [3000] });
-    const serve = "require('http').createServer((_, reply) => reply.end('served')).listen(3000)";
+    const serve = "require('http').createServer((asked, reply) => reply.end(asked.url)).listen(3000)";
     await made.runCommand({ cmd: "node", args: ["-e", serve], detached: true });
     for (const began = Date.now(); ; ) {
       const reply = await fetch(get(made).domain(3000));
       if (reply.ok || 60_000 < Date.now() - began) {
-        assert.equal(await reply.text(), "served");
+        assert.equal(await reply.text(), "/");
         break;
       }
+    }
+    const domain = get(made).domain(3000);
+    for (const url of [`${domain}/a?b=c`, new URL("/a?b=c", domain)]) {
+      assert.equal(await (await fetch(url)).text(), "/a?b=c");
     }
     assert.throws(() => get(made).domain(4000));
   });

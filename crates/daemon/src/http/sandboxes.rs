@@ -26,7 +26,7 @@ use crate::{
     clock,
     ids::{Project, SandboxKey, SandboxName, SessionId},
     limits, platform,
-    registry::{CreateError, Mark, NewSandbox, Orphans, Resumed, WithMemory},
+    registry::{Came, CreateError, Mark, NewSandbox, Orphans, Resumed, WithMemory},
     route::Route,
     sandbox::Sandbox,
     store::{Keeping, SandboxRecord, SnapshotRecord, Usage},
@@ -73,6 +73,11 @@ pub(crate) async fn create(
     // Of who is on this machine no answer is lost.
     let retried = name.clone().filter(|_| server.visitor.caller == Caller::Remote);
     let retried = retried.map(|name| SandboxKey { project: project.clone(), name });
+    let turn = match &retried {
+        Some(key) => Some(registry.turn(key, mark).await),
+        None => None,
+    };
+    let came = turn.as_ref().map_or(Came::First, |turn| turn.came);
     let new = NewSandbox { project, name, record, shape, snapshot, memory, network, source };
     let sandbox = match (registry.create(new).await, retried) {
         (Ok(sandbox), Some(_)) => {
@@ -80,7 +85,7 @@ pub(crate) async fn create(
             sandbox
         }
         (Err(error @ CreateError::Exists(_)), Some(key)) => {
-            registry.made_just_now(&key, mark).ok_or(error)?
+            registry.made_just_now(&key, mark, came).ok_or(error)?
         }
         (made, _) => made?,
     };

@@ -2,7 +2,8 @@
 // `sandbox.domain(port)`, and a command line to a terminal's host, goes to the ingress.
 const api = globalThis.process?.env.FUMEHOOD_API_URL?.replace(/\/+$/, "");
 const theirs = ["https://vercel.com/api/", "https://api.vercel.com/"];
-const domain = /^https:\/\/(sb-[0-9a-z]{12}\.localhost:(\d+))\/_\.vercel\.run(.*)$/;
+// With the path of `new URL("/path", sandbox.domain(port))` the end that clients append is gone.
+const domain = /^https:\/\/(sb-[0-9a-z]{12}\.localhost:(\d+))(?:\/_\.vercel\.run)?(.*)$/;
 const fetched = globalThis.fetch;
 // Where terminals are, by the host name that a command line asks after their health.
 const terminals = new Map();

@@ -19,6 +19,9 @@ elif git show-ref -q --verify "refs/remotes/origin/$revision"; then
     git checkout -q -f -B "$revision" "origin/$revision"
 elif [ -n "$3" ]; then
     git checkout -q -f --detach FETCH_HEAD
-else
+elif git rev-parse -q --verify "$revision^{commit}" > /dev/null; then
     git checkout -q -f --detach "$revision^{commit}"
+else
+    echo "the repository has no branch, tag or commit '$revision'"
+    exit 1
 fi
