@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command, thread};
 
 use crate::{
     hood::{Hood, cache},
+    pool::wait_for_parked,
     registry::{self, Registry},
     templates::of_another_version,
 };
@@ -62,7 +63,8 @@ fn an_image_without_shell_libc_or_users_is_a_sandbox() {
 #[test]
 fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    let (mut hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    hood.set("FUMEHOOD_POOL", "1");
     let image = registry.push("app", &["--config.cmd=/busybox", "--config.cmd=true"]);
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -97,6 +99,8 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     let saved = folder.path().join("saved.tar");
     hood.ok(&["image", "save", &image, "-o", saved.to_str().unwrap()]);
     hood.ok(&["rm", "-f", &name]);
+    // What is ready for nobody yet does not keep it.
+    wait_for_parked(&hood, 1);
     hood.ok(&["image", "rm", &image]);
     assert_eq!(listed().as_array().unwrap().len(), 0);
     let left = |place: &str| fs::read_dir(folder.path().join(place)).unwrap().count();

@@ -14,7 +14,7 @@ fn with_pool(size: &str) -> Hood {
 }
 
 /// Waits until so many machines are parked, of whatever kinds.
-fn wait_for_parked(hood: &Hood, count: u64) {
+pub(crate) fn wait_for_parked(hood: &Hood, count: u64) {
     wait_until("machines are parked", || {
         let pool: Value = serde_json::from_str(&hood.ok(&["pool", "--json"])).unwrap();
         let kinds = pool["parked"].as_array().unwrap().iter();

@@ -123,6 +123,15 @@ fn a_terminal_without_input() {
     assert_eq!(ran.stdout, "/dev/pts/0\r\n24 80\r\nerr\r\n", "{ran:?}");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 
+    // What is piped in has an end, which a terminal would not have.
+    let name = hood.create(&[]);
+    let ran = hood.run_with_input(&["connect", &name], b"tty; echo $((40 + 2)); exit 3\n");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), "not a tty\n42\n"), "{ran:?}");
+    let ran = hood.run_with_input(&["exec", "-it", &name, "--", "cat"], b"all of it");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "all of it"), "{ran:?}");
+    assert!(ran.stderr.contains("stdin is no terminal"), "{ran:?}");
+    hood.ok(&["rm", "-f", &name]);
+
     let script = "stty size; echo begun-$((1 + 1)); sleep 1000";
     let mut screen = Screen::start(&hood, SIZE, &["run", "-t", "--", "sh", "-c", script]);
     let modes = screen.modes();

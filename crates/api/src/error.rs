@@ -72,7 +72,7 @@ codes! {
     SandboxStopped = "sandbox_stopped", GONE;
     /// There is no snapshot to start from: it was deleted, has expired, or never was.
     SnapshotNotFound = "snapshot_not_found", GONE;
-    /// `fumehood setup` has to run first; the message says what is missing.
+    /// `fumehood setup` has to run first, or what the server is configured with be mended; the message says what.
     SetupNeeded = "setup_needed", PRECONDITION_FAILED;
     /// The body is larger than this request may have.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE;

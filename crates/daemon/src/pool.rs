@@ -67,6 +67,8 @@ pub(crate) struct Pool {
     /// Sandboxes that are being started.
     starting: AtomicUsize,
     changed: Notify,
+    /// Held while a machine is being parked.
+    making: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,12 @@ impl Pool {
     /// For at most so many machines.
     pub(crate) fn new(size: usize) -> Self {
         let state = State { demand: Demand::new(size), parked: Vec::new() };
-        Self { state: Mutex::new(state), starting: AtomicUsize::new(0), changed: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            starting: AtomicUsize::new(0),
+            changed: Notify::new(),
+            making: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Keeps the pool still for as long as what it gives is held.
@@ -131,6 +138,15 @@ impl Pool {
         end_all(context, parked).await;
     }
 
+    /// Ends what stands on this image, and makes no more until it is asked for again.
+    pub(crate) async fn let_go(&self, context: &Context, digest: &str) {
+        let is_its = |kind: &Kind, _: &Parked| kind.digest == digest;
+        self.state().demand.forget_where(|kind| kind.digest == digest);
+        let _nothing_is_made = self.making.lock().await;
+        let parked = take_where(&mut self.state().parked, is_its);
+        end_all(context, parked).await;
+    }
+
     /// Parks machines until `stop`, then ends those that are parked.
     pub(crate) async fn keep(&self, context: &Context, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -150,6 +166,7 @@ impl Pool {
         if stop.run_until_cancelled(self.calm(context)).await.is_none() {
             return Duration::ZERO;
         }
+        let _making = self.making.lock().await;
         match Parked::make(context, &kind, stop).await {
             Ok(None) => Duration::ZERO,
             Ok(Some(parked)) => {

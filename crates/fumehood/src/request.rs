@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::io::{self, IsTerminal};
 
 use api::attach::Start;
 use api::{CreateSandbox, Env, Mount, Resources};
@@ -9,7 +10,7 @@ use api::{CreateSandbox, Env, Mount, Resources};
 use crate::cli::{CommandOptions, EnvOptions, MountOptions, SandboxOptions};
 use crate::duration;
 use crate::failure::{Exit, Failure};
-use crate::{ids, terminal};
+use crate::{ids, say, terminal};
 
 impl SandboxOptions {
     pub(crate) fn request(&self) -> CreateSandbox {
@@ -70,7 +71,12 @@ impl CommandOptions {
         let mut argv = argv.into_iter();
         let command = argv.next().unwrap_or_default();
         let mut env = self.env.request()?;
-        let has_tty = tty == Tty::Yes;
+        // What is no terminal cannot say that there is no more to be typed.
+        let is_piped = self.interactive && !io::stdin().is_terminal();
+        if is_piped && tty == Tty::Yes {
+            say::note("stdin is no terminal, so the command has none either");
+        }
+        let has_tty = tty == Tty::Yes && !is_piped;
         if let (true, Ok(term)) = (has_tty, env::var("TERM")) {
             env.0.entry("TERM".to_owned()).or_insert(term);
         }

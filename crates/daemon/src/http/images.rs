@@ -65,7 +65,7 @@ fn upkeep(server: &Server) -> Upkeep<'_> {
     let alive = sandboxes.filter(|sandbox| sandbox.current().phase() != Phase::Stopped);
     let mut digests = context.snapshots.images();
     digests.extend(alive.filter_map(|sandbox| sandbox.durable.record().image_digest));
-    Upkeep { images: &context.images, templates: &context.templates, stood: Stood(digests) }
+    Upkeep { context, stood: Stood(digests) }
 }
 
 fn described(it: Described) -> api::Image {

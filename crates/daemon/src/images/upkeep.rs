@@ -20,8 +20,8 @@ use image::{
     reference::Reference,
 };
 
-use super::{ImageError, Images, choice, usage};
-use crate::{clock, config::Paths, platform, templates::Templates};
+use super::{ImageError, choice, usage};
+use crate::{clock, config::Paths, context::Context, platform, templates::Templates};
 
 /// What is left over of blobs that belong to no image is kept so long: somebody may be at it.
 const LEFT_OVER_KEPT: Duration = Duration::from_secs(3600);
@@ -67,30 +67,36 @@ pub(crate) struct Prune {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Upkeep<'a> {
-    pub(crate) images: &'a Images,
-    pub(crate) templates: &'a Templates,
+    pub(crate) context: &'a Context,
     pub(crate) stood: Stood,
 }
 
 impl Upkeep<'_> {
     pub(crate) async fn list(&self) -> Result<Listing, ImageError> {
-        let (templates, stood) = (self.templates.clone(), self.stood.clone());
-        self.images.blocking(move |paths| Ground::new(paths, templates, stood)?.list()).await
+        let (templates, stood) = (self.context.templates.clone(), self.stood.clone());
+        self.context
+            .images
+            .blocking(move |paths| Ground::new(paths, templates, stood)?.list())
+            .await
     }
 
     /// The image that is called so.
     pub(crate) async fn inspect(&self, name: &str) -> Result<Described, ImageError> {
         let image = self.named(name).await?;
-        let (templates, stood) = (self.templates.clone(), self.stood.clone());
+        let (templates, stood) = (self.context.templates.clone(), self.stood.clone());
         let describe = move |paths: &Paths| Ground::new(paths, templates, stood)?.describe(image);
-        self.images.blocking(describe).await
+        self.context.images.blocking(describe).await
     }
 
     /// Takes the name away, and the image with its templates and layers when it was the last.
     pub(crate) async fn remove(&self, name: &str) -> Result<Removed, ImageError> {
         let image = self.named(name).await?;
         let full = canonical(name);
-        let (templates, stood) = (self.templates.clone(), self.stood.clone());
+        // Machines that nobody has asked for yet do not keep it.
+        if !self.stood.0.contains(image.digest()) {
+            self.context.pool.let_go(self.context, image.digest()).await;
+        }
+        let (templates, stood) = (self.context.templates.clone(), self.stood.clone());
         let remove = move |paths: &Paths| {
             let ground = Ground::new(paths, templates, stood)?;
             if image.names().len() > 1 && image.names().contains(&full) {
@@ -105,13 +111,13 @@ impl Upkeep<'_> {
             ground.remove(described, &mut removed)?;
             Ok(removed)
         };
-        self.images.blocking(remove).await
+        self.context.images.blocking(remove).await
     }
 
     pub(crate) async fn prune(&self, asked: Prune) -> Result<Removed, ImageError> {
-        let (templates, stood) = (self.templates.clone(), self.stood.clone());
+        let (templates, stood) = (self.context.templates.clone(), self.stood.clone());
         let prune = move |paths: &Paths| Ground::new(paths, templates, stood)?.prune(asked);
-        self.images.blocking(prune).await
+        self.context.images.blocking(prune).await
     }
 
     async fn named(&self, name: &str) -> Result<Image, ImageError> {
@@ -127,7 +133,7 @@ impl Upkeep<'_> {
             let found = all.iter().find(is_it).or_else(of_recipe);
             found.or_else(|| of_digits(&all, &shown)).cloned().ok_or(ImageError::Unknown(shown))
         };
-        self.images.blocking(find).await
+        self.context.images.blocking(find).await
     }
 }
 

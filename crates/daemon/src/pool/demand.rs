@@ -42,6 +42,11 @@ impl<K: Clone + Eq + Hash> Demand<K> {
         self.asked.remove(kind);
     }
 
+    /// All of these, likewise.
+    pub(super) fn forget_where(&mut self, is_meant: impl Fn(&K) -> bool) {
+        self.asked.retain(|kind, _| !is_meant(kind));
+    }
+
     /// How many of each kind, the kind that was asked for last first. Each gets one before any gets a
     /// second.
     pub(super) fn wanted(&mut self, now: Instant) -> Vec<(K, usize)> {

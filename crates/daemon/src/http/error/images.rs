@@ -45,7 +45,7 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         ImageError::Vercel(_) | ImageError::NotHere(_) | ImageError::Unknown(_) => {
             Code::ImageNotFound
         }
-        ImageError::NotSetUp => Code::SetupNeeded,
+        ImageError::NotSetUp | ImageError::Settings(_) => Code::SetupNeeded,
         ImageError::Open(OpenError::Missing { .. }) => Code::ImageNotFound,
         ImageError::Gone(_) | ImageError::InUse(_) => Code::Conflict,
         ImageError::Registry { source, .. } | ImageError::Push { source, .. } => {
@@ -55,8 +55,7 @@ pub(crate) fn image_code(error: &ImageError) -> Code {
         ImageError::Import { source, .. } => import_code(source),
         ImageError::Save(SaveError::Layered(error)) => layered_code(error),
         ImageError::Closing => Code::Unavailable,
-        ImageError::Settings(_)
-        | ImageError::Save(_)
+        ImageError::Save(_)
         | ImageError::Recipe { .. }
         | ImageError::Cache(_)
         | ImageError::Open(_)
