@@ -24,6 +24,7 @@ mod ends;
 mod env;
 mod files;
 mod fork;
+mod full_disk;
 mod gateway;
 mod identity;
 mod images;

@@ -43,6 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_writer(io::stderr)
+        // As the server's own.
+        .log_internal_errors(false)
         .init();
     match egress::gateway::run(inherited) {
         Ok(()) => Ok(Exit::Command(0)),

@@ -41,8 +41,9 @@ impl RollingLog {
             *now = Now::open(&self.path)?;
             (self.begun)(&now.file);
         }
+        now.file.write_all(line)?;
         now.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
-        now.file.write_all(line)
+        Ok(())
     }
 }
 
@@ -59,9 +60,12 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Renames the log so that a new one can begin.
+/// Renames the log so that a new one can begin; done already it is done.
 pub(crate) fn put_aside(path: &Path) -> io::Result<()> {
-    fs::rename(path, path.with_extension("log.old"))
+    match fs::rename(path, path.with_extension("log.old")) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// One line on its way.
@@ -108,5 +112,17 @@ mod tests {
         let expected: String = (first..1000).map(|number| format!("line {number}\n")).collect();
         assert_eq!(kept, expected);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_is_put_aside_and_not_begun_again_is_begun_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.log");
+        let log = RollingLog::open(path.clone(), 10, |_| {}).unwrap();
+        log.make_writer().write_all(b"more than ten bytes\n").unwrap();
+        // As if there was no room for the next one.
+        put_aside(&path).unwrap();
+        log.make_writer().write_all(b"kept\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept\n");
     }
 }

@@ -79,7 +79,11 @@ enum Watcher {
 fn log(watcher: Watcher) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_env("FUMEHOOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        // It would say on stderr that a line cannot be written, and panic where that cannot be either.
+        .log_internal_errors(false);
     if watcher == Watcher::Somebody {
         lines.with_writer(stderr).init();
         return Ok(());
