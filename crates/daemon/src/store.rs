@@ -2,8 +2,10 @@
 //!
 //! The records are JSON in a column of their own; the columns beside it are what is looked up by.
 //! All writes go through one thread, each [`Store::commit`] is one transaction, and with a write-ahead
-//! log a server that is killed loses nothing that was committed.
+//! log a server that is killed loses nothing that was committed. On a full disk they use the room that
+//! is kept for them.
 
+mod ballast;
 mod drive;
 mod record;
 mod schema;
@@ -18,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::ids::{Project, SandboxKey, TokenId};
 
+use ballast::Ballast;
 pub(crate) use drive::{
     AttachmentRecord, DriveChange, DriveRecord, Hold, LayerForm, LayerRecord, MountRecord,
 };
@@ -46,8 +49,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether there was no room on the disk.
     pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Sqlite(error)
-            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        let Self::Sqlite(error) = self else { return false };
+        // The second is about the index of the write-ahead log, a file of its own.
+        let full = [rusqlite::ffi::SQLITE_FULL, rusqlite::ffi::SQLITE_IOERR_SHMSIZE];
+        error.sqlite_error().is_some_and(|error| full.contains(&error.extended_code))
     }
 }
 
@@ -96,20 +101,26 @@ const QUEUE: usize = 1024;
 impl Store {
     /// Opens (and makes, or brings up to date) the store and reads all that is in it.
     pub(crate) fn open(path: &Path) -> Result<(Self, Stored), StoreError> {
-        let mut connection = Connection::open(path)?;
-        schema::prepare(&mut connection)?;
-        let stored = schema::read(&connection)?;
+        let ballast = Ballast::beside(path);
+        let (mut connection, stored) = ballast.with_room(|| {
+            let mut connection = Connection::open(path)?;
+            schema::prepare(&mut connection)?;
+            let stored = schema::read(&connection)?;
+            Ok((connection, stored))
+        })?;
         let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
+                ballast.keep_whole();
                 for (changes, reply) in queue {
-                    let result = schema::write(&mut connection, &changes);
+                    let result = ballast.with_room(|| schema::write(&mut connection, &changes));
                     if let Err(error) = &result {
                         tracing::error!(?error, "the store could not write");
                     }
                     // Who asked may have gone meanwhile.
                     drop(reply.send(result));
+                    ballast.keep_whole();
                 }
             })
             .expect("a thread can be started");

@@ -68,7 +68,11 @@ impl Console {
         let arguments = json!({ "device": "console", "size": CONSOLE_BYTES, "format": "base64" });
         let text = qmp.ask("ringbuf-read", arguments).await?;
         let bytes = text.as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
-        self.keep(&bytes.unwrap_or_default()).map_err(ControlError::Io)
+        // It is the guest's word only: that its file cannot be written keeps nobody from its machine.
+        if let Err(error) = self.keep(&bytes.unwrap_or_default()) {
+            tracing::warn!(%error, "some of a guest's console is not kept");
+        }
+        Ok(())
     }
 
     fn keep(&self, bytes: &[u8]) -> io::Result<()> {
@@ -80,7 +84,10 @@ impl Console {
         let surplus = kept.tail.len().saturating_sub(TAIL_BYTES_MAX);
         kept.tail.drain(..surplus);
         if kept.log_bytes + bytes.len() as u64 > FILE_BYTES_MAX {
-            std::fs::rename(self.folder.join(LOG), self.folder.join(OLDER_LOG))?;
+            // It is put aside already if its successor could not be opened.
+            if self.log().exists() {
+                std::fs::rename(self.log(), self.folder.join(OLDER_LOG))?;
+            }
             kept.log = open_log(&self.folder)?;
             kept.log_bytes = 0;
         }

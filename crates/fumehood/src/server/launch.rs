@@ -174,9 +174,21 @@ async fn start(client: &Client, state: &Path) -> Result<(), Failure> {
                 continue;
             }
         };
-        let message = format!("{what}; the end of {}:\n{}", log.display(), tail(&log, log_start));
-        return Err(Failure::new(Exit::Unreachable, message));
+        // Its log says nothing then.
+        let (exit, full) = match is_full(state) {
+            true => {
+                (Exit::Limit, format!("the disk of {} is full: make room there; ", state.display()))
+            }
+            false => (Exit::Unreachable, String::new()),
+        };
+        let tail = tail(&log, log_start);
+        let message = format!("{full}{what}; the end of {}:\n{tail}", log.display());
+        return Err(Failure::new(exit, message));
     }
+}
+
+fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail == 0)
 }
 
 /// Starts a server and says where in the log its own lines start.
