@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::hood::{Hood, entries, kill, wait_until};
 
 const WRITE: &str = "echo kept > /data/file && sync";
@@ -48,8 +50,7 @@ fn a_drive_outlives_its_sandboxes_and_is_written_by_one() {
     let script = "cat /data/file; ! touch /data/other 2>/dev/null";
     assert_eq!(sh(&hood, "d:snapshot", script), "kept");
     assert_eq!(hood.ok(&["drive", "fork", "d", "e"]), "e");
-    let listed: serde_json::Value =
-        serde_json::from_str(&hood.ok(&["drive", "ls", "--json"])).unwrap();
+    let listed: Value = serde_json::from_str(&hood.ok(&["drive", "ls", "--json"])).unwrap();
     assert_eq!(listed[0]["currentSandboxName"], writer.as_str(), "{listed}");
     assert_eq!(listed[1]["parentDriveId"], listed[0]["id"], "{listed}");
     // The stop has the guest write out what it holds.
@@ -124,6 +125,84 @@ fn what_was_synced_is_there_after_a_crash_of_machine_and_server() {
         sh(&hood, "d:snapshot", whole);
     }
     assert_eq!(sh(&hood, "d", "cat /data/file"), "machine\nboth\nserver");
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn mounts_are_changed_for_the_next_session_and_forks_have_their_own() {
+    let hood = Hood::new();
+    hood.ok(&["drive", "create", "d", "--size", "64M"]);
+    hood.ok(&["--project", "other", "drive", "create", "theirs", "--size", "64M"]);
+    sh(&hood, "d", WRITE);
+    let options = ["--memory", "512", "-e", "A=1", "-e", "B=2"];
+    hood.create(&[&["--name", "box", "--mount", "/data=d"][..], &options].concat());
+    let change = |body: Value| hood.api("PATCH", "/v2/sandboxes/box", &json!({"mounts": body}));
+    let of = |drive: &str, mode: &str| json!({"drive": drive, "mode": mode});
+    let writes = || of("d", "read-write");
+    let refused = [
+        (json!(5), 400, "`mounts`"),
+        (json!({"/x": 5}), 400, "`mounts"),
+        (json!({"/x": ["d"]}), 400, "`mounts"),
+        (json!({"/x": of("d", "rw")}), 400, "`mounts"),
+        (json!({"/proc/x": writes()}), 400, "`mounts`"),
+        (json!({"/x": writes(), "/y": writes()}), 400, "`mounts`"),
+        (json!({"/x": of("none", "snapshot")}), 404, "'none'"),
+        (json!({"/x": of("theirs", "snapshot")}), 404, "'theirs'"),
+    ];
+    for (mounts, status, why) in refused {
+        let (found, reply) = change(mounts.clone());
+        let said = reply["error"]["message"].as_str().unwrap_or_default();
+        assert!(found == status && said.contains(why), "{mounts}: {found} {reply}");
+    }
+    let before = hood.api("GET", "/v2/sandboxes/box", &Value::Null).1;
+    assert_eq!(before["sandbox"]["mounts"], json!({"/data": writes()}));
+
+    // What runs keeps what it has, and can neither be forked live nor paused.
+    let exec = |name: &str, script: &str| hood.ok(&["exec", name, "--", "sh", "-c", script]);
+    assert_eq!(change(json!({})).0, 200);
+    assert_eq!(exec("box", "cat /data/file"), "kept");
+    for verb in ["fork", "pause"] {
+        let ran = hood.run(&[verb, "box"]);
+        assert!(ran.stderr.contains("drives"), "{verb}: {ran:?}");
+    }
+    let fork = |body: Value| hood.api("POST", "/v2/sandboxes/box/fork", &body);
+    for (body, why) in [
+        (json!({"mounts": 5}), "`mounts`"),
+        (json!({"mounts": {"d": writes()}}), "`mounts`"),
+        (json!({"image": 5}), "`image`"),
+        (json!({"image": ""}), "`image`"),
+        (json!({"image": "debian:sid"}), "`image`"),
+    ] {
+        let (status, reply) = fork(body.clone());
+        let said = reply["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && said.contains(why), "{body}: {status} {reply}");
+    }
+    let image = &before["sandbox"]["image"];
+    let body = json!({"name": "fork", "image": image, "env": {"B": "9"},
+        "mounts": {"/data": of("d", "snapshot")}});
+    let (status, made) = fork(body);
+    assert_eq!((status, &made["sandbox"]["mounts"]["/data"]["drive"]), (200, &json!("d")));
+    assert_eq!(exec("fork", "cat /data/file; echo $A$B"), "kept\n9");
+    hood.ok(&["rm", "-f", "fork"]);
+
+    // The next session has what was asked for last; a fork has none of it unless it asks.
+    let (status, changed) = change(json!({"/other": writes()}));
+    assert_eq!((status, &changed["sandbox"]["mounts"]), (200, &json!({"/other": writes()})));
+    hood.ok(&["stop", "box"]);
+    assert_eq!(exec("box", "cat /other/file; test -e /data/file || echo gone"), "kept\ngone");
+    let (status, made) = fork(json!({"name": "fork"}));
+    assert_eq!((status, &made["sandbox"]["mounts"]), (200, &Value::Null), "{made}");
+    assert_eq!(exec("fork", "grep -c /other /proc/mounts; echo $A$B"), "0\n12");
+
+    // What is to have drives begins from the disk, whatever memory there is.
+    let id = hood.ok(&["snapshot", "--memory", "fork"]);
+    hood.ok(&["stop", "fork"]);
+    let body = json!({"currentSnapshotId": id, "mounts": {"/data": of("d", "snapshot")}});
+    let (status, changed) = hood.api("PATCH", "/v2/sandboxes/fork", &body);
+    assert_eq!(status, 200, "{changed}");
+    assert_eq!(exec("fork", "cat /data/file"), "kept");
+    hood.ok(&["rm", "-f", "fork", "box"]);
+    hood.ok(&["snapshot", "rm", &id]);
     hood.assert_nothing_left();
 }
 

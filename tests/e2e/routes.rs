@@ -278,6 +278,86 @@ fn a_token_sees_the_things_of_its_project_alone_on_every_route() {
     hood.assert_nothing_left();
 }
 
+#[test]
+fn what_cannot_be_meant_is_refused_with_its_field() {
+    let hood = Hood::new();
+    hood.ok(&["ls"]);
+    let refused = |method: &str, path: &str, body: Value, field: &str| {
+        let (status, reply) = hood.api(method, path, &body);
+        let said = reply["error"]["message"].as_str().unwrap_or_default();
+        let names_it = said.contains(&format!("`{field}"));
+        assert!(status == 400 && names_it, "{method} {path} {body}: {status} {reply}");
+    };
+    for (body, field) in [
+        (json!({"networkId": 5}), "networkId`"),
+        (json!({"networkId": "a b"}), "networkId`"),
+        (json!({"region": 5}), "region`"),
+        (json!({"region": "Mars"}), "region`"),
+        (json!({"failoverRegions": "iad1"}), "failoverRegions`"),
+        (json!({"region": "iad1", "failoverRegions": ["iad1"]}), "failoverRegions`"),
+        (json!({"resources": []}), "resources`"),
+        (json!({"keepLastSnapshots": [1]}), "keepLastSnapshots`"),
+        (json!({"mounts": {"/a": ["d"]}}), "mounts"),
+        (json!({"image": ""}), "image`"),
+        (json!({"image": "a b"}), "image`"),
+    ] {
+        refused("POST", "/v3/sandboxes", body.clone(), field);
+        refused("POST", "/v2/sandboxes", body, field);
+    }
+    let lists = ["", "/sessions", "/snapshots", "/drives"];
+    for (list, cursor) in lists.iter().flat_map(|list| [(list, "zzz"), (list, "")]) {
+        let path = format!("/v2/sandboxes{list}?cursor={cursor}");
+        refused("GET", &path, Value::Null, "cursor`");
+    }
+    for (query, field) in [
+        ("?sortBy=name&cursor=a.b", "cursor`"),
+        ("?sortBy=currentSnapshotId&cursor=zzz", "cursor`"),
+        ("?tags=novalue", "tags`"),
+        ("/drives?sortBy=name&cursor=a.b", "cursor`"),
+        ("/snapshots/tree", "snapshotId`"),
+        ("/snapshots/tree?snapshotId=", "snapshotId`"),
+    ] {
+        refused("GET", &format!("/v2/sandboxes{query}"), Value::Null, field);
+    }
+    refused("POST", "/v2/sandboxes/drives/d", json!({"region": "Mars"}), "region`");
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn where_a_sandbox_is_asked_to_be_is_told_again() {
+    let hood = Hood::new();
+    hood.ok(&["ls"]);
+    let asked = json!({"name": "box", "resources": {"memory": 512}, "region": "sfo1",
+        "failoverRegions": ["iad1", "fra1"], "networkId": "net_1"});
+    let (status, made) = hood.api("POST", "/v3/sandboxes", &asked);
+    assert_eq!(status, 200, "{made}");
+    for field in ["region", "failoverRegions", "networkId"] {
+        assert_eq!(made["sandbox"][field], asked[field], "{made}");
+    }
+    assert_eq!(made["session"]["region"], "sfo1");
+    let body = json!({"name": "fork", "region": "cdg1", "networkId": "net_2"});
+    let (status, fork) = hood.api("POST", "/v2/sandboxes/box/fork", &body);
+    assert_eq!((status, &fork["sandbox"]["region"]), (200, &json!("cdg1")), "{fork}");
+    assert_eq!(fork["sandbox"]["failoverRegions"], asked["failoverRegions"]);
+    assert_eq!(fork["sandbox"]["networkId"], "net_2");
+    for body in [json!({"networkId": 7}), json!({"region": 7}), json!({"failoverRegions": 7})] {
+        let (status, reply) = hood.api("POST", "/v2/sandboxes/box/fork", &body);
+        let field = body.as_object().unwrap().keys().next().unwrap();
+        let said = reply["error"]["message"].as_str().unwrap();
+        assert!(status == 400 && said.contains(&format!("`{field}`")), "{body}: {reply}");
+    }
+
+    // A session stays where it began.
+    let body = json!({"region": "iad1", "failoverRegions": [], "networkId": null});
+    let (status, changed) = hood.api("PATCH", "/v2/sandboxes/box", &body);
+    assert_eq!((status, &changed["sandbox"]["region"]), (200, &json!("iad1")), "{changed}");
+    assert_eq!(changed["sandbox"]["failoverRegions"], json!([]));
+    assert_eq!(changed["sandbox"]["networkId"], Value::Null);
+    assert_eq!(changed["session"]["region"], "sfo1");
+    hood.ok(&["rm", "-f", "box", "fork"]);
+    hood.assert_nothing_left();
+}
+
 /// Some thousand requests, made by schemathesis from the description: whatever is in a field, the
 /// answer is no fault of ours.
 #[test]

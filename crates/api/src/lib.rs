@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod image;
 pub mod network_policy;
+mod object;
 mod sandbox;
 mod secrets;
 mod server;

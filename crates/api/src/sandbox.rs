@@ -9,9 +9,10 @@ use crate::drive::Mount;
 use crate::env::Env;
 use crate::image::PullPolicy;
 use crate::network_policy::NetworkPolicy;
+use crate::object::{nullable_object, object, objects};
 use crate::secrets::SecretValue;
 use crate::session::{EndCode, Route, Session, Status};
-use crate::snapshot::{KeepLastSnapshots, nullable};
+use crate::snapshot::KeepLastSnapshots;
 
 /// `POST /v3/sandboxes` and `POST /v2/sandboxes`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -36,7 +37,7 @@ pub struct CreateSandbox {
     /// After so many milliseconds in which nobody used it, a session is paused (ours); never when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
@@ -57,7 +58,7 @@ pub struct CreateSandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_expiration: Option<u64>,
     /// Null keeps all. When absent too, but in v4 a persistent sandbox keeps one.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "nullable_object", skip_serializing_if = "Option::is_none")]
     pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
     /// Given to every command of the sandbox.
     #[serde(skip_serializing_if = "Env::is_empty")]
@@ -67,14 +68,22 @@ pub struct CreateSandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
     /// Drives by the path that each is mounted at: absolute, at most 256 bytes; 4 at most.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<String, Mount>,
     /// Whether the guest trusts the certificate authorities that this host was given beside the
     /// usual ones, such as a company's (ours); the server's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_host_ca: Option<bool>,
+    /// 1 to 64 lowercase letters, digits and `-`. Told again with the sandbox, as the two below: it runs on
+    /// this server, and its network is what its policy says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// 20 at most, without `region`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_regions: Option<Vec<String>>,
+    /// 1 to 128 letters, digits, `_` and `-`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_id: Option<String>,
 }
 
 /// What a machine is made of; the server's defaults fill in what is absent.
@@ -133,8 +142,13 @@ pub struct Sandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_updated_at: Option<u64>,
     pub persistent: bool,
+    /// As it was asked for, as the two below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    #[serde(default)]
+    pub failover_regions: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
     /// MiB.

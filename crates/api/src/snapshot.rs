@@ -171,8 +171,8 @@ pub struct SessionList {
 }
 
 /// `GET /v2/sandboxes/snapshots/tree`, its query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct TreeQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,

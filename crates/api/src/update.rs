@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drive::Mount;
 use crate::env::Env;
 use crate::network_policy::NetworkPolicy;
+use crate::object::{maybe_objects, nullable_object, object, objects};
 use crate::sandbox::{Resources, Sandbox, SandboxReply};
 use crate::session::Session;
 use crate::snapshot::{KeepLastSnapshots, nullable};
 
-/// `PATCH /v2/sandboxes/{name}`: what is absent stays. Resources, timeout, environment and the current
-/// snapshot hold from the next session on; everything else at once.
+/// `PATCH /v2/sandboxes/{name}`: what is absent stays. Resources, timeout, environment, mounts and the
+/// current snapshot hold from the next session on; everything else at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateSandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Milliseconds from the start of a session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,11 +38,24 @@ pub struct UpdateSandbox {
     /// In the place of all that there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Env>,
+    /// Drives in the place of all that are mounted, none if it is empty. A session that runs keeps those that
+    /// it has.
+    #[serde(deserialize_with = "maybe_objects", skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<BTreeMap<String, Mount>>,
+    /// As the two below for the next session, and as at a create.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// In the place of all that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_regions: Option<Vec<String>>,
+    /// Null for none.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    pub network_id: Option<Option<String>>,
     /// Of snapshots, milliseconds from their last use: 0 for never, else at least a day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_expiration: Option<u64>,
     /// Null keeps all.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "nullable_object", skip_serializing_if = "Option::is_none")]
     pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
     /// What the next session starts from: an earlier one rolls back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +63,7 @@ pub struct UpdateSandbox {
 }
 
 /// `POST /v2/sandboxes/{name}/fork`: another sandbox that starts from the current snapshot of this one.
-/// What is absent is as the source has it.
+/// What is absent is as the source has it, but for drives: the fork has those alone that are named here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ForkSandbox {
@@ -60,20 +75,32 @@ pub struct ForkSandbox {
     pub ports: Option<Vec<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
-    /// Over the source's, variable by variable.
+    /// In the place of all that the source has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Env>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
+    /// Drives by the path that each is mounted at: absolute, at most 256 bytes; 4 at most.
+    #[serde(deserialize_with = "objects", skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_regions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_id: Option<String>,
+    /// No other than the source's: a disk is of its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_expiration: Option<u64>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "nullable_object", skip_serializing_if = "Option::is_none")]
     pub keep_last_snapshots: Option<Option<KeepLastSnapshots>>,
 }
 

@@ -18,6 +18,7 @@ mod network;
 pub mod network_policy;
 mod output;
 mod paging;
+mod placement;
 mod ports;
 mod runtimes;
 mod sandboxes;

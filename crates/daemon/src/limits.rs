@@ -131,6 +131,11 @@ pub(crate) const FORKED_LAYERS_MAX: usize = 128;
 /// Live forks of one request.
 pub(crate) const FORKS_MAX: u32 = 100;
 
+/// A region's name.
+pub(crate) const REGION_BYTES_MAX: usize = 64;
+/// The regions that a sandbox may fail over to.
+pub(crate) const FAILOVER_REGIONS_MAX: usize = 20;
+pub(crate) const NETWORK_ID_BYTES_MAX: usize = 128;
 /// A tag's key, and its value.
 pub(crate) const TAG_BYTES_MAX: usize = 256;
 

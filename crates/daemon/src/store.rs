@@ -26,7 +26,7 @@ pub(crate) use drive::{
 };
 pub(crate) use record::{
     AuthorityRecord, CommandRecord, ExitRecord, ForkFlaw, ForkedRecord, NetworkRecord, Phase,
-    SandboxRecord, SecretRecord, SessionRecord, Stored, TokenRecord,
+    Placement, SandboxRecord, SecretRecord, SessionRecord, Stored, TokenRecord,
 };
 pub(crate) use snapshot::{
     Counted, Evicted, KeepLast, Keeping, KeptNetwork, MemoryRecord, SnapshotMethod, SnapshotPlan,

@@ -125,7 +125,6 @@ for (const [option, value] of [
 await command("sandbox.config network-policy", () => ok("config", "network-policy", name, "--network-policy", "allow-all"));
 await command("sandbox.config ports", () => ok("config", "ports", name, "--publish-port", "3000"));
 await command("sandbox.config tags", () => ok("config", "tags", name, "--tag", "suite=updated"));
-await command("sandbox.config mounts", () => ok("config", "mounts", name));
 
 await command("sandbox.sessions list", async () => assert.match(await ok("sessions", "list", name), /sbx_/));
 const id = await command("sandbox.snapshot", async () => {
@@ -141,6 +140,14 @@ await command("sandbox.fork", async () => {
   await ok("rm", "forked");
 });
 await command("sandbox.drives get-or-create", () => ok("drives", "get-or-create", "disk"));
+await command("sandbox.config mounts", async () => {
+  await ok("config", "mounts", name, "--mount", "disk:/other");
+  assert.match(await ok("config", "list", name), /disk:\/other/);
+  assert.equal((await ok("exec", name, "sh", "-c", "cat /proc/mounts")).match(/ \/other ext4 /g)?.length, 1);
+  await ok("config", "mounts", name);
+  assert.doesNotMatch(await ok("config", "list", name), /disk/);
+  await ok("stop", name);
+});
 await command("sandbox.drives list", async () => assert.match(await ok("drives", "list"), /disk/));
 await command("sandbox.drives delete", () => ok("drives", "delete", "disk"));
 await command("sandbox.stop", async () => {

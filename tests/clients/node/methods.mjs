@@ -323,6 +323,8 @@ if (Drive) {
     const [attached] = (await Drive.list(credentials)).drives;
     assert.equal(attached.currentSandboxName, made.name);
     assert.equal(attached.currentSessionId, made.currentSession().sessionId);
+    await made.update({ mounts: { "/other": drive.snapshot() } });
+    assert.deepEqual({ ...made.mounts }, { "/other": { drive: "disk", mode: "snapshot" } });
   });
   await proves("Drive.snapshot", async () => assert.equal(await read({ "/data": drive.snapshot() }), "kept\n"));
   await proves("Drive.list", async () => {

@@ -266,6 +266,9 @@ async def main():
         async with within(vercel.create_sandbox(mounts={"/data": drive.snapshot()})) as made:
             kept = await got(made.run_process("cat", ["/data/kept"], capture_output=True))
             assert kept.stdout == "kept\n", kept
+        async with within(vercel.fork_sandbox(source_sandbox=NAME, mounts={"/data": drive})) as fork:
+            kept = await got(fork.run_process("cat", ["/data/kept"], capture_output=True))
+            assert kept.stdout == "kept\n", kept
     with proves("Drive.fork"):
         forked = await got(drive.fork(name="forked"))
         assert forked.parent_drive_id == drive.id

@@ -89,6 +89,11 @@ impl Drives {
         Ok(self.commit(held.into_iter().map(DriveChange::Attachment).collect()).await?)
     }
 
+    /// Whether the session has any, whatever its sandbox is to mount next time.
+    pub(crate) fn are_with(&self, session: &SessionId) -> bool {
+        self.known().attachments.iter().any(|held| held.session == *session)
+    }
+
     /// Whether the session writes to a drive.
     pub(crate) fn has_writer(&self, session: &SessionId) -> bool {
         self.held_by(session).iter().any(|held| matches!(held.hold, Hold::Writer { .. }))

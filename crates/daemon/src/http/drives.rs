@@ -1,24 +1,23 @@
 //! Drives: create, list, get, fork, delete; and how a sandbox asks for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use api::{CreateDrive, DriveQuery, DriveSort, ForkDrive, Mount, SortOrder};
+use api::{CreateDrive, DriveQuery, DriveSort, ForkDrive, Mount, MountMode};
 use axum::{Json, extract::Path, http::StatusCode};
 
 use super::{
     Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
+    paging::{Wanted, by_time, is_by_time},
+    placement,
     wire::REGION,
 };
 use crate::{
     drives::{DriveView, Made, NewDrive},
-    ids::DriveName,
+    ids::{DriveName, Project},
     store::MountRecord,
 };
-
-const LIST_LIMIT: u32 = 20;
-const LIST_LIMIT_MAX: u32 = 50;
 
 /// Where no drive is mounted: the kernel's own file systems, and what the clients keep to themselves.
 const RESERVED: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/boot", "/lib/modules"];
@@ -40,7 +39,8 @@ pub(crate) async fn create(
     }
     // Whole mebibytes: a file system is made of whole groups of blocks.
     let bytes = bytes.next_multiple_of(1 << 20);
-    let new = NewDrive { project, name, region: body.region, bytes };
+    let region = body.region.map(|region| placement::parse("region", &region)).transpose()?;
+    let new = NewDrive { project, name, region, bytes };
     let (drive, made) = server.context().drives.create(new).await?;
     let status = if made == Made::Now { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, reply(drive)))
@@ -70,39 +70,23 @@ pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<DriveQuery>,
 ) -> Reply<Json<api::DriveList>> {
-    let limit = query.limit.unwrap_or(LIST_LIMIT);
-    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
-        return Err(fault(&format!("`limit` must be 1 to {LIST_LIMIT_MAX}")));
-    }
     let sort_by = query.sort_by.unwrap_or(DriveSort::CreatedAt);
+    let is_place = |text: &str| match sort_by {
+        DriveSort::CreatedAt | DriveSort::UpdatedAt => is_by_time(text),
+        DriveSort::Name => DriveName::parse(text).is_ok(),
+    };
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref(), is_place)?;
     let all = server.context().drives.list(&server.project(None)?);
     let mut all: Vec<api::Drive> = all.into_iter().map(told).collect();
     if let Some(prefix) = &query.name_prefix {
         all.retain(|drive| drive.name.starts_with(prefix));
     }
-    all.sort_by_cached_key(|drive| {
-        let first = match sort_by {
-            DriveSort::CreatedAt => drive.created_at,
-            DriveSort::UpdatedAt => drive.updated_at,
-            DriveSort::Name => 0,
-        };
-        (first, drive.name.clone())
+    let (drives, pagination) = wanted.page(all, |drive| match sort_by {
+        DriveSort::CreatedAt => by_time(drive.created_at, &drive.name),
+        DriveSort::UpdatedAt => by_time(drive.updated_at, &drive.name),
+        DriveSort::Name => drive.name.clone(),
     });
-    if query.sort_order.unwrap_or(SortOrder::Desc) == SortOrder::Desc {
-        all.reverse();
-    }
-    Ok(Json(page(all, limit, query.cursor.as_deref())))
-}
-
-/// A cursor is the id of the last drive of the page before.
-fn page(all: Vec<api::Drive>, limit: u32, cursor: Option<&str>) -> api::DriveList {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let after = cursor.and_then(|id| all.iter().position(|each| each.id == id));
-    let from = after.map_or(0, |at| at + 1);
-    let more = from + limit < all.len();
-    let drives: Vec<_> = all.into_iter().skip(from).take(limit).collect();
-    let next = drives.last().filter(|_| more).map(|last| last.id.clone());
-    api::DriveList { pagination: api::Pagination { count: drives.len(), next }, drives }
+    Ok(Json(api::DriveList { drives, pagination }))
 }
 
 fn parse(name: &str) -> Reply<DriveName> {
@@ -136,13 +120,13 @@ fn told(view: DriveView) -> api::Drive {
     }
 }
 
-/// What a sandbox asks to have mounted.
-pub(crate) fn check(mounts: &BTreeMap<String, Mount>) -> Reply<()> {
+/// What a sandbox asks to have mounted, as it is stored.
+pub(crate) fn asked(mounts: &BTreeMap<String, Mount>) -> Reply<BTreeMap<String, MountRecord>> {
     let max = api::MOUNTS_MAX;
     if max < mounts.len() {
         return Err(fault(&format!("`mounts` may be {max} at most")));
     }
-    for (path, mount) in mounts {
+    let record = |(path, mount): (&String, &Mount)| {
         let why = path_fault(path).or_else(|| {
             let others = mounts.keys().filter(|other| *other != path);
             let above = others.clone().find(|other| is_below(path, other))?;
@@ -151,8 +135,30 @@ pub(crate) fn check(mounts: &BTreeMap<String, Mount>) -> Reply<()> {
         if let Some(why) = why {
             return Err(fault(&format!("`mounts`: the path {path:?} {why}")));
         }
-        DriveName::parse(&mount.drive)
+        let drive = DriveName::parse(&mount.drive)
             .map_err(|error| fault(&format!("`mounts`: {:?}: {error}", mount.drive)))?;
+        Ok((path.clone(), MountRecord { drive, mode: mount.mode }))
+    };
+    let records = mounts.iter().map(record).collect::<Reply<BTreeMap<_, _>>>()?;
+    let mut written = HashSet::new();
+    let writes = |mount: &&MountRecord| mount.mode == MountMode::ReadWrite;
+    match records.values().filter(writes).find(|mount| !written.insert(&mount.drive)) {
+        Some(MountRecord { drive, .. }) => {
+            Err(fault(&format!("`mounts`: the drive '{drive}' is to be written at two paths")))
+        }
+        None => Ok(records),
+    }
+}
+
+/// Finds the drives that are to be mounted later: what is not there now would keep a session from
+/// starting.
+pub(crate) fn find_all<'a>(
+    server: &Server,
+    project: &Project,
+    mounts: impl Iterator<Item = (&'a String, &'a Mount)>,
+) -> Reply<()> {
+    for (_, mount) in mounts {
+        server.context().drives.find(project, &parse(&mount.drive)?)?;
     }
     Ok(())
 }
@@ -174,12 +180,6 @@ fn path_fault(path: &str) -> Option<String> {
 
 fn is_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
-}
-
-/// As it is stored; its name was checked.
-pub(crate) fn recorded((path, mount): (String, Mount)) -> Option<(String, MountRecord)> {
-    let drive = DriveName::parse(&mount.drive).ok()?;
-    Some((path, MountRecord { drive, mode: mount.mode }))
 }
 
 pub(crate) fn shown((path, mount): (&String, &MountRecord)) -> (String, Mount) {
@@ -222,12 +222,24 @@ mod tests {
 
     #[test]
     fn no_drive_is_mounted_in_another_and_there_are_four() {
-        let mounts = |paths: &[&str]| -> BTreeMap<String, Mount> {
-            let mount = Mount { drive: "d".to_owned(), mode: api::MountMode::ReadWrite };
-            paths.iter().map(|path| ((*path).to_owned(), mount.clone())).collect()
+        let read = |path: &&str| {
+            let mount = Mount { drive: "d".to_owned(), mode: MountMode::ReadOnly };
+            ((*path).to_owned(), mount)
         };
-        assert!(check(&mounts(&["/a", "/ab", "/b/c", "/b/d"])).is_ok());
-        assert!(check(&mounts(&["/a", "/a/b"])).is_err());
-        assert!(check(&mounts(&["/a", "/b", "/c", "/d", "/e"])).is_err());
+        let mounts = |paths: &[&str]| -> BTreeMap<_, _> { paths.iter().map(read).collect() };
+        assert!(asked(&mounts(&["/a", "/ab", "/b/c", "/b/d"])).is_ok());
+        assert!(asked(&mounts(&["/a", "/a/b"])).is_err());
+        assert!(asked(&mounts(&["/a", "/b", "/c", "/d", "/e"])).is_err());
+    }
+
+    #[test]
+    fn a_drive_is_written_at_one_path() {
+        let mounts = |modes: [MountMode; 2]| -> BTreeMap<_, _> {
+            let mount = |mode| Mount { drive: "d".to_owned(), mode };
+            ["/a", "/b"].map(str::to_owned).into_iter().zip(modes.map(mount)).collect()
+        };
+        assert!(asked(&mounts([MountMode::ReadWrite, MountMode::Snapshot])).is_ok());
+        let Failure(twice) = asked(&mounts([MountMode::ReadWrite; 2])).unwrap_err();
+        assert!(twice.message.contains("`mounts`"), "{twice:?}");
     }
 }

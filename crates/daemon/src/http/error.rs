@@ -47,6 +47,14 @@ impl Failure {
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, message)
     }
+
+    /// With the field that is malformed.
+    pub(crate) fn about(self, field: &str) -> Self {
+        if self.0.code != Code::BadRequest {
+            return self;
+        }
+        Self::bad_request(format!("Invalid request: `{field}`: {}", self.0.message))
+    }
 }
 
 impl IntoResponse for Failure {

@@ -41,7 +41,7 @@ const QUEUE: usize = 16;
 /// who is on it.
 pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> {
     let Some(text) = text else { return Ok(Reference::Default) };
-    let reference = parse(text)?;
+    let reference = parse(text).map_err(|error| Failure::from(error).about("image"))?;
     if matches!(reference, Reference::Local(_)) && caller != Caller::Local {
         return Err(ImageError::Elsewhere.into());
     }

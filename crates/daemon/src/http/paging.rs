@@ -16,11 +16,17 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    /// A cursor is refused that is no place of the list.
     pub(crate) fn new(
         limit: Option<u32>,
         order: Option<SortOrder>,
         cursor: Option<&'a str>,
+        is_place: impl Fn(&str) -> bool,
     ) -> Reply<Self> {
+        if cursor.is_some_and(|cursor| !is_place(cursor)) {
+            let text = "Invalid request: `cursor` must be the `next` of a page of this list";
+            return Err(Failure::bad_request(text));
+        }
         let limit = limit.unwrap_or(LIMIT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             let text = format!("Invalid request: `limit` must be 1 to {LIMIT_MAX}");
@@ -70,6 +76,12 @@ pub(crate) fn by_time(ms: u64, name: &str) -> String {
     format!("{ms:020}.{name}")
 }
 
+/// Whether it has the form of such a place.
+pub(crate) fn is_by_time(place: &str) -> bool {
+    let is_time = |ms: &str| ms.len() == 20 && ms.bytes().all(|byte| byte.is_ascii_digit());
+    place.split_once('.').is_some_and(|(ms, name)| is_time(ms) && !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +90,7 @@ mod tests {
         let mut all: Vec<u64> = vec![30, 10, 50, 20, 40];
         let (mut pages, mut cursor) = (Vec::new(), None::<String>);
         loop {
-            let wanted = Wanted::new(Some(2), Some(order), cursor.as_deref()).unwrap();
+            let wanted = Wanted::new(Some(2), Some(order), cursor.as_deref(), is_by_time).unwrap();
             let (page, pagination) = wanted.page(all.clone(), |ms| by_time(*ms, "x"));
             assert_eq!(pagination.count, page.len());
             pages.push(page);
@@ -96,7 +108,19 @@ mod tests {
         assert_eq!(pages(SortOrder::Desc, |_| ()), [vec![50, 40], vec![30, 20], vec![10]]);
         let without_the_last = |all: &mut Vec<u64>| all.retain(|ms| *ms != 20);
         assert_eq!(pages(SortOrder::Asc, without_the_last), [vec![10, 20], vec![30, 40], vec![50]]);
-        assert!(Wanted::new(Some(0), None, None).is_err());
-        assert!(Wanted::new(Some(51), None, None).is_err());
+        assert!(Wanted::new(Some(0), None, None, is_by_time).is_err());
+        assert!(Wanted::new(Some(51), None, None, is_by_time).is_err());
+    }
+
+    #[test]
+    fn a_cursor_that_no_page_gave_is_refused() {
+        let asked = |cursor: &str| Wanted::new(None, None, Some(cursor), is_by_time).map(drop);
+        assert!(asked(&by_time(7, "x")).is_ok());
+        let mut long = by_time(7, "x");
+        long.insert(0, '0');
+        for bad in ["", "zzz", ".", "7.x", "0000000000000000000x.x", &by_time(7, ""), &long] {
+            let Failure(refusal) = asked(bad).unwrap_err();
+            assert!(refusal.message.contains("`cursor`"), "{bad}: {refusal:?}");
+        }
     }
 }

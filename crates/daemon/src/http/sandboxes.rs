@@ -17,8 +17,8 @@ use super::{
     json::{Body400, Query400},
     keeping::Asked,
     network,
-    paging::{Wanted, by_time},
-    ports, runtimes,
+    paging::{Wanted, by_time, is_by_time},
+    placement, ports, runtimes,
     snapshots::usable,
     sources, wire,
 };
@@ -29,7 +29,7 @@ use crate::{
     registry::{Came, CreateError, Mark, NewSandbox, Orphans, Resumed, WithMemory},
     route::Route,
     sandbox::Sandbox,
-    store::{Keeping, SandboxRecord, SnapshotRecord, Usage},
+    store::{Keeping, MountRecord, Placement, SandboxRecord, SnapshotRecord, Usage},
     templates::BaseImage,
 };
 
@@ -68,7 +68,9 @@ pub(crate) async fn create(
     };
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
     let snapshot = ground.snapshot.as_ref().map(|snapshot| snapshot.id.clone());
-    let record = record(body, shape, (keeping, routes), ground);
+    let (mounts, placement) = (drives::asked(&body.mounts)?, placed(&body)?);
+    let settings = Settings { keeping, routes, mounts, placement };
+    let record = record(body, shape, settings, ground);
     let registry = server.registry();
     // Of who is on this machine no answer is lost.
     let retried = name.clone().filter(|_| server.visitor.caller == Caller::Remote);
@@ -99,9 +101,19 @@ fn check(body: &CreateSandbox) -> Reply<()> {
         let text = "Invalid request: `image` and a snapshot as `source` cannot be used together";
         return Err(Failure::bad_request(text));
     }
-    drives::check(&body.mounts)?;
+    drives::asked(&body.mounts)?;
+    placed(body)?;
     check_idle_timeout(body.idle_timeout, &body.mounts)?;
     check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env: Some(&body.env) })
+}
+
+fn placed(body: &CreateSandbox) -> Reply<Placement> {
+    let asked = placement::Asked {
+        region: body.region.as_deref(),
+        failover_regions: body.failover_regions.as_deref(),
+        network_id: body.network_id.as_deref().map(Some),
+    };
+    asked.over(Placement::default())
 }
 
 /// What has drives cannot be paused.
@@ -235,14 +247,17 @@ pub(crate) fn shape(asked: api::Resources) -> Reply<Shape> {
     }
 }
 
+/// What a body says, as it is stored.
+struct Settings {
+    keeping: Keeping,
+    routes: Vec<Route>,
+    mounts: BTreeMap<String, MountRecord>,
+    placement: Placement,
+}
+
 type MakeRecord = Box<dyn FnOnce(SandboxKey, SessionId) -> SandboxRecord + Send>;
 
-fn record(
-    body: CreateSandbox,
-    shape: Shape,
-    (keeping, routes): (Keeping, Vec<Route>),
-    ground: Ground,
-) -> MakeRecord {
+fn record(body: CreateSandbox, shape: Shape, settings: Settings, ground: Ground) -> MakeRecord {
     Box::new(move |SandboxKey { project, name }, session| SandboxRecord {
         name,
         project,
@@ -255,14 +270,15 @@ fn record(
         env: body.env.0,
         user: body.user.unwrap_or(ground.user),
         cwd: ground.cwd,
-        routes,
+        routes: settings.routes,
         tags: body.tags,
-        mounts: body.mounts.into_iter().filter_map(drives::recorded).collect(),
+        mounts: settings.mounts,
+        placement: settings.placement,
         trust_host_ca: body.trust_host_ca.unwrap_or(false),
         created_at: clock::now_ms(),
-        keeping,
+        keeping: settings.keeping,
         // What is not kept does not go on, not even from where it began.
-        current_snapshot: ground.snapshot.map(|one| one.id).filter(|_| keeping.persistent),
+        current_snapshot: ground.snapshot.map(|one| one.id).filter(|_| settings.keeping.persistent),
         session,
         used_before: Usage::default(),
     })
@@ -336,26 +352,32 @@ pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<SandboxQuery>,
 ) -> Reply<Json<api::SandboxList>> {
-    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
     let sort_by = query.sort_by.unwrap_or(SortBy::CreatedAt);
+    let is_place = |text: &str| is_place(text, sort_by);
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref(), is_place)?;
     if query.name_prefix.is_some() && sort_by != SortBy::Name {
         let text = "Invalid request: `namePrefix` is only valid when `sortBy` is `name`";
         return Err(Failure::bad_request(text));
     }
+    let tag = query.tags.as_deref().map(|text| text.split_once(':').ok_or_else(no_tag));
+    let tag = tag.transpose()?;
     let all = server.sandboxes()?.into_iter().map(|each| wire::sandbox(&each));
-    let all = all.filter(|each| fits(each, &query)).collect();
+    let all = all.filter(|each| fits(each, &query, tag)).collect();
     let (sandboxes, pagination) = wanted.page(all, |each| place(each, sort_by));
     Ok(Json(api::SandboxList { sandboxes, pagination }))
 }
 
-fn fits(sandbox: &api::Sandbox, query: &SandboxQuery) -> bool {
-    let tagged = |tag: &str| {
-        let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+fn no_tag() -> Failure {
+    Failure::bad_request("Invalid request: `tags` must be `key:value`")
+}
+
+fn fits(sandbox: &api::Sandbox, query: &SandboxQuery, tag: Option<(&str, &str)>) -> bool {
+    let tagged = |(key, value): (&str, &str)| {
         sandbox.tags.as_ref().and_then(|tags| tags.get(key)).is_some_and(|has| has == value)
     };
     query.name_prefix.as_ref().is_none_or(|prefix| sandbox.name.starts_with(prefix))
         && query.status.is_none_or(|status| sandbox.status == status)
-        && query.tags.as_deref().is_none_or(tagged)
+        && tag.is_none_or(tagged)
 }
 
 /// Sorted by what was asked, and by name where that is the same.
@@ -368,5 +390,15 @@ fn place(sandbox: &api::Sandbox, sort_by: SortBy) -> String {
         SortBy::CurrentSnapshotId => {
             format!("{}.{name}", sandbox.current_snapshot_id.as_deref().unwrap_or_default())
         }
+    }
+}
+
+/// Whether it has the form of such a place.
+fn is_place(text: &str, sort_by: SortBy) -> bool {
+    let is_name = |text: &str| SandboxName::parse(text).is_ok();
+    match sort_by {
+        SortBy::CreatedAt | SortBy::StatusUpdatedAt => is_by_time(text),
+        SortBy::Name => is_name(text),
+        SortBy::CurrentSnapshotId => text.split_once('.').is_some_and(|(_, name)| is_name(name)),
     }
 }

@@ -16,7 +16,7 @@ use super::{
     Reader, Server,
     error::{Failure, Reply},
     json::{Body400, Query400},
-    paging::{Wanted, by_time},
+    paging::{Wanted, by_time, is_by_time},
     ports, wire,
 };
 use crate::{sandbox::Session, store::Phase};
@@ -63,7 +63,7 @@ pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<api::PageQuery>,
 ) -> Reply<Json<api::SessionList>> {
-    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref(), is_by_time)?;
     let mut sandboxes = server.sandboxes()?;
     let is_it = |name: &str| query.name.as_deref().is_none_or(|wanted| wanted == name);
     sandboxes.retain(|sandbox| is_it(sandbox.key.name.as_str()));

@@ -10,7 +10,7 @@ use super::{
     error::{Failure, Reply},
     json::{MaybeBody400, Query400},
     keeping,
-    paging::{Wanted, by_time},
+    paging::{Wanted, by_time, is_by_time},
     sessions, wire,
 };
 use crate::{
@@ -114,7 +114,7 @@ pub(crate) async fn list(
     Reader(server): Reader,
     Query400(query): Query400<PageQuery>,
 ) -> Reply<Json<api::SnapshotList>> {
-    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref())?;
+    let wanted = Wanted::new(query.limit, query.sort_order, query.cursor.as_deref(), is_by_time)?;
     let mut all = all(&server)?;
     all.retain(|snapshot| {
         query.name.as_deref().is_none_or(|name| snapshot.sandbox.as_str() == name)
@@ -130,7 +130,10 @@ pub(crate) async fn tree(
     Reader(server): Reader,
     Query400(query): Query400<TreeQuery>,
 ) -> Reply<Json<api::SnapshotTree>> {
-    let wanted = Wanted::new(query.limit, query.sort_order, None)?;
+    let wanted = Wanted::new(query.limit, query.sort_order, None, is_by_time)?;
+    if query.snapshot_id.is_empty() {
+        return Err(Failure::bad_request("Invalid request: `snapshotId` must name a snapshot"));
+    }
     let anchor = find(&server, &query.snapshot_id)?;
     let mut all = server.context().snapshots.list();
     all.retain(|snapshot| snapshot.project == anchor.project);

@@ -1,16 +1,17 @@
 //! Sandboxes that change, and those that are made from another.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use api::{Code, ForkLive, ForkSandbox, UpdateSandbox};
 use axum::{Json, extract::Path};
 
 use super::{
-    Server,
+    Server, drives,
     error::{Failure, Reply},
+    images,
     json::{Body400, MaybeBody400, Query400},
     keeping::Asked,
-    network, ports, sandboxes,
+    network, placement, ports, sandboxes,
     snapshots::usable,
     wire,
 };
@@ -37,6 +38,7 @@ pub(crate) async fn update(
     let policy = body.network_policy.as_ref();
     let policy = policy.map(|asked| network::policy_of(&server, &sandbox, asked)).transpose()?;
     changed(sandbox.durable.record(), &body, snapshot.as_ref())?;
+    drives::find_all(&server, &sandbox.key.project, body.mounts.iter().flatten())?;
     if let Some(policy) = policy {
         network::change(&server, &sandbox, policy).await?;
     }
@@ -70,10 +72,17 @@ fn changed(
         record.shape = sandboxes::shape(resources)?;
     }
     record.timeout_ms = body.timeout.unwrap_or(record.timeout_ms);
-    if let Some(idle_timeout) = body.idle_timeout {
-        sandboxes::check_idle_timeout(idle_timeout, &record.mounts)?;
-        record.idle_timeout_ms = idle_timeout;
+    if let Some(mounts) = &body.mounts {
+        record.mounts = drives::asked(mounts)?;
     }
+    let placed = placement::Asked {
+        region: body.region.as_deref(),
+        failover_regions: body.failover_regions.as_deref(),
+        network_id: body.network_id.as_ref().map(Option::as_deref),
+    };
+    record.placement = placed.over(record.placement)?;
+    record.idle_timeout_ms = body.idle_timeout.unwrap_or(record.idle_timeout_ms);
+    sandboxes::check_idle_timeout(record.idle_timeout_ms, &record.mounts)?;
     if let Some(env) = &body.env {
         record.env.clone_from(&env.0);
     }
@@ -133,6 +142,7 @@ pub(crate) async fn fork(
     if let Some(snapshot) = &snapshot {
         stand_on(&mut record, snapshot);
     }
+    check_image(&server, &record, body.image.as_deref())?;
     let network = network::fork(&server, &source, body.network_policy.as_ref())?;
     let shape = record.shape;
     let made = move |SandboxKey { project, name }, session: SessionId| SandboxRecord {
@@ -175,7 +185,9 @@ pub(crate) async fn fork_live(
     let child = |_| {
         let routes = routes(&[], &before.routes, &listed)?;
         let shape = source.current().record.shape;
-        Ok(SandboxRecord { routes, shape, created_at: clock::now_ms(), ..before.clone() })
+        // A drive is for one machine, and for the next session of this one.
+        let mounts = BTreeMap::new();
+        Ok(SandboxRecord { routes, shape, mounts, created_at: clock::now_ms(), ..before.clone() })
     };
     let children = (0..count).map(child).collect::<Reply<Vec<_>>>()?;
     let network = network::fork(&server, &source, None)?;
@@ -213,6 +225,19 @@ async fn settled(source: &Arc<Sandbox>) {
     }
 }
 
+/// A fork's disk is of the image that it has.
+fn check_image(server: &Server, record: &SandboxRecord, asked: Option<&str>) -> Reply<()> {
+    let wanted = images::reference(asked, server.visitor.caller)?;
+    if asked.is_none() || images::shown(&wanted) == record.image {
+        return Ok(());
+    }
+    let text = format!(
+        "Invalid request: `image` can be no other than the source's, which is {:?}; leave it out",
+        record.image
+    );
+    Err(Failure::bad_request(text))
+}
+
 fn fork_of(source: SandboxRecord, body: &ForkSandbox) -> Reply<SandboxRecord> {
     let update = UpdateSandbox {
         persistent: body.persistent,
@@ -220,6 +245,10 @@ fn fork_of(source: SandboxRecord, body: &ForkSandbox) -> Reply<SandboxRecord> {
         timeout: body.timeout,
         tags: body.tags.clone(),
         env: body.env.clone(),
+        mounts: Some(body.mounts.clone()),
+        region: body.region.clone(),
+        failover_regions: body.failover_regions.clone(),
+        network_id: body.network_id.clone().map(Some),
         snapshot_expiration: body.snapshot_expiration,
         keep_last_snapshots: body.keep_last_snapshots,
         ..UpdateSandbox::default()

@@ -6,7 +6,9 @@ use super::{Server, drives, keeping, network_policy, ports};
 use crate::{
     network::Network,
     sandbox::{Sandbox, Session, View},
-    store::{CommandRecord, Phase, SessionRecord, SnapshotMethod, SnapshotRecord, Usage},
+    store::{
+        CommandRecord, Phase, SandboxRecord, SessionRecord, SnapshotMethod, SnapshotRecord, Usage,
+    },
 };
 
 /// Where sandboxes are, for clients that ask.
@@ -54,7 +56,7 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         id: session.id.to_string(),
         memory: u64::from(record.shape.memory_mib),
         vcpus: record.shape.vcpus,
-        region: REGION.to_owned(),
+        region: region(record),
         runtime: record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned()),
         architecture: Some(ARCHITECTURE.to_owned()),
         timeout: session.timeout_ms,
@@ -90,6 +92,10 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
     }
 }
 
+fn region(record: &SandboxRecord) -> String {
+    record.placement.region.clone().unwrap_or_else(|| REGION.to_owned())
+}
+
 /// Since when it is paused, if it is.
 fn paused_at(session: &SessionRecord) -> Option<u64> {
     session.paused_at.filter(|_| session.phase == Phase::Paused)
@@ -111,7 +117,9 @@ fn with_session(sandbox: &Sandbox, view: &View) -> api::Sandbox {
         status: status(view),
         status_updated_at: Some(session.updated_at),
         persistent: record.keeping.persistent,
-        region: Some(REGION.to_owned()),
+        region: Some(region(&record)),
+        failover_regions: record.placement.failover_regions,
+        network_id: record.placement.network_id,
         vcpus: Some(record.shape.vcpus),
         memory: Some(u64::from(record.shape.memory_mib)),
         runtime: Some(record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned())),

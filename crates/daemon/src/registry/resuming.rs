@@ -113,6 +113,8 @@ impl Registry {
         let mut split = None;
         if let Some(memory) = &snapshot.memory
             && memory.shape == record.shape
+            // No machine that went on would know of them.
+            && record.mounts.is_empty()
             && network.is_of(&memory.network)
         {
             split = self.remember(&snapshot, &mut session).await?;

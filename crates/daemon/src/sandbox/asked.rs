@@ -81,10 +81,13 @@ impl Owner {
         }
     }
 
-    /// After how long without use it is paused, if it runs and is paused at all.
+    /// After how long without use it is paused, if it runs and is paused at all: what has drives is not,
+    /// even if its next session will have none.
     pub(super) fn idle_span(&self) -> Option<Duration> {
         let ms = self.durable.record().idle_timeout_ms?;
-        (self.state == State::Running).then_some(Duration::from_millis(ms))
+        let pauses =
+            self.state == State::Running && !self.context.drives.are_with(&self.session.id);
+        pauses.then_some(Duration::from_millis(ms))
     }
 
     /// Guests have no other source of time.

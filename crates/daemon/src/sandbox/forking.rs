@@ -150,7 +150,7 @@ impl Owner {
         if let Some(why) = not_running(&self.session) {
             return Err(why.into());
         }
-        if !self.durable.record().mounts.is_empty() {
+        if self.context.drives.are_with(&self.session.id) {
             return Err(SplitError::Drives);
         }
         if limits::FORKED_LAYERS_MAX <= self.session.layers.len() {

@@ -24,6 +24,15 @@ use crate::{
     },
 };
 
+/// Where a sandbox is to be, as its client named it. There is one place here: it is told again, and nothing
+/// follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placement {
+    pub(crate) region: Option<String>,
+    pub(crate) failover_regions: Vec<String>,
+    pub(crate) network_id: Option<String>,
+}
+
 /// A sandbox. Times are milliseconds since 1970.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SandboxRecord {
@@ -50,6 +59,8 @@ pub(crate) struct SandboxRecord {
     /// By path.
     #[serde(default)]
     pub(crate) mounts: BTreeMap<String, MountRecord>,
+    #[serde(default)]
+    pub(crate) placement: Placement,
     /// Whether the guest is given the certificate authorities that the host was given.
     #[serde(default)]
     pub(crate) trust_host_ca: bool,

@@ -25,6 +25,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         routes: crate::route::routes(&[], &[(3000, crate::route::Admission::Private)]),
         tags: None,
         mounts: BTreeMap::new(),
+        placement: Placement::default(),
         trust_host_ca: true,
         created_at: 1,
         keeping: Keeping::default(),
@@ -198,7 +199,7 @@ async fn a_store_of_the_first_version_is_brought_up_to_date() {
     let [(one, _), (two, _)] = older(&path, 1);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
-        "UPDATE sandboxes SET record = json_set(json_remove(record, '$.trust_host_ca'),
+        "UPDATE sandboxes SET record = json_set(json_remove(record, '$.trust_host_ca', '$.placement'),
              '$.network_policy', json('{\"allow\":{\"a.test\":\"old-secret\"}}'));
          UPDATE sessions SET record = json_remove(record, '$.traffic');",
     )

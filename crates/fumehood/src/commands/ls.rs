@@ -93,6 +93,8 @@ mod tests {
             status_updated_at: None,
             persistent: false,
             region: None,
+            failover_regions: Vec::new(),
+            network_id: None,
             vcpus: Some(1),
             memory: Some(512),
             runtime: None,
