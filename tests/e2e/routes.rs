@@ -375,12 +375,13 @@ fn garbage_in_any_field_is_no_fault_of_ours() {
          \"query.follow\" = \"false\"\n\"query.wait\" = \"false\"\n"
     );
     fs::write(&settings, text).unwrap();
-    let ask = |seconds: &str, which: &[&str]| {
+    let ask = |seed: u32, seconds: &str, which: &[&str]| {
         let output = Command::new(api_tools().join("bin/schemathesis"))
             .args(["--config-file", settings.to_str().unwrap(), "run"])
             .arg(format!("http://{address}/openapi.json"))
             .args(["--checks", "not_a_server_error", "--phases", "coverage,fuzzing", "--no-color"])
-            .args(["--seed", "1", "--workers", "1", "-n", "5", "--max-time", seconds])
+            .args(["--seed", &seed.to_string(), "--workers", "1", "-n", "5"])
+            .args(["--max-time", seconds])
             .args(["--request-timeout", "60", "--warnings", "off"])
             .args(which)
             .current_dir(hood.state())
@@ -393,15 +394,23 @@ fn garbage_in_any_field_is_no_fault_of_ours() {
         let count = count.and_then(|(count, _)| count.trim().replace(',', "").parse::<u32>().ok());
         count.unwrap_or_else(|| panic!("{said}"))
     };
+    // A busy computer asks less in the same time.
+    let ask_until = |enough: u32, seconds: &str, which: &[&str]| {
+        let mut asked = 0;
+        let is_enough = (1..=6).any(|seed| {
+            asked += ask(seed, seconds, which);
+            enough < asked
+        });
+        assert!(is_enough, "{asked} requests");
+    };
     // Each of these that is as it should be makes a machine.
     let making = ["post_v1_sandboxes", "post_v2_sandboxes"];
-    assert!(20 < ask("8", &making.map(|id| ["--include-operation-id", id]).concat()));
+    ask_until(20, "8", &making.map(|id| ["--include-operation-id", id]).concat());
     // What would end the sandbox, the server or what others have; what waits, or works for minutes; what
     // may make a hundred machines.
     let left_out = "/(stop|handover|rotate-key|prune|attach|tunnel|pull|push|save|commit|\
                     fumehood/sandboxes/.+/fork)$";
     let mut which = making.map(|id| ["--exclude-operation-id", id]).concat();
     which.extend(["--exclude-method", "DELETE", "--exclude-path-regex", left_out]);
-    let asked = ask("12", &which);
-    assert!(200 < asked, "{asked} requests");
+    ask_until(200, "12", &which);
 }
