@@ -258,33 +258,19 @@ impl Agent {
         let tunnel = Tunnel::new(Arc::clone(&incoming), Arc::clone(&outgoing));
         let asked =
             self.ask(Request::Connect { stream, port }, Opens::Tunnel(stream, incoming, outgoing));
-        match in_time(within, asked).await? {
-            Response::Connected => Ok(tunnel),
-            Response::Done
-            | Response::Started { .. }
-            | Response::Commands(_)
-            | Response::Reading(_)
-            | Response::Written { .. }
-            | Response::Stat(_)
-            | Response::Entries(_)
-            | Response::Frozen { .. } => Err(AgentError::Confused),
-        }
+        let Response::Connected = in_time(within, asked).await? else {
+            return Err(AgentError::Confused);
+        };
+        Ok(tunnel)
     }
 
     /// Has the guest's programs stand still until [`Request::Thaw`] or what else ends that. Gives the
     /// blocks of memory, set aside before, that nobody needs.
     pub async fn freeze(&self, within: Duration) -> Result<Vec<u32>, AgentError> {
-        match self.request(Request::Freeze, within).await? {
-            Response::Frozen { free } => Ok(free),
-            Response::Done
-            | Response::Started { .. }
-            | Response::Commands(_)
-            | Response::Reading(_)
-            | Response::Written { .. }
-            | Response::Stat(_)
-            | Response::Entries(_)
-            | Response::Connected => Err(AgentError::Confused),
-        }
+        let Response::Frozen { free } = self.request(Request::Freeze, within).await? else {
+            return Err(AgentError::Confused);
+        };
+        Ok(free)
     }
 
     /// The machine is gone, or let go of: everything under way ends as [`AgentError::Gone`], and

@@ -21,7 +21,6 @@
 
 mod accel;
 mod arguments;
-mod blocks;
 mod confine;
 mod console;
 mod detached;
@@ -45,7 +44,6 @@ mod tsc;
 
 pub use accel::{Accel, KvmState, probe_kvm};
 pub use arguments::{GUEST_MAC, MTU, SLOTS, Shape};
-pub use blocks::FreeBlocks;
 pub use confine::is_confining;
 pub use detached::{Detached, Sockets};
 pub use disk::{
@@ -58,8 +56,8 @@ pub use key::Key;
 pub use layer::{LayerError, check_layer};
 pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, ForkBegun, ForkError, ForkPoint,
-    ForkSpec, ForkTaken, Machine, Misfit, PauseBegun, PauseError, PauseSpec, Paused, Ram,
-    SaveError, SavedMemory, Start,
+    ForkSpec, ForkTaken, FreeBlocks, Machine, Misfit, PauseBegun, PauseError, PauseSpec, Paused,
+    Ram, SaveError, SavedMemory, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
 pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};

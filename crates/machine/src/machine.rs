@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod adopt;
+mod blocks;
 mod drive;
 mod fork;
 mod launch;
@@ -39,6 +40,7 @@ mod stream;
 pub(crate) use merge::MERGE;
 
 pub use adopt::{AdoptError, Adoption};
+pub use blocks::FreeBlocks;
 pub use fork::{ForkBegun, ForkError, ForkPoint, ForkSpec, ForkTaken};
 pub use pause::{PauseBegun, PauseError, PauseSpec, Paused};
 pub use restore::SaveError;

@@ -35,7 +35,7 @@ pub(crate) async fn create(
     let allowed = api::DRIVE_BYTES_MIN..=api::DRIVE_BYTES_MAX;
     if !allowed.contains(&bytes) {
         let (min, max) = (allowed.start(), allowed.end());
-        return Err(fault(&format!("`maxSizeBytes` must be {min} to {max}")));
+        return Err(Failure::invalid(format!("`maxSizeBytes` must be {min} to {max}")));
     }
     // Whole mebibytes: a file system is made of whole groups of blocks.
     let bytes = bytes.next_multiple_of(1 << 20);
@@ -90,11 +90,7 @@ pub(crate) async fn list(
 }
 
 fn parse(name: &str) -> Reply<DriveName> {
-    DriveName::parse(name).map_err(|error| fault(&error.to_string()))
-}
-
-fn fault(text: &str) -> Failure {
-    Failure::bad_request(format!("Invalid request: {text}"))
+    DriveName::parse(name).map_err(Failure::invalid)
 }
 
 fn reply(drive: DriveView) -> DriveReply {
@@ -124,7 +120,7 @@ fn told(view: DriveView) -> api::Drive {
 pub(crate) fn asked(mounts: &BTreeMap<String, Mount>) -> Reply<BTreeMap<String, MountRecord>> {
     let max = api::MOUNTS_MAX;
     if max < mounts.len() {
-        return Err(fault(&format!("`mounts` may be {max} at most")));
+        return Err(Failure::invalid(format!("`mounts` may be {max} at most")));
     }
     let record = |(path, mount): (&String, &Mount)| {
         let why = path_fault(path).or_else(|| {
@@ -133,19 +129,19 @@ pub(crate) fn asked(mounts: &BTreeMap<String, Mount>) -> Reply<BTreeMap<String, 
             Some(format!("lies below {above}, where another drive is mounted"))
         });
         if let Some(why) = why {
-            return Err(fault(&format!("`mounts`: the path {path:?} {why}")));
+            return Err(Failure::invalid(format!("`mounts`: the path {path:?} {why}")));
         }
         let drive = DriveName::parse(&mount.drive)
-            .map_err(|error| fault(&format!("`mounts`: {:?}: {error}", mount.drive)))?;
+            .map_err(|error| Failure::invalid(format!("`mounts`: {:?}: {error}", mount.drive)))?;
         Ok((path.clone(), MountRecord { drive, mode: mount.mode }))
     };
     let records = mounts.iter().map(record).collect::<Reply<BTreeMap<_, _>>>()?;
     let mut written = HashSet::new();
     let writes = |mount: &&MountRecord| mount.mode == MountMode::ReadWrite;
     match records.values().filter(writes).find(|mount| !written.insert(&mount.drive)) {
-        Some(MountRecord { drive, .. }) => {
-            Err(fault(&format!("`mounts`: the drive '{drive}' is to be written at two paths")))
-        }
+        Some(MountRecord { drive, .. }) => Err(Failure::invalid(format!(
+            "`mounts`: the drive '{drive}' is to be written at two paths"
+        ))),
         None => Ok(records),
     }
 }

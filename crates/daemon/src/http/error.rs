@@ -48,12 +48,17 @@ impl Failure {
         Self::new(Code::BadRequest, message)
     }
 
+    /// Of a request whose fields cannot be meant.
+    pub(crate) fn invalid(text: impl std::fmt::Display) -> Self {
+        Self::bad_request(format!("Invalid request: {text}"))
+    }
+
     /// With the field that is malformed.
     pub(crate) fn about(self, field: &str) -> Self {
         if self.0.code != Code::BadRequest {
             return self;
         }
-        Self::bad_request(format!("Invalid request: `{field}`: {}", self.0.message))
+        Self::invalid(format!("`{field}`: {}", self.0.message))
     }
 }
 

@@ -21,13 +21,13 @@ impl Asked<'_> {
         if let Some(regions) = self.failover_regions {
             let max = limits::FAILOVER_REGIONS_MAX;
             if max < regions.len() {
-                return Err(fault(&format!("`failoverRegions` may be {max} at most")));
+                return Err(Failure::invalid(format!("`failoverRegions` may be {max} at most")));
             }
             let regions = regions.iter().map(|region| parse("failoverRegions", region));
             before.failover_regions = regions.collect::<Reply<_>>()?;
         }
         if before.region.as_ref().is_some_and(|region| before.failover_regions.contains(region)) {
-            return Err(fault("`failoverRegions` must not have `region` among them"));
+            return Err(Failure::invalid("`failoverRegions` must not have `region` among them"));
         }
         if let Some(network) = self.network_id {
             before.network_id = network.map(network_id).transpose()?;
@@ -41,7 +41,9 @@ pub(crate) fn parse(field: &str, region: &str) -> Reply<String> {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     match (1..=max).contains(&region.len()) && region.bytes().all(is_part) {
         true => Ok(region.to_owned()),
-        false => Err(fault(&format!("`{field}`: a region is 1 to {max} of a-z, 0-9 and `-`"))),
+        false => {
+            Err(Failure::invalid(format!("`{field}`: a region is 1 to {max} of a-z, 0-9 and `-`")))
+        }
     }
 }
 
@@ -50,12 +52,10 @@ fn network_id(id: &str) -> Reply<String> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     match (1..=max).contains(&id.len()) && id.bytes().all(is_part) {
         true => Ok(id.to_owned()),
-        false => Err(fault(&format!("`networkId` must be 1 to {max} letters, digits, `_` or `-`"))),
+        false => Err(Failure::invalid(format!(
+            "`networkId` must be 1 to {max} letters, digits, `_` or `-`"
+        ))),
     }
-}
-
-fn fault(text: &str) -> Failure {
-    Failure::bad_request(format!("Invalid request: {text}"))
 }
 
 #[cfg(test)]

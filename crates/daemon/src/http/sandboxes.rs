@@ -37,7 +37,7 @@ pub(crate) async fn create(
     server: Server,
     Body400(mut body): Body400<CreateSandbox>,
 ) -> Reply<Json<api::SandboxReply>> {
-    check(&body)?;
+    let (mounts, placement) = check(&body)?;
     let mark = Mark::of(&body);
     // Who is on this machine sits behind the same company's proxies as the guest will.
     let trusts = server.visitor.caller == Caller::Local || server.shared.trust_host_ca;
@@ -68,7 +68,6 @@ pub(crate) async fn create(
     };
     let source = body.source.as_ref().map(sources::parse).transpose()?.flatten();
     let snapshot = ground.snapshot.as_ref().map(|snapshot| snapshot.id.clone());
-    let (mounts, placement) = (drives::asked(&body.mounts)?, placed(&body)?);
     let settings = Settings { keeping, routes, mounts, placement };
     let record = record(body, shape, settings, ground);
     let registry = server.registry();
@@ -94,17 +93,18 @@ pub(crate) async fn create(
     Ok(Json(wire::reply(&server, &sandbox)))
 }
 
-/// What no field's type says.
-fn check(body: &CreateSandbox) -> Reply<()> {
+/// What no field's type says. Gives what is to be stored of that.
+fn check(body: &CreateSandbox) -> Reply<(BTreeMap<String, MountRecord>, Placement)> {
     runtimes::check(body)?;
     if body.image.is_some() && matches!(body.source, Some(Source::Snapshot { .. })) {
         let text = "Invalid request: `image` and a snapshot as `source` cannot be used together";
         return Err(Failure::bad_request(text));
     }
-    drives::asked(&body.mounts)?;
-    placed(body)?;
+    let stored = (drives::asked(&body.mounts)?, placed(body)?);
     check_idle_timeout(body.idle_timeout, &body.mounts)?;
-    check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env: Some(&body.env) })
+    let env = Some(&body.env);
+    check_fields(&Fields { timeout: body.timeout, tags: body.tags.as_ref(), env })?;
+    Ok(stored)
 }
 
 fn placed(body: &CreateSandbox) -> Reply<Placement> {

@@ -15,7 +15,7 @@ use super::{
     stream::Stream,
     *,
 };
-use crate::{FreeBlocks, Key, Platform, blocks};
+use crate::{Key, Platform};
 
 /// QEMU's names of nodes are 31 characters at most.
 const NODE: &str = "over-";
@@ -172,8 +172,8 @@ impl Machine {
         Ok(begun)
     }
 
-    /// Holds the guest, takes what it is but what is `free`, and lets it go on. On failure [`Machine::end_fork`] tells how
-    /// far it came.
+    /// Holds the guest, takes what it is but what is `free`, and lets it go on. On failure
+    /// [`Machine::end_fork`] tells how far it came.
     pub async fn fork(&self, begun: ForkBegun, free: FreeBlocks) -> Result<ForkTaken, ForkError> {
         let ForkBegun { spec, space, base, buffer, .. } = begun;
         let top = self.top_node().await?;
@@ -182,11 +182,7 @@ impl Machine {
         let over = json!({ "node": top, "overlay": node(&spec.mark) });
         self.qmp.ask("blockdev-snapshot", over).await?;
         self.save_devices_in(DEVICES).await?;
-        let read = move || {
-            let mut written = space.written()?;
-            free.take_from(&mut written);
-            space.read(written, buffer)
-        };
+        let read = move || space.read(space.needed(&free)?, buffer);
         let pages = blocking(read).await.map_err(ForkError::Memory)?;
         self.cont().await?;
         let held = began.elapsed();

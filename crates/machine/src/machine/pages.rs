@@ -3,6 +3,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, thread};
 
+use super::FreeBlocks;
 use crate::Shape;
 
 pub(super) const PAGE: usize = 4096;
@@ -75,6 +76,13 @@ impl Space {
                 address += (left.min(CHUNK) / ENTRY * PAGE) as u64;
             }
         }
+        Ok(at)
+    }
+
+    /// The same, but for those in blocks that nobody needs.
+    pub(super) fn needed(&self, free: &FreeBlocks) -> io::Result<Vec<u64>> {
+        let mut at = self.written()?;
+        free.take_from(&mut at);
         Ok(at)
     }
 

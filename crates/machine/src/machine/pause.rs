@@ -16,7 +16,7 @@ use super::{
     saved::{Base, Draft, Header, SavedMemory, pour},
     *,
 };
-use crate::{FreeBlocks, Key, Platform, arguments::Memory, blocks};
+use crate::{Key, Platform, arguments::Memory};
 
 /// Saved devices, in the machine's folder.
 const DEVICES: &str = "pause-devices";
@@ -98,8 +98,8 @@ impl Machine {
         blocking(looked).await
     }
 
-    /// Holds the guest and writes what it is, but what is `free`. The process is of no more use then, as long as the file is
-    /// there.
+    /// Holds the guest and writes what it is, but what is `free`. The process is of no more use then,
+    /// as long as the file is there.
     pub async fn pause(&self, begun: PauseBegun, free: FreeBlocks) -> Result<Paused, PauseError> {
         let began = Instant::now();
         self.stop().await?;
@@ -160,8 +160,7 @@ impl PauseBegun {
     fn write(&self, devices: &[u8], free: &FreeBlocks) -> Result<(u64, u64), PauseError> {
         let Self { spec, space, header, .. } = self;
         let mut draft = Draft::begin(&spec.file, header)?;
-        let mut written = space.written().map_err(PauseError::Memory)?;
-        free.take_from(&mut written);
+        let written = space.needed(free).map_err(PauseError::Memory)?;
         let mut buffer = vec![0; AT_ONCE * PAGE];
         for part in written.chunks(AT_ONCE) {
             let bytes = &mut buffer[..part.len() * PAGE];

@@ -2,15 +2,16 @@
 //! are only the guest knows. It is believed, since it can harm nobody but itself: instead of what was in
 //! such a block it finds what its template had there.
 
+use super::pages::PAGE;
+
 /// A large page of the guest's kernel.
-const BLOCK: u64 = 2 << 20;
-const PAGE: u64 = 4096;
+const BLOCK: usize = 2 << 20;
 /// QEMU's `microvm` has so much of its memory at the first addresses,
 const LOW: u64 = 3 << 30;
 /// and the rest from this one on.
 const HIGH: u64 = 4 << 30;
 /// A quarter.
-const WRITTEN_MIN: u64 = BLOCK / PAGE / 4;
+const WRITTEN_MIN: usize = BLOCK / PAGE / 4;
 /// For fewer nobody is asked.
 const BLOCKS_MIN: usize = 8;
 /// So many numbers fit into a message.
@@ -37,18 +38,18 @@ impl FromIterator<u32> for FreeBlocks {
 
 impl FreeBlocks {
     /// Takes the pages in them out; `at` are places in the memory's file.
-    pub(crate) fn take_from(&self, at: &mut Vec<u64>) {
+    pub(super) fn take_from(&self, at: &mut Vec<u64>) {
         if !self.0.is_empty() {
             at.retain(|at| self.0.get(number(*at)) != Some(&true));
         }
     }
 }
 
-/// The blocks, most of them in use, that the guest is worth asking about, of those with pages `at`
-/// these places in the memory's file, in rising order.
-pub(crate) fn worth_asking(at: &[u64]) -> Vec<u32> {
+/// The blocks that it is worth asking the guest about: much of each was written, and there are some of
+/// them. `at` are the places of written pages in the memory's file, in rising order.
+pub(super) fn worth_asking(at: &[u64]) -> Vec<u32> {
     let blocks = at.chunk_by(|one, next| number(*one) == number(*next));
-    let much = blocks.filter(|pages| WRITTEN_MIN <= pages.len() as u64);
+    let much = blocks.filter(|pages| WRITTEN_MIN <= pages.len());
     let numbers = much.filter_map(|pages| u32::try_from(number(pages[0])).ok());
     let numbers: Vec<u32> = numbers.take(BLOCKS_MAX).collect();
     if BLOCKS_MIN <= numbers.len() { numbers } else { Vec::new() }
@@ -56,21 +57,21 @@ pub(crate) fn worth_asking(at: &[u64]) -> Vec<u32> {
 
 fn number(at: u64) -> usize {
     let address = if at < LOW { at } else { at - LOW + HIGH };
-    usize::try_from(address / BLOCK).unwrap_or(usize::MAX)
+    usize::try_from(address).map_or(usize::MAX, |address| address / BLOCK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pages(at: u64, count: u64) -> impl Iterator<Item = u64> {
-        (0..count).map(move |page| at + page * PAGE)
+    fn pages(at: u64, count: usize) -> impl Iterator<Item = u64> {
+        (0..count).map(move |page| at + (page * PAGE) as u64)
     }
 
     #[test]
     fn whoever_has_written_much_is_asked_about_what_is_full() {
-        let many = (0..8).flat_map(|block| pages(block * BLOCK, WRITTEN_MIN));
-        let few = pages(8 * BLOCK, WRITTEN_MIN - 1);
+        let many = (0..8).flat_map(|block| pages((block * BLOCK) as u64, WRITTEN_MIN));
+        let few = pages(8 * BLOCK as u64, WRITTEN_MIN - 1);
         let high = pages(LOW, 512);
         let at: Vec<u64> = many.chain(few).chain(high).collect();
         assert_eq!(worth_asking(&at), [0, 1, 2, 3, 4, 5, 6, 7, 2048]);
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_is_free_is_taken_out() {
-        let all: Vec<u64> = pages(LOW - 2 * BLOCK, 4 * 512).collect();
+        let all: Vec<u64> = pages(LOW - 2 * BLOCK as u64, 4 * 512).collect();
         let left = |numbers: &[u32]| {
             let mut at = all.clone();
             FreeBlocks::from_iter(numbers.iter().copied()).take_from(&mut at);
