@@ -30,6 +30,7 @@ mod identity;
 mod images;
 mod lifecycle;
 mod memory;
+mod odd;
 mod pause;
 mod persistence;
 mod pool;
