@@ -18,7 +18,7 @@ room "${TMPDIR:-/tmp}" 4 "the disks of the tests' machines"
 # shellcheck disable=SC2046
 step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package) \
   iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv umoci skopeo buildah \
-  docker-registry apache2-utils busybox-static
+  docker-registry apache2-utils busybox-static xfsprogs btrfs-progs
 step "installing Bun and Deno" npm --prefix tests/clients/runtimes ci --ignore-scripts --prefer-offline --loglevel=error
 step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
 if [ -n "${FUMEHOOD_TEST_FULL:-}" ]; then
