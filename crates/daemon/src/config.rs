@@ -58,6 +58,11 @@ impl Paths {
         self.state.join("token.key")
     }
 
+    /// What the identity of a sandbox is signed with; mode 0600.
+    pub(crate) fn identity_key(&self) -> PathBuf {
+        self.state.join("identity.key")
+    }
+
     /// What passes for private ports are signed with; mode 0600.
     pub(crate) fn pass_key(&self) -> PathBuf {
         self.state.join("pass.key")

@@ -21,7 +21,7 @@ pub(crate) use process::{Program, strays_below};
 pub(crate) use waiting::Waiting;
 
 use crate::{
-    ids::Project,
+    identity::Whom,
     network::{ConfigureError, Egress, Network},
     store::Traffic,
 };
@@ -40,8 +40,7 @@ pub(crate) struct Spec {
     pub(crate) program: Program,
     pub(crate) card: Card,
     pub(crate) egress: Arc<Egress>,
-    /// Whose secrets the policy names.
-    pub(crate) project: Project,
+    pub(crate) whom: Whom,
     pub(crate) network: Network,
     /// What has passed the gateways that the session had before it was paused.
     pub(crate) before: Traffic,

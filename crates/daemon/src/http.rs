@@ -9,6 +9,7 @@ mod doors;
 mod drives;
 mod error;
 mod files;
+mod identity;
 mod images;
 mod ingress;
 mod interactive;
@@ -78,6 +79,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// All routes, for callers that `access` lets in.
 pub(crate) fn router(shared: Shared, access: Access) -> Router {
     let (api, description) = described();
+    let api = api.route(identity::PATH, axum::routing::get(identity::keys));
     Router::new()
         .nest("/api", api.clone())
         .merge(api)

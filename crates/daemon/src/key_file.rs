@@ -1,4 +1,4 @@
-//! Files that hold a key of the server's own: 32 bytes, for this user alone, whole or not there.
+//! Files that hold a key of the server's own: 32 bytes, if it is no key pair, for this user alone, whole or not there.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 use crate::ids;
 
 pub(crate) const KEY_BYTES: usize = 32;
+
+/// Of a key pair; one of 2048 bits has some 1200.
+const CONTENT_BYTES_MAX: usize = 16 << 10;
 
 pub(crate) type Key = Zeroizing<[u8; KEY_BYTES]>;
 
@@ -36,48 +39,54 @@ pub(crate) fn load_or_make(path: &Path) -> Result<Key, KeyFileError> {
 
 /// Puts a new key in the place of the one before: under its name is one or the other, whole.
 pub(crate) fn replace(path: &Path) -> Result<Key, KeyFileError> {
-    make(path).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
+    let key: Key = Zeroizing::new(ids::random());
+    keep(path, &*key)?;
+    Ok(key)
 }
 
-fn make(path: &Path) -> io::Result<Key> {
+/// Puts this into the file, in place of what was there.
+pub(crate) fn keep(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+    write(path, content).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let key: Key = Zeroizing::new(ids::random());
-    file.write_all(&*key)?;
+    file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    Ok(key)
+    std::fs::rename(&draft, path)
 }
 
 pub(crate) fn read(
     path: &Path,
     may_be_used: impl Fn(&std::fs::Metadata) -> bool,
 ) -> Result<Key, KeyFileError> {
+    let content = content(path, may_be_used)?;
+    let key = <[u8; KEY_BYTES]>::try_from(content.as_slice());
+    key.map(Zeroizing::new).map_err(|_length| KeyFileError::Length(path.to_owned()))
+}
+
+/// What is in the file.
+pub(crate) fn content(
+    path: &Path,
+    may_be_used: impl Fn(&std::fs::Metadata) -> bool,
+) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // Of the file that is open, so that it is the one that is read.
     if !may_be_used(&file.metadata().map_err(failed)?) {
         return Err(KeyFileError::Open(path.to_owned()));
     }
-    let mut key: Key = Zeroizing::new([0; KEY_BYTES]);
-    let mut more = [0];
-    match (&file).read_exact(&mut *key) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(KeyFileError::Length(path.to_owned()));
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    match (&file).read(&mut more).map_err(failed)? {
-        0 => Ok(key),
-        _ => Err(KeyFileError::Length(path.to_owned())),
-    }
+    // With room for all of it, so that nothing of it is left behind where it grew out of.
+    let mut content = Zeroizing::new(Vec::with_capacity(CONTENT_BYTES_MAX));
+    file.take(CONTENT_BYTES_MAX as u64).read_to_end(&mut content).map_err(failed)?;
+    Ok(content)
 }
 
-fn is_private(file: &std::fs::Metadata) -> bool {
+pub(crate) fn is_private(file: &std::fs::Metadata) -> bool {
     file.mode() & 0o077 == 0 && file.uid() == rustix::process::geteuid().as_raw()
 }

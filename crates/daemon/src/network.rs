@@ -10,7 +10,7 @@ use std::{
 use egress::{
     control::{Authority, Configuration},
     gateway::authority::{self, AuthorityError},
-    policy::{Action, Place, Policy},
+    policy::{Action, ForwardTo, Place, Policy},
     secret::{SecretName, SecretText},
 };
 use ring::hmac;
@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    ids::{self, Lineage, Project, SandboxKey, SnapshotId},
+    causes,
+    identity::{IdentityError, Issuer, Whom},
+    ids::{self, Lineage, SandboxKey, SnapshotId},
     seal::{Label, Seal, Sealed, Unopened},
     secrets::Secrets,
     store::{AuthorityRecord, Change, EgressChange, KeptNetwork, NetworkRecord, StoreError},
@@ -34,6 +36,7 @@ pub(crate) struct Egress {
     pub(crate) seal: Arc<Seal>,
     pub(crate) secrets: Secrets,
     pub(crate) uplink: Uplink,
+    pub(crate) issuer: Issuer,
 }
 
 /// Makes the texts that stand for secrets in one sandbox; nobody else can guess them.
@@ -197,7 +200,7 @@ impl Network {
     pub(crate) fn configuration(
         &self,
         egress: &Egress,
-        project: &Project,
+        whom: &Whom,
         revision: u64,
     ) -> Result<Configuration, ConfigureError> {
         let authority = &*self.authority;
@@ -205,7 +208,7 @@ impl Network {
         let key = key.and_then(|key| text(&key)).map_err(ConfigureError)?;
         let mut secrets = BTreeMap::new();
         for name in secret_names(&self.policy) {
-            match egress.secrets.value(project, &name) {
+            match egress.secrets.value(&whom.project, &name) {
                 Ok(Some(value)) => drop(secrets.insert(name, value)),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%name, %error, "a secret is lost"),
@@ -216,9 +219,26 @@ impl Network {
             policy: (*self.policy).clone(),
             secrets,
             authority: Authority { certificate: authority.certificate.clone(), key },
+            identities: self.identities(&egress.issuer, whom),
             extra_roots: egress.uplink.roots.clone(),
             proxy: egress.uplink.proxy.clone(),
         })
+    }
+
+    /// For whom requests are forwarded to. Without a key they go on without, and who wants to know whose
+    /// they are refuses them.
+    fn identities(&self, issuer: &Issuer, whom: &Whom) -> BTreeMap<String, SecretText> {
+        let urls: BTreeSet<String> = forwards(&self.policy).map(ToString::to_string).collect();
+        let signed = urls.into_iter().map(|url| Ok((url.clone(), issuer.sign(whom, &url)?)));
+        signed.collect::<Result<_, IdentityError>>().unwrap_or_else(|error| {
+            tracing::error!(error = causes(&error), "forwarded requests do not say whose they are");
+            BTreeMap::new()
+        })
+    }
+
+    /// Whether what it is configured with runs out.
+    pub(crate) fn runs_out(&self) -> bool {
+        forwards(&self.policy).next().is_some()
     }
 }
 
@@ -242,6 +262,14 @@ fn credentials(policy: &Policy) -> impl Iterator<Item = (&SecretName, &Place)> {
         Action::Deny | Action::Forward(_) | Action::Respond(_) => None,
     });
     edits.flat_map(|edits| &edits.credentials).map(|each| (&each.secret, &each.place))
+}
+
+fn forwards(policy: &Policy) -> impl Iterator<Item = &ForwardTo> {
+    let rules = policy.domains.iter().flat_map(|domain| &domain.rules);
+    rules.filter_map(|rule| match &rule.then {
+        Action::Forward(to) => Some(to),
+        Action::Deny | Action::Send(_) | Action::Respond(_) => None,
+    })
 }
 
 fn text(plain: &Zeroizing<Vec<u8>>) -> Result<SecretText, Unopened> {

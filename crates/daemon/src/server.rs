@@ -27,6 +27,7 @@ use crate::{
     context::{Context, IngressPlace, Kept},
     drives::Drives,
     http::{self, Access, Door, Later, Loopback, Opened, Tickets, Token},
+    identity::Issuer,
     ids,
     key_file::KeyFileError,
     limits,
@@ -256,7 +257,8 @@ fn egress(
     let seal = Arc::new(Seal::load(&source)?);
     let secrets = Secrets::new(Arc::clone(&seal), store.clone(), secrets);
     let uplink = Uplink::of_host(|name| std::env::var(name).ok());
-    Ok(Egress { seal, secrets, uplink })
+    let issuer = Issuer::new(paths.identity_key());
+    Ok(Egress { seal, secrets, uplink, issuer })
 }
 
 async fn run(

@@ -5,6 +5,8 @@
 
 mod jwt;
 
+pub(crate) use jwt::OWNER;
+
 use std::{
     collections::BTreeMap,
     fmt,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A gateway outlives the server that started it; one of another version is replaced.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Longest message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -65,6 +65,9 @@ pub struct Configuration {
     /// The values of all secrets that the policy names.
     pub secrets: BTreeMap<SecretName, SecretText>,
     pub authority: Authority,
+    /// By what those whom requests are forwarded to know this sandbox: a token for each URL, as it is
+    /// written.
+    pub identities: BTreeMap<String, SecretText>,
     /// Whom upstream certificates are verified against, beside the host's own store: DER.
     pub extra_roots: Vec<Vec<u8>>,
     /// The proxy that the host itself has to go through.

@@ -18,7 +18,7 @@ use super::{
     process,
     waiting::{Waiting, ended, why_not},
 };
-use crate::{audit, causes, clock, failpoint, network::Network, store::Traffic};
+use crate::{audit, causes, clock, failpoint, identity::RENEWAL, network::Network, store::Traffic};
 
 /// How long it is waited before a gateway that has ended is started again, first and last.
 const AGAIN: [u64; 7] = [0, 1, 2, 4, 8, 16, 30];
@@ -186,8 +186,8 @@ impl Supervisor {
         mut channel: Channel,
     ) -> Result<Up, StartError> {
         self.revision += 1;
-        let Spec { egress, project, network, .. } = &self.spec;
-        let configuration = network.configuration(egress, project, self.revision)?;
+        let Spec { egress, whom, network, .. } = &self.spec;
+        let configuration = network.configuration(egress, whom, self.revision)?;
         match channel.configure(configuration, |message| self.heard(&message)).await? {
             Answer::Applied => {}
             Answer::Rejected(reason) => return Err(StartError::Rejected(shortened(reason))),
@@ -199,7 +199,10 @@ impl Supervisor {
     /// While a gateway is up.
     async fn keep(&mut self, mut up: Box<Up>) -> State {
         let mut pulse = interval_at(Instant::now() + PULSE, PULSE);
-        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewal = interval_at(Instant::now() + RENEWAL, RENEWAL);
+        for interval in [&mut pulse, &mut renewal] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let end = loop {
             tokio::select! {
                 exit = up.process.exited() => {
@@ -212,6 +215,11 @@ impl Supervisor {
                 _ = pulse.tick() => if let Err(error) = Self::ask_again(&mut up).await {
                     break End::Gone(self.broken(&mut up, &error).await);
                 },
+                _ = renewal.tick(), if self.spec.network.runs_out() => {
+                    if let Err(error) = self.change(&mut up, self.spec.network.clone()).await {
+                        tracing::error!(error = causes(&error), "what the gateway has runs out");
+                    }
+                }
                 ask = self.asks.recv() => match ask {
                     Some(Ask::Change { network, reply }) => {
                         let changed = self.change(&mut up, *network).await;
@@ -265,8 +273,8 @@ impl Supervisor {
 
     async fn change(&mut self, up: &mut Up, network: Network) -> Result<(), ChangeError> {
         let revision = self.revision + 1;
-        let Spec { egress, project, .. } = &self.spec;
-        let configuration = network.configuration(egress, project, revision)?;
+        let Spec { egress, whom, .. } = &self.spec;
+        let configuration = network.configuration(egress, whom, revision)?;
         self.revision = revision;
         match up.channel.configure(configuration, |message| self.heard(&message)).await {
             Ok(Answer::Applied) => {}

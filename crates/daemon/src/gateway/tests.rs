@@ -21,6 +21,8 @@ use tokio::{
 use super::{process::strays_below, *};
 use crate::{
     audit::AuditReader,
+    identity::{Issuer, tests::whom},
+    ids::Project,
     network::Placeholders,
     seal::{KeySource, Seal},
     secrets::Secrets,
@@ -50,7 +52,8 @@ impl World {
         let secrets = Secrets::new(Arc::clone(&seal), store, Vec::new());
         let (name, value) = (SecretName::parse("KEY").unwrap(), SecretText::new(VALUE.to_owned()));
         secrets.put(&Project::default(), &name, &value).await.unwrap();
-        let egress = Arc::new(Egress { seal, secrets, uplink: Uplink::default() });
+        let issuer = Issuer::new(folder.path().join("identity.key"));
+        let egress = Arc::new(Egress { seal, secrets, uplink: Uplink::default(), issuer });
         let card = UnixListener::bind(folder.path().join("card.sock")).unwrap();
         let connected = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -77,7 +80,7 @@ impl World {
             program: Program { path: PathBuf::from("/usr/bin/perl"), arguments: arguments.into() },
             card: Arc::new(move || Ok(std::os::unix::net::UnixStream::connect(&card)?.into())),
             egress: Arc::clone(&self.egress),
-            project: Project::default(),
+            whom: whom(),
             network: self.network("first.test"),
             before: Traffic::default(),
         }

@@ -15,7 +15,7 @@ use axum::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{description::OPEN, error::Failure};
+use super::{description::OPEN, error::Failure, identity};
 use crate::{ids::Project, tokens::Tokens};
 
 /// The administrator's bearer token; it cannot be printed.
@@ -76,7 +76,10 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let allowed = match OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    let is_open =
+        OPEN.contains(&path) || path.strip_prefix("/api").unwrap_or(path) == identity::PATH;
+    let allowed = match is_open {
         true => addressed(&access, request.headers(), request.uri().host()).map(|()| None),
         false => allowed(&access, request.headers(), request.uri().host()).map(Some),
     };

@@ -4,7 +4,12 @@ use egress::{
 };
 
 use super::*;
-use crate::{ids::SandboxName, seal::KeySource, store::Store};
+use crate::{
+    identity::tests::whom,
+    ids::{Project, SandboxName},
+    seal::KeySource,
+    store::Store,
+};
 
 const VALUE: &str = "sk-hunter2";
 
@@ -25,7 +30,8 @@ fn open(folder: &std::path::Path) -> Egress {
     let seal = Arc::new(Seal::load(&KeySource::File(folder.join("seal.key"))).unwrap());
     let (store, stored) = Store::open(&folder.join("store.db")).unwrap();
     let secrets = Secrets::new(Arc::clone(&seal), store, stored.secrets);
-    Egress { seal, secrets, uplink: Uplink::default() }
+    let issuer = Issuer::new(folder.join("identity.key"));
+    Egress { seal, secrets, uplink: Uplink::default(), issuer }
 }
 
 fn name(text: &str) -> SecretName {
@@ -79,8 +85,7 @@ fn a_network_is_recalled_as_it_was() {
     let recalled = Network::recall(seal, &record, Arc::new(authority.clone()));
     assert_eq!(recalled.policy, network.policy);
     assert_eq!(recalled.placeholder(&name("A")), network.placeholder(&name("A")));
-    let configured =
-        |network: &Network| network.configuration(&world.egress, &Project::default(), 1).unwrap();
+    let configured = |network: &Network| network.configuration(&world.egress, &whom(), 1).unwrap();
     assert_eq!(configured(&recalled), configured(&network));
 
     // So is one that was sealed before sandboxes were known by their project.
@@ -107,10 +112,7 @@ fn without_its_key_all_is_denied() {
     let egress = open(world.folder.path());
     let closed = Network::recall(&egress.seal, &record, Arc::new(authority));
     assert_eq!(*closed.policy, Policy::default());
-    assert!(
-        closed.configuration(&egress, &Project::default(), 1).is_err(),
-        "there is no authority to give"
-    );
+    assert!(closed.configuration(&egress, &whom(), 1).is_err(), "there is no authority to give");
 }
 
 #[tokio::test]
@@ -124,7 +126,7 @@ async fn a_gateway_is_given_what_its_policy_names_and_no_more() {
     let credentials = vec![header("A"), header("B")];
     let network =
         Network::new(&world.egress.seal, policy(credentials), Placeholders::random()).unwrap();
-    let configuration = network.configuration(&world.egress, &Project::default(), 7).unwrap();
+    let configuration = network.configuration(&world.egress, &whom(), 7).unwrap();
     assert_eq!(configuration.revision, 7);
     assert_eq!(configuration.secrets, BTreeMap::from([(name("A"), value)]));
     assert!(!format!("{configuration:?}").contains(VALUE));

@@ -26,6 +26,7 @@ use crate::{
     drives::{DriveError, Plug},
     failpoint,
     gateway::{self, Card, Gateway, News, Place, Program, Spec, Waiting},
+    identity::Whom,
     ids::{LayerId, SessionId},
     images::ImageError,
     network::{MakeError as MakeNetworkError, Network},
@@ -396,7 +397,11 @@ pub(crate) fn gateway_of(
         program: Program::own(),
         card: card_of(machine),
         egress: Arc::clone(&context.egress),
-        project: sandbox.project.clone(),
+        whom: Whom {
+            project: sandbox.project.clone(),
+            sandbox: sandbox.name.clone(),
+            session: sandbox.session.clone(),
+        },
         network,
         before: Traffic::default(),
     }

@@ -1,24 +1,16 @@
 //! The form of a token: a JWT with the claims that Vercel's clients read, signed with HMAC-SHA-256,
 //! which only this server makes and only this server checks.
 
-use std::sync::Once;
-
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
-    errors::{Error, ErrorKind},
-    signature,
-};
-use ring::hmac;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::Error};
 use serde::{Deserialize, Serialize};
 
-use crate::{key_file::Key, store::TokenRecord};
+use crate::{jws, key_file::Key, store::TokenRecord};
 
 /// A token is shorter.
 const TEXT_BYTES_MAX: usize = 4096;
 const ISSUER: &str = "fumehood";
 /// Whose projects they all are: the clients want a team.
-const OWNER: &str = "team_fumehood";
+pub(crate) const OWNER: &str = "team_fumehood";
 /// The end of a token that does not end, in seconds since 1970: the first of 2100. Some clients
 /// demand one.
 const NEVER: u64 = 4_102_444_800;
@@ -45,7 +37,7 @@ struct Claims {
 pub(super) struct NotOurs;
 
 pub(super) fn sign(key: &Key, record: &TokenRecord) -> Result<String, Error> {
-    install();
+    jws::install();
     let project = record.project.to_string();
     let issued = record.created_at / 1000;
     let claims = Claims {
@@ -71,7 +63,7 @@ pub(super) fn id(key: &Key, text: &str) -> Result<String, NotOurs> {
     if TEXT_BYTES_MAX < text.len() {
         return Err(NotOurs);
     }
-    install();
+    jws::install();
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&[ISSUER]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -80,56 +72,4 @@ pub(super) fn id(key: &Key, text: &str) -> Result<String, NotOurs> {
     let key = DecodingKey::from_secret(&**key);
     let token = jsonwebtoken::decode::<Claims>(text, &key, &validation);
     token.map(|token| token.claims.jti).map_err(|_which| NotOurs)
-}
-
-/// The one algorithm, done by the library that does all the others here.
-fn install() {
-    static INSTALLED: Once = Once::new();
-    static PROVIDER: CryptoProvider = CryptoProvider {
-        signer_factory: |algorithm, key| {
-            only(*algorithm)?;
-            Ok(Box::new(Hs256(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()))))
-        },
-        verifier_factory: |algorithm, key| {
-            only(*algorithm)?;
-            Ok(Box::new(Hs256(hmac::Key::new(hmac::HMAC_SHA256, key.try_get_as_bytes()?))))
-        },
-        key_utils: KeyUtils::new_unimplemented(),
-    };
-    INSTALLED.call_once(|| {
-        PROVIDER.install_default().expect("nobody else in this program installs one");
-    });
-}
-
-fn only(algorithm: Algorithm) -> Result<(), Error> {
-    match algorithm == Algorithm::HS256 {
-        true => Ok(()),
-        false => Err(ErrorKind::InvalidAlgorithm.into()),
-    }
-}
-
-struct Hs256(hmac::Key);
-
-impl signature::Signer<Vec<u8>> for Hs256 {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(hmac::sign(&self.0, message).as_ref().to_vec())
-    }
-}
-
-impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl signature::Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], tag: &Vec<u8>) -> Result<(), signature::Error> {
-        hmac::verify(&self.0, message, tag).map_err(|_unspecified| signature::Error::new())
-    }
-}
-
-impl JwtVerifier for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
 }

@@ -59,6 +59,7 @@ impl Gateway {
         let authority = made.certificate.clone();
         let configuration = Configuration {
             policy: policy(origin, treatment)?,
+            identities: [].into(),
             extra_roots: vec![origin.root.clone()],
             ..Lone::closed(made)
         };

@@ -28,6 +28,7 @@ pub(crate) type Current = watch::Receiver<Option<Rc<Active>>>;
 pub(crate) struct Active {
     pub(crate) policy: Policy,
     pub(crate) secrets: BTreeMap<SecretName, SecretText>,
+    pub(crate) identities: BTreeMap<String, SecretText>,
     pub(crate) signer: Signer,
     pub(crate) proxy: Option<UpstreamProxy>,
     /// Every placeholder that the guest was given, and the hosts at which it stands for a secret.
@@ -81,6 +82,7 @@ impl Active {
             placeholders: placeholders(&configuration.policy),
             policy: configuration.policy,
             secrets: configuration.secrets,
+            identities: configuration.identities,
             proxy: configuration.proxy,
         })
     }

@@ -80,6 +80,7 @@ impl Lone {
             policy: Policy::default(),
             secrets: [].into(),
             authority,
+            identities: [].into(),
             extra_roots: Vec::new(),
             proxy: None,
         }

@@ -69,6 +69,7 @@ impl Trial {
             policy,
             secrets: secrets.into_iter().collect(),
             authority: authority::make().map_err(io::Error::other)?,
+            identities: [].into(),
             extra_roots: Vec::new(),
             proxy: None,
         };

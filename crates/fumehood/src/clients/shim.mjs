@@ -1,7 +1,8 @@
 // fumehood: what a client sends to Vercel's API goes to $FUMEHOOD_API_URL; what a program sends to
 // `sandbox.domain(port)`, and a command line to a terminal's host, goes to the ingress.
 const api = globalThis.process?.env.FUMEHOOD_API_URL?.replace(/\/+$/, "");
-const theirs = ["https://vercel.com/api/", "https://api.vercel.com/"];
+// The last is where programs that requests are forwarded to find whose signatures they believe.
+const theirs = ["https://vercel.com/api/", "https://api.vercel.com/", "https://oidc.vercel.com/"];
 // With the path of `new URL("/path", sandbox.domain(port))` the end that clients append is gone.
 const domain = /^https:\/\/(sb-[0-9a-z]{12}\.localhost:(\d+))(?:\/_\.vercel\.run)?(.*)$/;
 const fetched = globalThis.fetch;

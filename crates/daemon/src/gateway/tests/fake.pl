@@ -41,7 +41,7 @@ while (1) {
     my $message = exactly(unpack 'N', $header);
     if (ord $message == 0) {
         my $has = defined $revision ? "\x01" . number($revision) : "\x00";
-        say_it("\x00" . number($how eq 'other-version' ? 99 : 1) . $has);
+        say_it("\x00" . number($how eq 'other-version' ? 99 : 2) . $has);
         next;
     }
     if (ord $message == 2) {

@@ -10,6 +10,9 @@ pub(super) const RULES_MAX: usize = 2000;
 /// more than some kilobytes.
 pub(super) const REGEXES_MAX: usize = 100;
 pub(super) const REGEX_BYTES_MAX: usize = 1024;
+/// URLs to forward to, each by itself: what tells their receivers whose requests they get is signed for
+/// each, which takes a millisecond.
+pub(super) const FORWARDS_MAX: usize = 100;
 /// Other text that a request is compared with.
 pub(super) const MATCH_BYTES_MAX: usize = 2048;
 /// Methods, query matchers and header matchers of one rule, each.

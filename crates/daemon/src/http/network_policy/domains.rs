@@ -6,7 +6,7 @@ use api::network_policy::{self as wire, NetworkPolicy};
 use egress::{
     address::HOST_NAME,
     host::InvalidHost,
-    policy::{Domain, HostPattern, InvalidPattern, Rule, TextMatch},
+    policy::{Action, Domain, HostPattern, InvalidPattern, Rule, TextMatch},
 };
 
 use super::{
@@ -26,11 +26,19 @@ pub(super) struct Domains<'a> {
     places: HashMap<Key, usize>,
     rules: usize,
     regexes: usize,
+    forwards: HashSet<String>,
 }
 
 impl<'a> Domains<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
-        Self { source, domains: Vec::new(), places: HashMap::new(), rules: 0, regexes: 0 }
+        Self {
+            source,
+            domains: Vec::new(),
+            places: HashMap::new(),
+            rules: 0,
+            regexes: 0,
+            forwards: HashSet::new(),
+        }
     }
 
     /// Names alone; one that comes twice is one.
@@ -145,9 +153,16 @@ impl<'a> Domains<'a> {
         }
         self.rules += 1;
         self.regexes += regexes(&rule);
+        if let Action::Forward(to) = &rule.then {
+            self.forwards.insert(to.to_string());
+        }
         domain.rules.push(rule);
         if bounds::RULES_MAX < self.rules {
             return Err(field.fault(format!("there are more than {} rules", bounds::RULES_MAX)));
+        }
+        if bounds::FORWARDS_MAX < self.forwards.len() {
+            let max = bounds::FORWARDS_MAX;
+            return Err(field.fault(format!("there are more than {max} URLs to forward to")));
         }
         if bounds::REGEXES_MAX < self.regexes {
             let max = bounds::REGEXES_MAX;

@@ -67,6 +67,7 @@ impl World {
             policy,
             secrets: BTreeMap::new(),
             authority: authority::make().unwrap(),
+            identities: BTreeMap::new(),
             extra_roots: Vec::new(),
             proxy: None,
         };

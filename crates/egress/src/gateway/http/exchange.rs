@@ -68,7 +68,8 @@ impl Session {
         let version = parts.version;
         let original =
             Original { host: &judged.asked.whom.to_string(), port: self.port(), way: self.way };
-        forward::readdress(parts, &original, to).map_err(bad_url)?;
+        let identity = judged.active.identities.get(&to.to_string());
+        forward::readdress(parts, &original, to, identity).map_err(bad_url)?;
         let offer = if version == http::Version::HTTP_2 { Offer::Both } else { Offer::Http1 };
         let connected = forward::connect(self, judged.active, to, offer).await;
         let failed = |error| Self::failed(error, judged.account);

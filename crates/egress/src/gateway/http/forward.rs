@@ -13,6 +13,7 @@ use crate::{
         opened,
     },
     policy::ForwardTo,
+    secret::SecretText,
 };
 
 /// What the request was, for who gets it instead: as proxies say it, and as programs written for
@@ -28,6 +29,9 @@ const PORT: [HeaderName; 2] =
 const PATH: [HeaderName; 2] =
     [HeaderName::from_static("x-forwarded-uri"), HeaderName::from_static("vercel-forwarded-path")];
 
+/// A token by which Vercel's `defineSandboxProxy` knows whose request it is. A guest has none to say.
+const IDENTITY: HeaderName = HeaderName::from_static("vercel-sandbox-oidc-token");
+
 /// Where a request was going.
 pub(crate) struct Original<'a> {
     pub(crate) host: &'a str,
@@ -40,6 +44,7 @@ pub(crate) fn readdress(
     parts: &mut Parts,
     original: &Original<'_>,
     to: &ForwardTo,
+    identity: Option<&SecretText>,
 ) -> Result<(), &'static str> {
     let path = parts.uri.path_and_query().map_or("/", |text| text.as_str()).to_owned();
     let scheme = match original.way {
@@ -60,6 +65,13 @@ pub(crate) fn readdress(
         }
     }
     parts.headers.remove(header::FORWARDED);
+    parts.headers.remove(IDENTITY);
+    if let Some(token) = identity {
+        let value = HeaderValue::from_str(token.expose());
+        let mut value = value.map_err(|_error| "the sandbox's identity is no header")?;
+        value.set_sensitive(true);
+        parts.headers.insert(IDENTITY, value);
+    }
     let usual = if to.secure { 443 } else { 80 };
     let authority =
         if to.port == usual { to.host.to_string() } else { format!("{}:{}", to.host, to.port) };

@@ -39,6 +39,13 @@ fn everything_that_is_counted_has_a_bound() {
         json!({"allow": {"a.com": many(half, rule), "b.com": many(count - half, rule)}})
     };
     check(100, regexes, ".allow[\"b.com\"][50]", "there are more than 100 regular expressions");
+    let forwards = |count| {
+        let rule = |half: usize| move |at| json!({"forwardURL": format!("https://c.com/{}", half * 50 + at)});
+        // Those of the one are in the other too.
+        let more = many(count - 50, rule(1));
+        json!({"allow": {"a.com": many(50, rule(0)), "b.com": more, "c.com": many(50, rule(0))}})
+    };
+    check(100, forwards, ".allow[\"b.com\"][50]", "there are more than 100 URLs to forward to");
     let nets =
         |count| json!({"subnets": {"deny": many(count, |at| json!(format!("10.0.{at}.0/24")))}});
     assert!(read(&nets(256)).is_ok());

@@ -1,5 +1,7 @@
 //! What is refused is said, and goes nowhere; what a rule answers or sends elsewhere does so.
 
+use std::collections::BTreeMap;
+
 use hyper::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,6 +10,7 @@ use crate::{
     event::{Decision, Kind},
     host::Host,
     policy::{Action, Canned, Cidr, ForwardTo, Match, Policy, Rule, TextMatch},
+    secret::SecretText,
 };
 
 const HOST: &str = "api.example.test";
@@ -86,6 +89,8 @@ fn a_rule_may_answer() {
     });
 }
 
+const IDENTITY: &str = "vercel-sandbox-oidc-token";
+
 #[test]
 fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
     run(async {
@@ -104,7 +109,8 @@ fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
         world.secret("KEY", "0123456789");
         world.change(|c| c.policy.domains[0].rules = rules);
         let post = |uri: &str| {
-            Request::post(uri).header("host", HOST).header("x-forwarded-host", "liar.test")
+            let request = Request::post(uri).header("host", HOST);
+            request.header("x-forwarded-host", "liar.test").header(IDENTITY, "forged")
         };
         let mut client = world.http1(HOST, port).await;
         let reply = client.send_request(post("/v1?q=1").body(full("body")).unwrap()).await.unwrap();
@@ -115,6 +121,16 @@ fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
         assert_eq!(seen.header("vercel-forwarded-path").unwrap(), "/v1?q=1");
         assert_eq!(seen.header("x-forwarded-proto").unwrap(), "https");
         assert_eq!(seen.header("x-api-key"), None);
+        assert_eq!(seen.header(IDENTITY), None, "a guest says who it is");
+        // Who gets it is told whose it is, and only that one.
+        for (whose, told) in [("/base", Some("signed")), ("/other", None)] {
+            let token = SecretText::new("signed".to_owned());
+            let url = format!("https://elsewhere.test:{port}{whose}");
+            world.change(|c| c.identities = BTreeMap::from([(url, token)]));
+            let mut client = world.http1(HOST, port).await;
+            drop(client.send_request(post("/").body(full("")).unwrap()).await.unwrap());
+            assert_eq!(seen.header(IDENTITY).as_deref(), told);
+        }
         // To a server that speaks another version, in the clear.
         let plain = http(echo(&seen)).await;
         world.change(|c| c.policy.domains[0].rules[0] = on_post(Action::Forward(to(false, plain))));

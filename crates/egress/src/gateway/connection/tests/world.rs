@@ -56,6 +56,7 @@ impl World {
             policy,
             secrets: BTreeMap::new(),
             authority: authority.clone(),
+            identities: BTreeMap::new(),
             extra_roots: vec![root.to_vec()],
             proxy: None,
         };
