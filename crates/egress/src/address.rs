@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::host::Host;
+
 /// The guest's own addresses: the same in every sandbox, since each is alone on its link. 198.18/15
 /// is set aside for benchmarks and is nobody's private network; fd66:756d:6500::/64 is a unique
 /// local prefix ("fume" in ASCII), so that IPv4 is preferred where a host has both.
@@ -23,6 +25,18 @@ pub const MTU: u16 = 65_520;
 /// The name by which a guest reaches ports of the host that its policy opens; it resolves to the
 /// gateway's address.
 pub const HOST_NAME: &str = "host.fumehood.internal";
+
+/// What a guest is told of a name that leads nowhere it may go, where rules answer for it or send its
+/// requests elsewhere: an address of 198.19/16, the other half of what is set aside for benchmarks, the
+/// same for the same name whenever it is asked. Nothing is ever sent there.
+#[must_use]
+pub fn stand_in(host: &Host) -> IpAddr {
+    // FNV-1a. Names that share one are told apart as those of any address.
+    let add = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let hash = host.as_str().as_bytes().iter().fold(0x811c_9dc5, add);
+    let [high, low, further_high, further_low] = hash.to_be_bytes();
+    Ipv4Addr::new(198, 19, high ^ further_high, low ^ further_low).into()
+}
 
 /// Why an address is out of reach unless a subnet names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,8 @@ const server = createServer(async (request, reply) => {
 await once(server, "listening");
 const base = `http://localhost:${server.address().port}/from-sandboxes`;
 
-const host = "registry.npmjs.org";
+// There need be no such host.
+const host = "models.internal";
 const sandbox = await Sandbox.create({
   persistent: false,
   networkPolicy: { allow: { [host]: [{ forwardURL: base }] }, subnets: { allow: ["127.0.0.1/32", "::1/128"] } },

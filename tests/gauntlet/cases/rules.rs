@@ -16,7 +16,10 @@ pub(super) const GROUP: Group = Group {
             {"match": {"method": ["GET", "HEAD"]}, "action": "allow"},
             {"action": "deny"},
         ]);
+        let answered = json!([{"match": {"path": {"exact": "/hello"}}, "response": {"statusCode": 200, "body": "made up", "contentType": "text/plain"}}]);
         let policy = json!({"allow": {
+            "made-up.test": answered,
+            "at-0a4d000a.good.test": answered,
             "registry.test": read,
             "good.test": [
                 {"match": {"path": {"exact": "/admin"}}, "action": "deny"},
@@ -45,6 +48,7 @@ pub(super) const GROUP: Group = Group {
         a_query_by_another_name,
         bodies_of_what_is_read,
         a_canned_answer,
+        a_canned_answer_of_nobody,
         explain_says_what_happens,
     ],
 };
@@ -224,6 +228,29 @@ fn a_canned_answer(t: &mut Trial<'_>) {
     assert_eq!(told[1]["streams"][0]["body"], "a teapot");
     t.world.since(mark).no_request();
     t.passed();
+}
+
+/// A name that does not exist, or leads inside, is of use where a rule answers; it leads there for nothing
+/// else.
+fn a_canned_answer_of_nobody(t: &mut Trial<'_>) {
+    for host in ["made-up.test", "at-0a4d000a.good.test"] {
+        let told = t.lawful(&json!([
+            {"do": "get", "host": host, "path": "/hello"},
+            {"do": "get", "host": host, "path": "/hello", "tls": false},
+            {"do": "http2", "host": host, "requests": [{"path": "/hello"}]},
+        ]));
+        assert_eq!(told[0]["body"], "made up");
+        let refused = t.attack(&json!([
+            {"do": "get", "host": host, "path": "/other"},
+            {"do": "get", "host": host, "path": "/other", "tls": false},
+            {"do": "get", "host": "evil.test", "address": host, "path": "/hello"},
+            {"do": "get", "host": "evil.test", "address": host, "path": "/hello", "tls": false},
+            {"do": "connect", "host": host, "port": 22},
+        ]));
+        let seen = refused.told("tls", "").seen();
+        seen.no_request();
+        seen.no_packet_to("10.77.0.10");
+    }
 }
 
 /// `policy explain` is the same code, and says the same.

@@ -170,6 +170,9 @@ impl Gateway {
         if is_host_itself(host) {
             return dial_all(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
         }
+        if host.is_some_and(|host| active.policy.stands_in(chosen, host)) {
+            return Err(DialError::NoAddress);
+        }
         let chosen_only = [chosen];
         let mut first = pin!(dial_all(&chosen_only));
         let (Some(host), None) = (host, proxy) else { return first.await };

@@ -30,7 +30,7 @@ use super::{
     resolver::{LookupError, Resolver, address_of},
 };
 use crate::{
-    address::{GATEWAY_V4, GATEWAY_V6, HOST_NAME},
+    address::{self, GATEWAY_V4, GATEWAY_V6, HOST_NAME},
     clock,
     event::{Decision, Event, Kind},
     host::Host,
@@ -39,6 +39,7 @@ use crate::{
 
 /// What is told is believed by the guest for so long at least and at most, in seconds.
 const TTL: std::ops::RangeInclusive<u32> = 1..=300;
+const STAND_IN_TTL: u32 = 5;
 /// Answers to one question.
 const ANSWERS_MAX: usize = 32;
 /// Names that are looked up to recall an address, and how long.
@@ -88,7 +89,8 @@ impl Dns {
         });
         let asking = hosts.take(RECALL_MAX).map(async |host| {
             let found = self.resolver.addresses(host).await.unwrap_or_default();
-            if found.contains(&address) && self.gateway.may_tell(&active, address, host).is_ok() {
+            let is_there = found.contains(&address) || active.policy.stands_in(address, host);
+            if is_there && self.gateway.may_tell(&active, address, host).is_ok() {
                 self.memory.borrow_mut().remember(address, host);
             }
         });
@@ -184,8 +186,10 @@ impl Dns {
     }
 
     async fn addresses(&self, active: &Active, query: &Query, host: &Host, rule: &str) -> Said {
+        let answers = active.policy.answers(host);
         let found = match self.resolver.records(host, query.query_type).await {
             Ok(found) => found,
+            Err(_) if answers => return self.stand_in(query, host, rule),
             Err(error) => return self.failed(host, rule, &error),
         };
         let mut told = Vec::new();
@@ -202,6 +206,7 @@ impl Dns {
             }
         }
         match hidden {
+            Some(_) if told.is_empty() && answers => return self.stand_in(query, host, rule),
             Some((denial, address)) if told.is_empty() => {
                 let reason = format!("it leads to {address}: {}", denial.why);
                 self.tell(Decision::Deny, &denial.rule, host.as_str(), Some(reason));
@@ -210,6 +215,20 @@ impl Dns {
             Some(_) | None => self.tell(Decision::Allow, rule, host.as_str(), None),
         }
         Said::Records(told)
+    }
+
+    /// What is told of a name that leads nowhere, for whose requests that does not matter. Not for long:
+    /// it may lead somewhere next.
+    fn stand_in(&self, query: &Query, host: &Host, rule: &str) -> Said {
+        let reason = "it leads nowhere, and rules answer for it".to_owned();
+        self.tell(Decision::Allow, rule, host.as_str(), Some(reason));
+        let address = address::stand_in(host);
+        if query.query_type != RecordType::A {
+            return Said::Records(Vec::new());
+        }
+        self.memory.borrow_mut().remember(address, host);
+        let record = Record::from_rdata(query.name.clone(), STAND_IN_TTL, RData::from(address));
+        Said::Records(vec![record])
     }
 
     async fn records(&self, query: &Query, host: &Host) -> Said {

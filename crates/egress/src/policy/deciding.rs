@@ -33,6 +33,12 @@ impl Policy {
         found
     }
 
+    /// Whether rules answer requests to the name or send them elsewhere, so that it is of use where it
+    /// leads nowhere.
+    pub(crate) fn answers(&self, host: &Host) -> bool {
+        self.matching(host).iter().any(|domain| domain.answers())
+    }
+
     /// The domain that decides about this name and port.
     pub(super) fn deciding(&self, host: &Host, port: u16) -> Option<&Domain> {
         first_covering(&self.matching(host), Port::Number(port))
@@ -59,6 +65,15 @@ impl Domain {
         self.rules
             .first()
             .is_some_and(|rule| matches!(rule.then, Action::Deny) && rule.when == Match::default())
+    }
+
+    /// Whether some of its requests need no way to the host.
+    pub(super) fn answers(&self) -> bool {
+        let stays = |rule: &super::Rule| match rule.then {
+            Action::Respond(_) | Action::Forward(_) => true,
+            Action::Deny | Action::Send(_) => false,
+        };
+        self.rules.iter().any(stays)
     }
 
     /// What holds for every request to the domain. All its rules that pin have the same pin

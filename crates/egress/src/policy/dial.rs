@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Denial, Grant, Policy, Reach, Treatment, Why, resolve::default_rule};
 use crate::{
-    address::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, HOST_NAME, reserved},
+    address::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, HOST_NAME, reserved, stand_in},
     host::Host,
 };
 
@@ -15,6 +15,11 @@ impl Policy {
     /// The name is asked about again, so that the answer holds after the policy changed. This does
     /// not know the host's own addresses: the gateway asks the host about those.
     pub fn dial(&self, address: IpAddr, port: u16, name: Option<&Host>) -> Result<Grant, Denial> {
+        if let Some(name) = name
+            && self.stands_in(address, name)
+        {
+            return self.connect(name, port).map(Treatment::into_grant);
+        }
         if let Some(net) = self.subnets.denying(address) {
             return Err(Denial { rule: format!("subnets.deny {net}"), why: Why::SubnetDenied });
         }
@@ -38,6 +43,12 @@ impl Policy {
             (None, Reach::Public) => Ok(Grant { rule: default_rule() }),
             (None, Reach::Listed) => Err(Denial { rule: default_rule(), why: Why::NoName }),
         }
+    }
+
+    /// Whether the guest was told this address because rules answer for the name, wherever that leads. The
+    /// gateway sends nothing there.
+    pub(crate) fn stands_in(&self, address: IpAddr, name: &Host) -> bool {
+        address == stand_in(name) && self.answers(name)
     }
 
     /// A port of the host, at the gateway's own address.

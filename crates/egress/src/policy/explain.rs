@@ -133,6 +133,13 @@ impl Explanation {
              `subnets.deny`"
                 .to_owned(),
         );
+        if policy.answers(host) {
+            self.notes.push(
+                "a name that has no such address is told one that leads nowhere: what a rule \
+                 answers or sends elsewhere needs none"
+                    .to_owned(),
+            );
+        }
         let treatment = self.ask_connection(policy.connect(host, target.port))?;
         match (treatment, target.scheme) {
             (Treatment::Raw(grant), _) => self.end(Decision::Allow, grant.rule, Outcome::Raw),

@@ -51,6 +51,9 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "if let Some(net) = self.subnets.denying(address) {" =>
         "if let Some(net) = self.subnets.denying(address).filter(|_| false) {"
         fails "addresses::a_subnet_allows_addresses";
+    "dial: any address of a name that rules answer for" in "crates/egress/src/policy/dial.rs":
+        "&& self.stands_in(address, name)" => "&& self.answers(name)"
+        fails "rules::a_canned_answer_of_nobody";
     "dial: any port of the host" in "crates/egress/src/policy/dial.rs":
         "if self.host_ports.contains(&port) {" => "if !self.host_ports.is_empty() {"
         fails "reserved::ports_of_the_host";

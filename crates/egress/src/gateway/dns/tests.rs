@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     control::Configuration,
     gateway::{Recorder, authority, dial::Lookup},
-    policy::{Cidr, Domain, Policy, Reach, Subnets},
+    policy::{Action, Canned, Cidr, Domain, Match, Policy, Reach, Rule, Subnets},
 };
 
 /// The zone: what every name leads to.
@@ -170,6 +170,41 @@ fn only_addresses_that_may_be_reached_are_told() {
         let subnets = Subnets { allow: vec![net], deny: Vec::new() };
         let named = World::new(Policy { subnets, ..listed(&["half.test"]) }).await;
         assert_eq!(named.addresses("half.test.").await, ["10.0.0.1", "203.0.113.8"]);
+    });
+}
+
+#[test]
+fn a_name_that_leads_nowhere_has_an_address_where_rules_answer_for_it() {
+    run(async {
+        let mut policy = listed(&["*.made-up.test", "rebound.test", "good.test", "sent.test"]);
+        let canned = Canned { status: 200, headers: Vec::new(), body: Vec::new() };
+        let respond = Rule { when: Match::default(), then: Action::Respond(canned) };
+        for domain in &mut policy.domains[..3] {
+            domain.rules.push(respond.clone());
+        }
+        let world = World::new(policy).await;
+        for name in ["a.made-up.test", "b.made-up.test", "rebound.test"] {
+            let host = Host::parse(name).unwrap();
+            let address = address::stand_in(&host);
+            assert!(address.to_string().starts_with("198.19."), "{address}");
+            assert_eq!(world.addresses(&format!("{name}.")).await, [address.to_string()]);
+            assert_eq!(world.dns.memory.borrow().names_of(address), [host]);
+            let reply = world.ask(&format!("{name}."), RecordType::AAAA).await;
+            assert_eq!(
+                (reply.metadata.response_code, reply.answers.len()),
+                (ResponseCode::NoError, 0)
+            );
+        }
+        assert_eq!(world.addresses("good.test.").await, ["203.0.113.7"], "it leads somewhere");
+        for name in ["sent.test.", "made-up.test."] {
+            let reply = world.ask(name, RecordType::A).await;
+            assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{name}");
+        }
+        // By the next gateway too.
+        let host = Host::parse("rebound.test").unwrap();
+        *world.dns.memory.borrow_mut() = Memory::default();
+        world.dns.recall(address::stand_in(&host)).await;
+        assert!(world.dns.memory.borrow().knows(address::stand_in(&host)));
     });
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::address::stand_in;
 
 fn dialled(policy: &Policy, address: &str, port: u16, name: Option<&str>) -> String {
     told(policy.dial(address.parse().unwrap(), port, name.map(host).as_ref()))
@@ -32,6 +33,31 @@ fn a_listed_name_is_dialled_where_it_is_covered() {
     let alone = "-default: the address was never given out for a name that is allowed";
     assert_eq!(dialled(&policy, "8.8.8.8", 443, None), alone);
     assert_eq!(treated(policy.connect_address("8.8.8.8".parse().unwrap(), 443)), alone);
+}
+
+#[test]
+fn an_address_stands_in_for_a_name_that_rules_answer_for() {
+    let canned = Canned { status: 200, headers: Vec::new(), body: Vec::new() };
+    let answered = Rule { when: Match::default(), then: Action::Respond(canned) };
+    let mut policy = listed(vec![
+        domain("made-up.test", vec![answered.clone()]),
+        domain("sent.test", vec![allow(every())]),
+        domain("db.test:5432", vec![answered]),
+    ]);
+    policy.subnets.deny = vec![Cidr::parse("0.0.0.0/0").unwrap()];
+    let at =
+        |whose: &str, port, name| dialled(&policy, &stand_in(&host(whose)).to_string(), port, name);
+    assert_eq!(at("made-up.test", 443, Some("made-up.test")), "+made-up.test");
+    assert_eq!(at("db.test", 5432, Some("db.test")), "+db.test:5432");
+    for (whose, port, name) in [
+        ("made-up.test", 22, Some("made-up.test")),
+        ("made-up.test", 443, Some("sent.test")),
+        ("made-up.test", 443, None),
+        ("sent.test", 443, Some("sent.test")),
+        ("db.test", 443, Some("db.test")),
+    ] {
+        assert!(at(whose, port, name).starts_with('-'), "{whose}:{port} {name:?}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{origin::*, world::*};
+use super::{super::Peer, origin::*, world::*};
 use crate::{
+    address::stand_in,
     event::{Decision, Kind},
     host::Host,
     policy::{Action, Canned, Cidr, ForwardTo, Match, Policy, Rule, TextMatch},
@@ -145,6 +147,30 @@ fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
         world.change(|c| c.policy.subnets.allow.clear());
         world.change(|c| c.policy.domains[0].rules[0] = on_post(Action::Forward(to(false, plain))));
         assert!(client.send_request(get2(HOST, "/")).await.is_err(), "the connection is cut too");
+    });
+}
+
+#[test]
+fn what_stands_in_for_a_host_is_never_dialled() {
+    run(async {
+        let canned = Canned { status: 200, headers: vec![], body: b"made up".to_vec() };
+        let (world, ..) = world(vec![on_post(Action::Respond(canned))]).await;
+        world.change(|c| c.policy.domains[0].port = None);
+        world.change(|c| c.policy.subnets.allow.push(Cidr::parse("198.18.0.0/15").unwrap()));
+        let at = |name: &str| {
+            let address = stand_in(&Host::parse(name).unwrap());
+            Peer { address: (address, 443).into(), ..world.peer(&[HOST], 443) }
+        };
+        let tls = world.tls_as(at(HOST), HOST, &["http/1.1"]).await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        let post = Request::post("/").header("host", HOST).body(full("")).unwrap();
+        assert_eq!(text(client.send_request(post).await.unwrap()).await, "made up");
+        let reply = client.send_request(get(HOST, "/")).await.unwrap();
+        assert_eq!(reply.status(), StatusCode::BAD_GATEWAY);
+        let said = text(reply).await;
+        assert!(said.contains("no address that may be reached"), "{said}");
     });
 }
 
