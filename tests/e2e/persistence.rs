@@ -144,6 +144,9 @@ fn a_snapshot_is_where_others_start() {
     assert_eq!(inspected["status"], "deleted");
     hood.ok(&["stop", &one]);
     assert_eq!(hood.ok(&["exec", &one, "--", "cat", "file"]), one);
+    // What is not kept has nothing to go on from, not even that where it began.
+    hood.ok(&["stop", &two]);
+    cannot_go_on(&hood, &two);
     hood.ok(&["rm", "-f", "base", &one, &two]);
     hood.assert_nothing_left();
     assert_eq!(hood.layers().len(), 0);
@@ -240,6 +243,7 @@ fn a_stopped_session_is_gone_and_resumed_once() {
         assert_eq!((status, &reply["error"]["code"]), (410, &json!("sandbox_stopped")), "{rest}");
     }
     assert_eq!(hood.api("GET", &of_session(""), &Value::Null).0, 200);
+    assert_eq!(hood.api("GET", "/v2/sandboxes/box", &Value::Null).0, 200);
     assert_eq!(hood.api("POST", &of_session("/stop"), &Value::Null).0, 200);
 
     let replies: Vec<Value> = std::thread::scope(|scope| {
@@ -261,13 +265,26 @@ fn a_stopped_session_is_gone_and_resumed_once() {
         hood.api("DELETE", &format!("/v2/sandboxes/snapshots/{snapshot}"), &Value::Null).0,
         200
     );
-    let (status, reply) = hood.api("GET", "/v2/sandboxes/box?resume=true", &Value::Null);
-    assert_eq!((status, &reply["error"]["code"]), (410, &json!("snapshot_not_found")));
+    cannot_go_on(&hood, "box");
     let ran = hood.run(&["exec", "box", "--", "true"]);
     assert!(ran.code == Some(245) && ran.stderr.contains("was stopped"), "{ran:?}");
     hood.ok(&["rm", "box"]);
     hood.assert_nothing_left();
     assert_eq!(hood.layers().len(), 0);
+}
+
+/// A stopped sandbox is looked at and changed, and who would use it is told that it cannot go on.
+#[track_caller]
+fn cannot_go_on(hood: &Hood, name: &str) {
+    let path = format!("/v2/sandboxes/{name}");
+    for asked in ["", "?resume=true"] {
+        let (status, reply) = hood.api("GET", &format!("{path}{asked}"), &Value::Null);
+        assert_eq!((status, &reply["error"]["code"]), (410, &json!("snapshot_not_found")));
+    }
+    let (status, seen) = hood.api("GET", &format!("{path}?resume=false"), &Value::Null);
+    assert_eq!((status, &seen["sandbox"]["status"]), (200, &json!("stopped")), "{seen}");
+    let (status, changed) = hood.api("PATCH", &path, &json!({"tags": {"a": "b"}}));
+    assert_eq!((status, &changed["sandbox"]["tags"]["a"]), (200, &json!("b")), "{changed}");
 }
 
 /// While a session is being saved nothing begins in it, and whoever asks is told why.
@@ -290,6 +307,7 @@ fn who_asks_while_a_disk_is_kept_is_told_so() {
         let command = json!({"command": "true"});
         let (status, reply) = hood.api("POST", &format!("{session}/cmd"), &command);
         assert_eq!((status, &reply["error"]["code"]), (422, &json!("sandbox_snapshotting")));
+        assert_eq!(hood.api("GET", "/v2/sandboxes/box", &Value::Null).0, 200);
         let reply = visit(&[port]);
         assert_eq!((reply.status, reply.code().as_str()), (422, "SANDBOX_SNAPSHOTTING"));
         assert!(visit(&["-H", "accept: text/html", port]).body.contains("is being saved"));

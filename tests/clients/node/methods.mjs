@@ -363,10 +363,18 @@ await proves("Sandbox.getOrCreate", async () => {
   for (const { id, status } of await (await Snapshot.list({ ...credentials, name })).toArray()) {
     if (status === "created") await (await Snapshot.get({ ...credentials, snapshotId: id })).delete();
   }
-  let told = 0;
-  const again = await Sandbox.getOrCreate({ ...credentials, name, resume: true, onCreate: async () => (told += 1) });
-  assert.equal(told, 1, "with nothing to go on from it is made anew");
-  assert.equal(await again.readFile({ path: "mark" }), null);
+  const brief = await Sandbox.create({ ...short, name: "brief" });
+  await brief.stop();
+  for (const wanted of [{ ...credentials, name }, { ...short, name: "brief" }]) {
+    let told = 0;
+    const again = await Sandbox.getOrCreate({ ...wanted, onCreate: async () => (told += 1) });
+    assert.equal(told, 1, "with nothing to go on from it is made anew");
+    assert.equal(await again.readFile({ path: "mark" }), null);
+    assert.equal((await again.runCommand("true")).exitCode, 0);
+    const same = await Sandbox.getOrCreate({ ...wanted, resume: true, onCreate: () => assert.fail() });
+    assert.equal(same.currentSession().sessionId, again.currentSession().sessionId);
+  }
+  await brief.delete();
 });
 await proves("Sandbox.delete", async () => {
   await sandbox.delete({ deleteOrphanSnapshots: true });

@@ -26,7 +26,7 @@ use crate::{
     clock,
     ids::{Project, SandboxKey, SandboxName, SessionId},
     limits, platform,
-    registry::{Came, CreateError, Mark, NewSandbox, Orphans, Resumed, WithMemory},
+    registry::{Came, CreateError, Mark, NewSandbox, Orphans, ResumeError, Resumed, WithMemory},
     route::Route,
     sandbox::Sandbox,
     store::{Keeping, MountRecord, Placement, SandboxRecord, SnapshotRecord, Usage},
@@ -291,7 +291,8 @@ pub(crate) fn find(server: &Server, name: &str) -> Reply<Arc<Sandbox>> {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct GetQuery {
-    /// Whether a session is started if none runs.
+    /// Whether a session is started if none runs. A GET that does not say starts none, and is refused (410,
+    /// `snapshot_not_found`) if the sandbox has stopped and cannot go on.
     resume: Option<bool>,
 }
 
@@ -305,6 +306,10 @@ pub(crate) async fn get(
         server.may_change()?;
     }
     let sandbox = find(&server, &name)?;
+    if query.resume.is_none() {
+        // By this answer Vercel's clients know to make it anew.
+        server.registry().can_go_on(&sandbox).map_err(ResumeError::from)?;
+    }
     reply(&server, &sandbox, query).await
 }
 

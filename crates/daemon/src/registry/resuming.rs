@@ -94,6 +94,17 @@ impl Registry {
         }
     }
 
+    /// Whether there is something to go on from, if the sandbox has stopped.
+    pub(crate) fn can_go_on(&self, sandbox: &Sandbox) -> Result<(), NoSnapshot> {
+        // In this order: its last snapshot is recorded before its session has ended.
+        if sandbox.current().phase() != Phase::Stopped {
+            return Ok(());
+        }
+        let current = sandbox.durable.record().current_snapshot;
+        let current = current.and_then(|id| self.context.snapshots.find(&id));
+        current.filter(|one| one.is_there()).map(drop).ok_or(NoSnapshot)
+    }
+
     /// Starts a session from the sandbox's current snapshot.
     async fn begin(&self, sandbox: &Arc<Sandbox>) -> Result<Arc<Session>, ResumeError> {
         let turn = sandbox.durable.turn().await?;
