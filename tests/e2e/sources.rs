@@ -109,7 +109,7 @@ fn a_sandbox_begins_with_its_source() {
     let stands = "pwd; git status -sb; cat file; git remote get-url origin; stat -c %U . file";
     let at = |branch: &str, content: &str| {
         let url = shelf.url("repo.git");
-        format!("/vercel/sandbox\n## {branch}\n{content}\n{url}\nfumehood\nfumehood")
+        format!("/vercel/sandbox\n## {branch}\n{content}\n{url}\nvercel-sandbox\nvercel-sandbox")
     };
     assert_eq!(api.says(&git(json!({})), stands), at("trunk...origin/trunk", "two"));
     assert_eq!(
@@ -145,12 +145,13 @@ fn runtimes_have_their_names() {
     let hood = Hood::new();
     let (_server, address, token) = serve(&hood, &[]);
     let api = Api { hood: &hood, url: format!("http://{address}/v2/sandboxes"), token };
-    let script = "pwd; touch here; node --version | cut -d. -f1; npm config get prefix; \
+    let script = "pwd; id -un; touch here; stat -c %U . here; node --version | cut -d. -f1; npm config get prefix; \
         npm root -g | xargs test -w && sudo node --version | cut -d. -f1; python --version; pip --version | cut -c1-3";
     for (runtime, node) in [("node22", "22"), ("node24", "24"), ("node26", "26")] {
         let said = api.says(&json!({"runtime": runtime}), script);
         let expected = format!(
-            "/vercel/sandbox\nv{node}\n/vercel/runtimes/{runtime}\nv{node}\nPython 3.13.5\npip"
+            "/vercel/sandbox\n{user}\n{user}\n{user}\nv{node}\n/vercel/runtimes/{runtime}\nv{node}\nPython 3.13.5\npip",
+            user = "vercel-sandbox"
         );
         assert_eq!(said, expected);
     }
@@ -164,4 +165,63 @@ fn runtimes_have_their_names() {
     assert!(status == 400 && said.to_string().contains("node18"), "{said}");
     hood.assert_nothing_left();
     drop(fs::metadata(hood.state()));
+}
+
+/// Makes a package of each kind, installs them without sudo, and runs what they bring.
+const INSTALLS: &str = r#"mkdir /tmp/tool; cd /tmp/tool
+printf '#!/usr/bin/env node\nconsole.log("from npm")' > run.js; chmod +x run.js
+echo '{"name": "tool", "version": "1.0.0", "bin": {"of-npm": "run.js"}}' > package.json
+npm install --global --no-audit --no-fund --silent $(npm pack --silent); of-npm
+python - <<'END'
+import zipfile
+named = lambda name: f"tool-1.0.dist-info/{name}"
+with zipfile.ZipFile("tool-1.0-py3-none-any.whl", "w") as wheel:
+    wheel.writestr("of_pip.py", "def main(): print('from pip')")
+    wheel.writestr(named("METADATA"), "Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n")
+    wheel.writestr(named("WHEEL"), "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(named("entry_points.txt"), "[console_scripts]\nof-pip = of_pip:main\n")
+    wheel.writestr(named("RECORD"), "")
+END
+pip install --quiet --no-index ./tool-1.0-py3-none-any.whl; of-pip
+stat -c %G $(which of-npm) $(which of-pip)"#;
+
+/// Both of the default image's users are as users are, and the runtimes are theirs.
+#[test]
+fn a_runtime_has_the_user_that_scripts_know() {
+    let hood = Hood::new();
+    let (_server, address, token) = serve(&hood, &[]);
+    let url = format!("http://{address}/v2/sandboxes");
+    let api = Api { hood: &hood, url, token };
+    for (name, body, user) in [
+        ("hosted", json!({"name": "hosted", "runtime": "node24"}), "vercel-sandbox"),
+        ("plain", json!({"name": "plain"}), "fumehood"),
+    ] {
+        let (status, made) = api.create(&body);
+        assert_eq!(status, 200, "{made}");
+        let sh = |script: &str| hood.ok(&["exec", name, "--", "bash", "-euc", script]);
+        let who = "id -un; id -gn; echo $USER $LOGNAME $HOME; stat -c %U ~; sudo -n id -un";
+        let expected = format!("{user}\n{user}\n{user} {user} /home/{user}\n{user}\nroot");
+        assert_eq!(sh(who), expected);
+        assert_eq!(sh(INSTALLS), "from npm\nfrom pip\nvercel-sandbox\nvercel-sandbox");
+        assert_eq!(sh("cd /vercel/sandbox; git init -q; git rev-parse --git-dir"), ".git");
+        let others = "sudo chown vercel-sandbox:vercel-sandbox /opt; stat -c %U:%G /opt; \
+                      echo ~vercel-sandbox; sudo su vercel-sandbox -c whoami";
+        let expected = "vercel-sandbox:vercel-sandbox\n/home/vercel-sandbox\nvercel-sandbox";
+        assert_eq!(sh(others), expected);
+    }
+
+    // Who starts from its disk is the same user.
+    let snapshot = hood.ok(&["snapshot", "hosted"]);
+    let (status, made) = api.create(&json!({
+        "name": "again",
+        "source": {"type": "snapshot", "snapshotId": snapshot},
+    }));
+    assert_eq!(status, 200, "{made}");
+    for name in ["hosted", "again"] {
+        let said = hood.ok(&["exec", name, "--", "sh", "-c", "id -un; pwd; of-npm"]);
+        assert_eq!(said, "vercel-sandbox\n/vercel/sandbox\nfrom npm");
+    }
+    hood.ok(&["rm", "-f", "hosted", "plain", "again"]);
+    hood.ok(&["snapshot", "rm", &snapshot]);
+    hood.assert_nothing_left();
 }

@@ -39,6 +39,8 @@ pub struct CreateSandbox {
     pub idle_timeout: Option<u64>,
     #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// `node22`, `node24`, `node26` or `python3.13`, all of the default image: it comes first on the path,
+    /// and commands run as `vercel-sandbox` and start in `/vercel/sandbox`. A snapshot keeps its user and folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

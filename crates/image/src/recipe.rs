@@ -36,6 +36,8 @@ pub const NAME: &str = "default";
 /// Whom commands run as; has no password and may do everything through `sudo`.
 const USER: &str = "fumehood";
 const HOME: &str = "/home/fumehood";
+/// The same in a sandbox with a runtime, and whose the runtimes are: whom scripts for Vercel Sandbox know.
+const RUNTIME_USER: &str = "vercel-sandbox";
 const ENV: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("PATH", PATH)];
 /// The runtimes that are meant where none is named come before what every image has.
 const PATH: &str = "/vercel/runtimes/node24/bin:/vercel/runtimes/python3.13/bin:\
@@ -197,7 +199,7 @@ fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
 fn recipe_key(cache: &Cache) -> String {
     let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
     let config = config_text();
-    let config = format_args!("{config}");
+    let config = (format_args!("{config}"), RUNTIME_USER);
     let all = (WRITER_VERSION, ROOT_DISK, cache.architecture(), debian, node::PINS, config);
     let digest = Sha256::digest(format!("{all:?}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -212,6 +214,7 @@ fn config_text() -> String {
 fn config() -> Config {
     Config {
         user: USER.to_owned(),
+        runtime_user: Some(RUNTIME_USER.to_owned()),
         cwd: HOME.to_owned(),
         env: ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         entrypoint: Vec::new(),

@@ -24,6 +24,7 @@ const sandbox = await proves("Sandbox.create", () =>
 );
 const user = (await (await sandbox.runCommand("id", ["-un"])).stdout()).trim();
 const home = "/vercel/sandbox";
+assert.equal(user, "vercel-sandbox");
 
 await fields("Sandbox", sandbox, {
   sandboxId: is.text,
@@ -41,7 +42,7 @@ await runs("Sandbox", sandbox, { user, home, hasTimeout: false });
 await commands("Sandbox", sandbox);
 await files("Sandbox", sandbox, { owner: user, home });
 await command(sandbox, { hasDuration: false });
-await filesystem(sandbox.fs);
+await filesystem(sandbox.fs, 1001);
 await proves("Sandbox.fs", () => sandbox.fs.access("/etc/passwd"));
 
 await proves("Sandbox.extendTimeout", async () => {

@@ -100,7 +100,7 @@ for (const [type, context] of [["Sandbox", sandbox], ["Session", session]]) {
   });
 }
 await command(sandbox);
-await filesystem(sandbox.fs);
+await filesystem(sandbox.fs, 1000);
 await proves("Sandbox.fs", () => sandbox.fs.access("/etc/passwd"));
 
 const user = await proves(["Sandbox.createUser", "SandboxUser.username", "SandboxUser.homeDir"], async () => {
@@ -129,6 +129,18 @@ for (const [add, remove] of [
   await proves(add[0], async () => (await add[1](), assert.ok((await groups()).includes("crew"))));
   await proves(remove[0], async () => (await remove[1](), assert.ok(!(await groups()).includes("crew"))));
 }
+await proves(["Sandbox.getDefaultUser", "Sandbox.createUser", "Sandbox.asUser"], async () => {
+  const hosted = await Sandbox.create({ ...short, name: "hosted", runtime: "node22" });
+  assert.deepEqual(await hosted.getDefaultUser(), { username: "vercel-sandbox", group: "vercel-sandbox" });
+  await hosted.createUser("bob");
+  await hosted.asUser("bob").writeFiles([{ path: "note", content: "of bob" }]);
+  await hosted.writeFiles([{ path: "tool", content: "echo $USER in $PWD, home $HOME", mode: 0o755 }]);
+  const stat = await hosted.runCommand({ cmd: "stat", args: ["-c", "%U:%G", "tool", "/home/bob", "/home/bob/note"], sudo: true });
+  assert.equal(await stat.stdout(), "vercel-sandbox:vercel-sandbox\nbob:vercel-sandbox\nbob:bob\n");
+  const ran = await hosted.runCommand("sh", ["tool"]);
+  assert.equal(await ran.stdout(), "vercel-sandbox in /vercel/sandbox, home /home/vercel-sandbox\n");
+  await hosted.delete();
+});
 
 const policy = {
   allow: {

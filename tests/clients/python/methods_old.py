@@ -32,6 +32,8 @@ async def main():
         assert ran.exit_code == 7, ran.exit_code
         assert await got(ran.stdout()) == f"yes a b\n{HOME}\n", await got(ran.stdout())
         assert await got(ran.stderr()) == "err\n"
+        user = await got(box.run_command("id", ["-un"]))
+        assert await got(user.stdout()) == "vercel-sandbox\n"
         root = await got(box.run_command("id", ["-un"], cwd="/tmp", sudo=True))
         assert await got(root.stdout()) == "root\n"
         with refused(400, "executable_not_found"):

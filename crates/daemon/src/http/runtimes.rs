@@ -25,10 +25,14 @@ pub(super) fn check(body: &CreateSandbox) -> Reply<()> {
     }
 }
 
-/// Puts the runtime that was asked for first on the path, unless the sandbox has a path of its own.
-pub(super) fn choose(body: &mut CreateSandbox, image: &mut BaseImage) {
+/// Puts the runtime that was asked for first on the path, unless the sandbox has a path of its own, and
+/// has its commands run as whom clients expect. An image of an earlier version has no such user.
+pub(super) fn choose(body: &mut CreateSandbox, image: &mut BaseImage, user: Option<&str>) {
     let Some(runtime) = &body.runtime else { return };
     FOLDER.clone_into(&mut image.cwd);
+    if let Some(user) = user {
+        user.clone_into(&mut image.user);
+    }
     let others = image.env.iter().rfind(|(name, _)| name == "PATH");
     let others = others.map_or("", |(_, path)| path.as_str());
     let path = || format!("/vercel/runtimes/{runtime}/bin:{others}");
@@ -69,20 +73,21 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_comes_first_and_a_path_of_the_sandboxs_own_stays() {
+    fn a_runtime_comes_first_with_its_user_and_a_path_of_the_sandboxs_own_stays() {
         let (mut body, mut from) = (asked(Some("node22")), image());
-        choose(&mut body, &mut from);
+        choose(&mut body, &mut from, Some("vercel-sandbox"));
         assert_eq!(body.env.0["PATH"], "/vercel/runtimes/node22/bin:/usr/bin");
-        assert_eq!(from.cwd, "/vercel/sandbox");
+        assert_eq!((&*from.user, &*from.cwd), ("vercel-sandbox", "/vercel/sandbox"));
 
-        let mut body = asked(Some("node22"));
+        let (mut body, mut from) = (asked(Some("node22")), image());
         body.env.0.insert("PATH".to_owned(), "/mine".to_owned());
-        choose(&mut body, &mut image());
+        choose(&mut body, &mut from, None);
         assert_eq!(body.env.0["PATH"], "/mine");
+        assert_eq!((&*from.user, &*from.cwd), ("fumehood", "/vercel/sandbox"));
 
         let (mut body, mut from) = (asked(None), image());
-        choose(&mut body, &mut from);
+        choose(&mut body, &mut from, Some("vercel-sandbox"));
         assert!(body.env.0.is_empty());
-        assert_eq!(from.cwd, "/home/fumehood");
+        assert_eq!((&*from.user, &*from.cwd), ("fumehood", "/home/fumehood"));
     }
 }

@@ -186,8 +186,9 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
     let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
     let image = images.get(&wanted, body.pull.unwrap_or_default()).await?;
     images.note_use(image.digest()).await;
+    let runtime_user = image.config().runtime_user.clone();
     let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
-    runtimes::choose(body, &mut image);
+    runtimes::choose(body, &mut image, runtime_user.as_deref());
     Ok(Ground {
         image: image.name,
         digest: Some(image.digest),

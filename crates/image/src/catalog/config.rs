@@ -14,6 +14,10 @@ pub struct Config {
     /// As the image has it: `name`, `uid`, `name:group` or `uid:gid`, and `root` where it says
     /// nothing. Who that is the guest finds in its own `/etc/passwd` and `/etc/group`.
     pub user: String,
+    /// The same where a runtime is asked for, if that is somebody else. Only the default image has
+    /// runtimes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_user: Option<String>,
     /// Absolute.
     pub cwd: String,
     /// In the image's order, each name once, always with a `PATH`.

@@ -18,6 +18,7 @@ fn publish(cache: &Cache, name: &str, digest: &str, seconds: u64) {
         content_bytes: 5,
         config: Config {
             user: "root".to_owned(),
+            runtime_user: None,
             cwd: "/".to_owned(),
             env: Vec::new(),
             entrypoint: Vec::new(),

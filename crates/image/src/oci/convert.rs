@@ -207,6 +207,7 @@ impl<'a> Source<'a> {
         let run = self.config.run;
         Config {
             user: run.user,
+            runtime_user: None,
             cwd: run.cwd,
             env: run.env,
             entrypoint: run.entrypoint,

@@ -39,6 +39,7 @@ pub fn build_builder(cache: &Cache, progress: Progress<'_>) -> Result<Image, Rec
 fn config() -> Config {
     Config {
         user: "root".to_owned(),
+        runtime_user: None,
         cwd: "/build".to_owned(),
         env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
         entrypoint: Vec::new(),

@@ -3,23 +3,38 @@
 set -eu
 root=$1
 
+# Commands run as fumehood, with a runtime as vercel-sandbox, which is what scripts for Vercel Sandbox
+# call their user. Each is in the other's group.
 chroot "$root" useradd --uid 1000 --user-group --create-home --shell /bin/bash fumehood
+chroot "$root" useradd --uid 1001 --user-group --create-home --shell /bin/bash \
+    --groups fumehood vercel-sandbox
+chroot "$root" usermod --append --groups vercel-sandbox fumehood
 # With sudo the same runtimes are found as without.
-cat >"$root/etc/sudoers.d/fumehood" <<'END'
-Defaults:fumehood !secure_path
-fumehood ALL=(ALL:ALL) NOPASSWD: ALL
+for user in fumehood vercel-sandbox; do
+    cat >"$root/etc/sudoers.d/$user" <<END
+Defaults:$user !secure_path
+$user ALL=(ALL:ALL) NOPASSWD: ALL
 END
-chmod 0440 "$root/etc/sudoers.d/fumehood"
+    chmod 0440 "$root/etc/sudoers.d/$user"
+done
 
 # What clients of Vercel Sandbox look for: a folder to work in, and runtimes by their names. They belong
-# to the user, so that `npm install --global` and `pip install` need no sudo. Node.js itself is laid
+# to the users, so that `npm install --global` and `pip install` need no sudo. Node.js itself is laid
 # into its folders afterwards.
 mkdir -p "$root/vercel/sandbox"
 for runtime in node22 node24 node26; do
     mkdir -p "$root/vercel/runtimes/$runtime/bin" "$root/vercel/runtimes/$runtime/lib/node_modules"
 done
 chroot "$root" python3 -m venv --system-site-packages /vercel/runtimes/python3.13
-chroot "$root" chown -R fumehood: /vercel
+chroot "$root" chown -R vercel-sandbox: /vercel
+chmod -R g+rwX "$root/vercel"
+# What either user adds to a runtime is of the group that both are in.
+find "$root/vercel/runtimes" -type d -exec chmod g+s {} +
+# There git would refuse to work for all but one of them.
+cat >"$root/etc/gitconfig" <<'END'
+[safe]
+	directory = /vercel/sandbox
+END
 
 # The guest agent mounts the kernel's modules below it before anything can be written.
 mkdir -p "$root/usr/lib/modules"

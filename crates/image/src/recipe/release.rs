@@ -30,6 +30,7 @@ pub fn build(cache: &Cache, suite: Suite, progress: Progress<'_>) -> Result<Imag
 fn config() -> Config {
     Config {
         user: "root".to_owned(),
+        runtime_user: None,
         cwd: "/".to_owned(),
         env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
         entrypoint: Vec::new(),
