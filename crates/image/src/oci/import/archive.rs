@@ -30,8 +30,12 @@ impl Archive {
         path: &Path,
         progress: Progress<'_>,
     ) -> Result<Self, ImportError> {
-        if fs::metadata(path).map_err(fault("look at", path))?.is_dir() {
+        let kind = fs::metadata(path).map_err(fault("look at", path))?.file_type();
+        if kind.is_dir() {
             return Ok(Self::Folder(path.to_owned()));
+        }
+        if !kind.is_file() {
+            return Err(ImportError::Unknown { path: path.to_owned() });
         }
         let file = open_file(path).map_err(fault("open", path))?;
         let source = layer::unpacked(file).map_err(fault("read", path))?;

@@ -112,6 +112,8 @@ fn broken_archives_are_refused_and_nothing_of_them_is_kept() {
     let empty = Stream::default();
     let said = |stream: &Stream| place.import(&place.archive(stream), None).unwrap_err();
     assert!(said(&empty).contains("neither an OCI layout nor"));
+    let device = place.import(Path::new("/dev/null"), None).unwrap_err();
+    assert!(device.contains("neither an OCI layout nor"), "{device}");
     let only = |name: &str, text: &str| {
         let mut stream = Stream::default();
         stream.add(EntryType::Regular, name, text.as_bytes());
