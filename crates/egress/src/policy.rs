@@ -23,7 +23,7 @@ pub use cidr::InvalidCidr;
 pub use explain::{Explanation, InvalidUrl, Outcome, Question, Step};
 pub use forward_to::InvalidForward;
 pub use host_pattern::InvalidPattern;
-pub use identity::{IDENTITY_HEADERS, IDENTITY_QUERY_KEYS, is_identity_header};
+pub use identity::{is_identity_header, is_identity_protocol, is_identity_query_key, with_dashes};
 pub use model::{
     Action, Canned, Cidr, Credential, Domain, Edits, ForwardTo, HeaderEdit, HostPattern, Match,
     PairMatch, Pattern, Pin, Place, Policy, Reach, Rule, Subnets, TextMatch,

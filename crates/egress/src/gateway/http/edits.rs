@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{pin, placeholder, query};
 use crate::{
-    policy::{Credential, Edits, Pin, Place, Why},
+    policy::{Credential, Edits, Pin, Place, Why, is_identity_header},
     secret::{SecretName, SecretText},
 };
 
@@ -56,7 +56,7 @@ pub(crate) fn apply(
         put(&mut parts.headers, &edit.name, value)?;
         // A header that says who sends the request holds a secret; any other may hold a word that
         // replies are full of.
-        if pin::is_identity(&edit.name) {
+        if is_identity_header(&edit.name) {
             let bare = value.rsplit(' ').next().unwrap_or(value);
             injected.texts.push(Zeroizing::new(bare.as_bytes().to_vec()));
         }

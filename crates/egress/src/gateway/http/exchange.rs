@@ -107,6 +107,7 @@ impl Session {
         parts.version = version;
         let masked = secrets.and_then(|secrets| {
             secrets.mask_headers(&mut parts.headers, account);
+            parts.extensions.remove::<hyper::ext::ReasonPhrase>();
             Masked::new(&secrets, &parts.headers, account)
         });
         let body = Passing::new(body, account, Towards::Guest).masked(masked);

@@ -12,7 +12,7 @@ use crate::{
         http::upstream::{SendError, Sender},
         opened,
     },
-    policy::ForwardTo,
+    policy::{ForwardTo, with_dashes},
     secret::SecretText,
 };
 
@@ -47,6 +47,7 @@ pub(crate) fn readdress(
     identity: Option<&SecretText>,
 ) -> Result<(), &'static str> {
     let path = parts.uri.path_and_query().map_or("/", |text| text.as_str()).to_owned();
+    take_out_what_is_like_ours(&mut parts.headers);
     let scheme = match original.way {
         Way::Sealed => "https",
         Way::Open => "http",
@@ -64,8 +65,6 @@ pub(crate) fn readdress(
             parts.headers.insert(name, value.clone());
         }
     }
-    parts.headers.remove(header::FORWARDED);
-    parts.headers.remove(IDENTITY);
     if let Some(token) = identity {
         let value = HeaderValue::from_str(token.expose());
         let mut value = value.map_err(|_error| "the sandbox's identity is no header")?;
@@ -86,6 +85,19 @@ pub(crate) fn readdress(
     let host = HeaderValue::from_str(&authority).map_err(|_error| "the rule's URL is none")?;
     parts.headers.insert(header::HOST, host);
     Ok(())
+}
+
+/// Also where it is written with `_`, which many servers take for `-`.
+fn take_out_what_is_like_ours(headers: &mut HeaderMap) {
+    let ours = [HOST, SCHEME, PORT, PATH, [IDENTITY, header::FORWARDED]];
+    let is_ours = |name: &&HeaderName| {
+        let name = with_dashes(name.as_str());
+        ours.as_flattened().iter().any(|own| own.as_str() == name)
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Connects to who gets the request. The rule chose it; even so it is no way to addresses that no

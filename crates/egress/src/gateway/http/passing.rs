@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{account::Account, masked::Masked};
+use super::{account::Account, masked::Masked, pin};
 
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -127,9 +127,15 @@ impl Body for Passing {
             if let Some(frame) = this.masked.as_mut().and_then(Masked::pending_trailers) {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            let frame = ready!(this.poll_source(context));
+            let mut frame = ready!(this.poll_source(context));
             if let Some(passage) = &this.passage {
                 passage.note(frame.as_ref());
+                if passage.towards == Towards::Upstream
+                    && let Some(trailers) =
+                        frame.as_mut().and_then(|f| f.as_mut().ok()?.trailers_mut())
+                {
+                    pin::trailers(trailers);
+                }
             }
             let Some(masked) = &mut this.masked else { return Poll::Ready(frame) };
             let frame = match frame {

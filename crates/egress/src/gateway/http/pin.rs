@@ -7,19 +7,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::query;
-use crate::policy::{IDENTITY_HEADERS, IDENTITY_QUERY_KEYS};
-
-/// Whether clients say who they are by this header.
-pub(crate) fn is_identity(name: &str) -> bool {
-    IDENTITY_HEADERS.contains(&name)
-}
+use crate::policy::{is_identity_header, is_identity_protocol, is_identity_query_key, with_dashes};
 
 /// Takes out of the headers what says who sends the request, the named ones too. What consists of
 /// nothing but one of `placeholders` stays: it becomes our secret.
 pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeholders: &[&str]) {
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_identity(name.as_str()) || named.contains(name.as_str()))
+        .filter(|name| {
+            is_identity_header(name.as_str())
+                || named.contains(name.as_str())
+                || named.contains(&with_dashes(name.as_str()))
+                || *name == header::SEC_WEBSOCKET_PROTOCOL
+        })
         .cloned()
         .collect();
     for name in names {
@@ -28,6 +28,7 @@ pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeho
             .iter()
             .filter_map(|value| match name {
                 header::COOKIE => cookies(value, placeholders),
+                header::SEC_WEBSOCKET_PROTOCOL => protocols(value),
                 _ => is_ours(value, placeholders).then(|| value.clone()),
             })
             .collect();
@@ -40,7 +41,7 @@ pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeho
 
 /// The query without the parameters that say who sends the request.
 pub(crate) fn query(text: &str, named: &BTreeSet<String>) -> Option<String> {
-    query::without(text, |key| IDENTITY_QUERY_KEYS.contains(&key) || named.contains(key))
+    query::without(text, |key| is_identity_query_key(key) || named.contains(key.trim()))
 }
 
 /// Whether the value is a placeholder, alone, behind the name of a scheme, or as one half of
@@ -77,6 +78,18 @@ fn cookies(value: &HeaderValue, placeholders: &[&str]) -> Option<HeaderValue> {
     (!kept.is_empty()).then(|| HeaderValue::from_str(&kept.join("; ")).ok()).flatten()
 }
 
+/// The protocols that are no identities.
+fn protocols(value: &HeaderValue) -> Option<HeaderValue> {
+    let offered = value.to_str().ok()?.split(',').map(str::trim);
+    let kept: Vec<&str> = offered.filter(|name| !is_identity_protocol(name)).collect();
+    (!kept.is_empty()).then(|| HeaderValue::from_str(&kept.join(", ")).ok()).flatten()
+}
+
+/// What says in a trailer who sends the request. Nothing may (RFC 9110, 6.5.1), and some servers read it.
+pub(crate) fn trailers(trailers: &mut HeaderMap) {
+    headers(trailers, &BTreeSet::new(), &[]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +113,15 @@ mod tests {
             ("x-api-key", "stolen".to_owned(), None),
             ("x-mine", "named".to_owned(), None),
             ("x-other", "stays".to_owned(), Some("")),
+            ("x_api_key", "stolen".to_owned(), None),
+            ("x_mine", "named".to_owned(), None),
+            ("sec-websocket-protocol", "chat".to_owned(), Some("")),
+            (
+                "sec-websocket-protocol",
+                "realtime, openai-insecure-api-key.stolen".to_owned(),
+                Some("realtime"),
+            ),
+            ("sec-websocket-protocol", "bearer.stolen".to_owned(), None),
             ("cookie", "a=stolen; b=FUMEHOOD_SECRET_x1".to_owned(), Some("b=FUMEHOOD_SECRET_x1")),
             ("cookie", "a=stolen".to_owned(), None),
         ] {

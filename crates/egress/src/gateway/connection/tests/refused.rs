@@ -112,7 +112,9 @@ fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
         world.change(|c| c.policy.domains[0].rules = rules);
         let post = |uri: &str| {
             let request = Request::post(uri).header("host", HOST);
-            request.header("x-forwarded-host", "liar.test").header(IDENTITY, "forged")
+            let request =
+                request.header("x-forwarded-host", "liar.test").header(IDENTITY, "forged");
+            request.header("x_forwarded_host", "liar.test")
         };
         let mut client = world.http1(HOST, port).await;
         let reply = client.send_request(post("/v1?q=1").body(full("body")).unwrap()).await.unwrap();
@@ -120,6 +122,7 @@ fn a_rule_may_send_elsewhere_and_no_secret_goes_along() {
         assert_eq!(seen.line(), "POST /base/v1?q=1");
         assert_eq!(seen.header("host").unwrap(), format!("elsewhere.test:{port}"));
         assert_eq!(seen.header("x-forwarded-host").unwrap(), HOST);
+        assert_eq!(seen.header("x_forwarded_host"), None);
         assert_eq!(seen.header("vercel-forwarded-path").unwrap(), "/v1?q=1");
         assert_eq!(seen.header("x-forwarded-proto").unwrap(), "https");
         assert_eq!(seen.header("x-api-key"), None);
