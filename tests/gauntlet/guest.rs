@@ -89,9 +89,11 @@ impl<'a> Guest<'a> {
         self.hood.ok(&[&["policy", "set"], options, &[&self.name]].concat());
     }
 
+    /// What is over.
     pub(crate) fn audit(&self) -> Vec<Event> {
         let text = self.hood.ok(&["audit", "--json", &self.name]);
-        text.lines().map(|line| Event(serde_json::from_str(line).unwrap())).collect()
+        let events = text.lines().map(|line| Event(serde_json::from_str(line).unwrap()));
+        events.filter(|Event(event)| event["underWay"] != true).collect()
     }
 
     pub(crate) fn last_seq(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Decisions, as they are told: one JSON object a line in the sandbox's audit log.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,17 @@ pub struct Event {
     /// How many alike were left out since the last one that was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeated: Option<u64>,
+    /// It goes on, and is told again when it is over; so is what takes longer than [`UNDER_WAY`].
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub under_way: bool,
+}
+
+/// What is over sooner is told once, with all that there is to tell.
+pub const UNDER_WAY: Duration = Duration::from_secs(2);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +109,7 @@ impl Event {
             credentials: Vec::new(),
             source_port: None,
             repeated: None,
+            under_way: false,
         }
     }
 }

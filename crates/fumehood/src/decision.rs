@@ -76,6 +76,9 @@ fn outcome(event: &Event) -> String {
     if !event.credentials.is_empty() {
         add(&format!("with {}", event.credentials.join(" and ")));
     }
+    if event.under_way {
+        add("goes on");
+    }
     if let Some(repeated) = event.repeated.filter(|repeated| *repeated > 0) {
         add(&format!("after {repeated} alike"));
     }

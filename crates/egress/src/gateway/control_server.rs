@@ -112,6 +112,7 @@ impl<Apply: FnMut(Configuration) -> Result<(), String>> ControlServer<Apply> {
                 },
                 Ok(()) = written.changed() => FromGateway::Logged,
                 _ = ticks.tick() => {
+                    self.recorder.catch_up();
                     let now = self.traffic.now();
                     if std::mem::replace(&mut told, now) == now {
                         continue;

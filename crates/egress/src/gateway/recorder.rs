@@ -21,8 +21,10 @@ use crate::event::{Decision, Event, Kind};
 /// How large each of the two files becomes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Denials alike within this time are one line.
+/// Denials alike within this time are one line, and those after the first another at its end.
 const ALIKE: Duration = Duration::from_secs(10);
+/// So often it is looked for those whose time is over.
+const SWEEP: Duration = Duration::from_secs(1);
 /// As many kinds of denial are told apart at a time.
 const ALIKE_MAX: usize = 256;
 
@@ -40,16 +42,47 @@ struct Log {
     bytes: u64,
     seq: u64,
     alike: HashMap<Alike, Counted>,
+    swept: Instant,
 }
 
 /// By what denials are alike.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Alike(Kind, String, Option<String>, Option<String>);
+struct Alike {
+    kind: Kind,
+    rule: String,
+    target: Option<String>,
+    port: Option<u16>,
+    method: Option<String>,
+    path: Option<String>,
+    reason: Option<String>,
+}
 
 #[derive(Debug)]
 struct Counted {
     since: Instant,
-    left_out: u64,
+    /// The last that was left out, and how many before it.
+    left_out: Option<(Box<Event>, u64)>,
+}
+
+impl Alike {
+    fn of(event: &Event) -> Self {
+        let address = event.address;
+        Self {
+            kind: event.kind,
+            rule: event.rule.clone(),
+            target: event.host.clone().or_else(|| address.map(|to| to.ip().to_string())),
+            port: address.map(|to| to.port()),
+            method: event.method.clone(),
+            path: event.path.clone(),
+            reason: event.reason.clone(),
+        }
+    }
+
+    /// Of a kind, what is beyond counting.
+    fn rest(kind: Kind) -> Self {
+        let rule = String::new();
+        Self { kind, rule, target: None, port: None, method: None, path: None, reason: None }
+    }
 }
 
 /// Adds one event to a log that nobody else is writing: the server tells so of a gateway that has
@@ -67,16 +100,29 @@ impl Recorder {
         end_line(&files[current])?;
         let bytes = (&files[current]).seek(SeekFrom::End(0))?;
         let seq = last[0].max(last[1]);
-        let log = Log { files, current, bytes, seq, alike: HashMap::new() };
+        let alike = HashMap::new();
+        let log = Log { files, current, bytes, seq, alike, swept: Instant::now() };
         Ok(Self { log: Rc::new(RefCell::new(log)), written: watch::Sender::new(seq) })
     }
 
     /// Writes the event, or counts it if it is one of many alike.
     pub(crate) fn tell(&self, event: Event) {
+        self.with(|log| {
+            log.sweep();
+            if let Some(event) = log.admit(event) {
+                log.write(event);
+            }
+        });
+    }
+
+    /// Writes what was counted and is not to wait for more of its kind. To be called now and then.
+    pub(crate) fn catch_up(&self) {
+        self.with(Log::sweep);
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Log)) {
         let mut log = self.log.borrow_mut();
-        if let Some(event) = log.admit(event) {
-            log.write(event);
-        }
+        act(&mut log);
         let seq = log.seq;
         drop(log);
         self.written.send_if_modified(|last| std::mem::replace(last, seq) != seq);
@@ -89,32 +135,46 @@ impl Recorder {
 }
 
 impl Log {
-    fn admit(&mut self, mut event: Event) -> Option<Event> {
+    fn admit(&mut self, event: Event) -> Option<Event> {
         if event.decision != Decision::Deny && event.kind != Kind::Dns {
             return Some(event);
         }
-        let reason = event.reason.clone();
-        let target = event.host.clone().or_else(|| event.address.map(|to| to.ip().to_string()));
-        let mut alike = Alike(event.kind, event.rule.clone(), target, reason);
-        let now = Instant::now();
+        let mut alike = Alike::of(&event);
         if ALIKE_MAX <= self.alike.len() && !self.alike.contains_key(&alike) {
-            self.alike.retain(|_, counted| now.duration_since(counted.since) < ALIKE);
-            if ALIKE_MAX <= self.alike.len() {
-                // Of a kind, what is beyond counting is alike.
-                alike = Alike(event.kind, String::new(), None, None);
-            }
+            alike = Alike::rest(event.kind);
         }
-        if let Some(counted) = self.alike.get_mut(&alike) {
-            if now.duration_since(counted.since) < ALIKE {
-                counted.left_out += 1;
-                return None;
-            }
-            event.repeated = Some(std::mem::take(&mut counted.left_out)).filter(|&n| n > 0);
-            counted.since = now;
+        let Some(counted) = self.alike.get_mut(&alike) else {
+            self.alike.insert(alike, Counted { since: Instant::now(), left_out: None });
             return Some(event);
+        };
+        let before = counted.left_out.take().map_or(0, |(_, before)| before + 1);
+        counted.left_out = Some((Box::new(event), before));
+        None
+    }
+
+    /// Tells the last of those that were left out for long enough, with their number, and forgets what does
+    /// not come any more.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.swept) < SWEEP {
+            return;
         }
-        self.alike.insert(alike, Counted { since: now, left_out: 0 });
-        Some(event)
+        self.swept = now;
+        let mut due = Vec::new();
+        self.alike.retain(|_, counted| {
+            if now.duration_since(counted.since) < ALIKE {
+                return true;
+            }
+            counted.since = now;
+            let left_out = counted.left_out.take();
+            let goes_on = left_out.is_some();
+            due.extend(left_out);
+            goes_on
+        });
+        due.sort_by_key(|(event, _)| event.at);
+        for (event, before) in due {
+            self.write(Event { repeated: Some(before).filter(|&n| n > 0), ..*event });
+        }
     }
 
     fn write(&mut self, mut event: Event) {
@@ -219,8 +279,28 @@ mod tests {
             lines(&folder).into_iter().filter(|event| event.decision == Decision::Deny).collect();
         let told: Vec<_> =
             denied.iter().map(|event| (event.host.as_deref().unwrap(), event.repeated)).collect();
-        assert_eq!(told, [("a.test", None), ("c.test", None), ("a.test", Some(99))]);
+        // The last of a hundred, and 98 that were between it and the first.
+        assert_eq!(told, [("a.test", None), ("c.test", None), ("a.test", Some(98))]);
         assert_eq!(lines(&folder).len(), 103);
+        // The one that came just now is told though no more come.
+        tokio::time::advance(ALIKE).await;
+        recorder.catch_up();
+        assert_eq!(lines(&folder).len(), 104);
+        assert_eq!(lines(&folder).last().unwrap().repeated, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_requests_and_ports_are_not_alike() {
+        let (folder, recorder) = logs();
+        for number in 0..8_u16 {
+            let mut event = Event::new(1, Decision::Deny, Kind::Http, "rule");
+            event.path = Some(format!("/file{number}"));
+            recorder.tell(event);
+            let mut event = Event::new(1, Decision::Deny, Kind::Tcp, "default");
+            event.address = Some(([203, 0, 113, 7], number).into());
+            recorder.tell(event);
+        }
+        assert_eq!(lines(&folder).len(), 16);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    future::pending,
     io,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -10,7 +11,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_util::io::poll_read_buf;
 
@@ -19,7 +20,7 @@ use super::{
     connection::{Gateway, Peer, event},
 };
 use crate::{
-    event::Kind,
+    event::{Event, Kind, UNDER_WAY},
     host::Host,
     policy::{Grant, Treatment},
 };
@@ -141,23 +142,31 @@ impl Spliced {
         let passed = Passed::default();
         let reason = Cell::new(None);
         let since = Instant::now();
+        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
         let carrying = async {
             match gateway.dial(&active, peer, self.host.as_ref()).await {
                 Ok(mut wire) => {
                     drop(active);
                     let Some(mut stream) = accept() else { return };
                     // Whoever broke off, both are at their end.
-                    drop(splice(&mut stream, &mut wire, &passed).await);
+                    let splicing = splice(&mut stream, &mut wire, &passed);
+                    let telling = async {
+                        sleep(UNDER_WAY).await;
+                        told.tell(Event { under_way: true, ..told.so_far() });
+                        pending::<()>().await;
+                    };
+                    tokio::select! {
+                        _ = splicing => (),
+                        () = telling => (),
+                    }
                 }
                 Err(error) => reason.set(Some(error.to_string())),
             }
         };
-        let told = Told { gateway, peer, spliced: &self, passed: &passed, reason: &reason, since };
         tokio::select! {
             () = carrying => (),
             () = self.cut(peer, gateway) => reason.set(Some("the policy has changed".to_owned())),
         }
-        drop(told);
     }
 
     /// Ends when the policy would not let the bytes pass unseen any more.
@@ -199,16 +208,25 @@ struct Told<'a> {
     since: Instant,
 }
 
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
+impl Told<'_> {
+    fn so_far(&self) -> Event {
         let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
         event.rule.clone_from(&self.spliced.grant.rule);
-        event.reason = self.reason.take();
         event.sent = Some(self.passed.sent.get());
         event.received = Some(self.passed.received.get());
         event.duration_ms =
             Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
+        event
+    }
+
+    fn tell(&self, event: Event) {
         self.gateway.recorder.tell(event);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.tell(Event { reason: self.reason.take(), ..self.so_far() });
     }
 }
 

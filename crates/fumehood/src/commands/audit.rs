@@ -5,6 +5,7 @@ use std::time::Duration;
 use api::Code;
 use api::client::{ClientError, FollowMode, Resume};
 use egress::event::{Decision, Event};
+use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Context;
@@ -27,13 +28,23 @@ pub(crate) async fn run(args: Audit, context: &Context) -> Result<Exit, Failure>
         if args.denied && event.decision != Decision::Deny {
             return Ok(());
         }
-        say::out(&if args.json { json_line(event)? } else { line(event) })
+        let whole = Whole { sandbox: &args.name, session: &session, event };
+        say::out(&if args.json { json_line(&whole)? } else { line(event) })
     };
     trail.tell(mode, print).await?;
     Ok(Exit::Command(0))
 }
 
-fn json_line(event: &Event) -> Result<String, Failure> {
+/// What can be told from other sandboxes' where all come together.
+#[derive(Serialize)]
+struct Whole<'a> {
+    sandbox: &'a str,
+    session: &'a str,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+fn json_line(event: &impl Serialize) -> Result<String, Failure> {
     let line = serde_json::to_string(event);
     Ok(line.map_err(|fault| Failure::new(Exit::Internal, fault))? + "\n")
 }

@@ -1,14 +1,21 @@
-//! What is told of one request when it is over.
+//! What is told of one request when it is over, and before that if it takes long.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+};
 
 use http::{HeaderMap, Method, Uri, request::Parts};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::{AbortHandle, spawn_local},
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock,
-    event::{Decision, Event, Kind},
+    event::{Decision, Event, Kind, UNDER_WAY},
     gateway::Recorder,
     policy::{Denial, Head},
 };
@@ -31,6 +38,8 @@ pub(crate) struct Account {
     pub(crate) cut: CancellationToken,
     /// One of as many requests as may run at a time.
     _permit: Option<OwnedSemaphorePermit>,
+    /// Tells that it is under way.
+    watch: OnceCell<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -46,8 +55,8 @@ impl Account {
         recorder: Recorder,
         cut: CancellationToken,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self {
+    ) -> Rc<Self> {
+        let account = Rc::new(Self {
             event: RefCell::new(event),
             recorder,
             since: Instant::now(),
@@ -56,7 +65,32 @@ impl Account {
             judged: RefCell::new(None),
             cut,
             _permit: permit,
+            watch: OnceCell::new(),
+        });
+        let watched = Rc::downgrade(&account);
+        let watch = spawn_local(async move {
+            sleep(UNDER_WAY).await;
+            if let Some(account) = watched.upgrade() {
+                account.tell_under_way();
+            }
+        });
+        account.watch.get_or_init(|| watch.abort_handle());
+        account
+    }
+
+    fn tell_under_way(&self) {
+        let event = self.event.borrow();
+        if event.decision == Decision::Allow {
+            self.recorder.tell(Event { under_way: true, ..self.so_far(event.clone()) });
         }
+    }
+
+    fn so_far(&self, mut event: Event) -> Event {
+        event.sent = Some(self.sent.get());
+        event.received = Some(self.received.get());
+        let ms = self.since.elapsed().as_millis();
+        event.duration_ms = Some(u64::try_from(ms).unwrap_or(u64::MAX));
+        event
     }
 
     /// What a request's event begins with.
@@ -116,12 +150,10 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let event = self.event.get_mut();
-        event.sent = Some(self.sent.get());
-        event.received = Some(self.received.get());
-        event.duration_ms =
-            Some(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX));
-        self.recorder.tell(event.clone());
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
+        self.recorder.tell(self.so_far(self.event.borrow().clone()));
     }
 }
 

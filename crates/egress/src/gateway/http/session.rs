@@ -116,8 +116,7 @@ impl Session {
         let permit = Arc::clone(&self.gateway.requests).try_acquire_owned().ok();
         let full = permit.is_none();
         let recorder = self.gateway.recorder.clone();
-        let account =
-            Rc::new(Account::open(self.event(&parts), recorder, self.cut.child_token(), permit));
+        let account = Account::open(self.event(&parts), recorder, self.cut.child_token(), permit);
         let about = self.about(&parts);
         let has_body = !body.is_end_stream();
         let mut body = Some(body);

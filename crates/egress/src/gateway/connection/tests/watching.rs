@@ -87,6 +87,29 @@ fn a_running_stream_is_cut_and_others_go_on() {
 }
 
 #[test]
+fn what_takes_long_is_told_before_it_is_over() {
+    run(async {
+        let ca = TestCa::new();
+        let port = https(ca.server(&[HOST], &["http/1.1"]), endless()).await;
+        let looked = World::new(policy(vec![domain(HOST, port, vec![look()])]), &ca.root);
+        let mut client = looked.http1(HOST, port).await;
+        let mut body = client.send_request(get(HOST, "/long")).await.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "piece");
+        let spliced = World::new(policy(vec![domain(HOST, port, vec![])]), &ca.root);
+        let raw = spliced.plain(HOST, port);
+        let (request, connection) = tokio::join!(looked.under_way(), spliced.under_way());
+        assert_eq!((request.path.as_deref(), request.received), (Some("/long"), Some(5)));
+        assert_eq!((request.status, request.decision), (Some(200), Decision::Allow));
+        assert_eq!((connection.kind, connection.host.as_deref()), (Kind::Tcp, Some(HOST)));
+        assert!(looked.events(Kind::Http).is_empty() && spliced.events(Kind::Tcp).is_empty());
+        drop((body, client, raw));
+        let over = looked.told(Kind::Http, 1).await;
+        assert_eq!((over.len(), over[0].at), (1, request.at));
+        spliced.told(Kind::Tcp, 1).await;
+    });
+}
+
+#[test]
 fn a_running_stream_of_http1_is_cut() {
     run(async {
         let ca = TestCa::new();

@@ -172,12 +172,30 @@ impl World {
         sender
     }
 
-    /// What has been told, of the kinds given.
+    /// What has been told, of the kinds given, once it was over.
     pub(super) fn events(&self, kind: Kind) -> Vec<Event> {
+        self.all_events()
+            .into_iter()
+            .filter(|event| event.kind == kind && !event.under_way)
+            .collect()
+    }
+
+    fn all_events(&self) -> Vec<Event> {
         let lines = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap();
         let text = lines("0") + &lines("1");
-        let events = text.lines().map(|line| serde_json::from_str::<Event>(line).unwrap());
-        events.filter(|event| event.kind == kind).collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until it has been told that something goes on.
+    pub(super) async fn under_way(&self) -> Event {
+        let mut written = self.gateway.recorder.written();
+        loop {
+            written.mark_unchanged();
+            if let Some(event) = self.all_events().into_iter().find(|event| event.under_way) {
+                return event;
+            }
+            written.changed().await.unwrap();
+        }
     }
 
     /// All that was written to the log.
