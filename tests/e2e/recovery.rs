@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Read,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
@@ -193,6 +194,31 @@ fn a_machine_that_died_while_no_server_ran_is_told_as_crashed() {
 }
 
 /// An older server gives way to a newer command line; its machines run on.
+/// A server that may open too few files for the machines that run does not touch them.
+#[test]
+fn who_runs_is_not_lost_for_want_of_files() {
+    let hood = Hood::new();
+    let names = ["one", "two", "three"];
+    for name in names {
+        hood.create(&["--name", name, "--memory", "256"]);
+        hood.ok(&["exec", name, "--", "sh", "-c", "echo kept > /tmp/here"]);
+    }
+    hood.kill_server();
+    let whole = hood.command(["ls"]);
+    let mut starved = Command::new("bash");
+    starved.args(["-c", "ulimit -n 300; exec \"$0\" ls"]).arg(whole.get_program());
+    starved.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = starved.env_remove("FUMEHOOD_SERVER").output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(!ran.status.success() && said.contains("3 sandboxes run"), "{ran:?}");
+    assert!(said.contains("ulimit -n"), "it says what to do: {said}");
+    for name in names {
+        assert_eq!(hood.ok(&["exec", name, "--", "cat", "/tmp/here"]), "kept");
+    }
+    hood.ok(&["rm", "-f", "one", "two", "three"]);
+    hood.assert_nothing_left();
+}
+
 #[test]
 fn an_older_server_is_replaced() {
     let hood = Hood::new();
@@ -200,9 +226,9 @@ fn an_older_server_is_replaced() {
     let (server, machines) = (hood.servers(), hood.machines());
     // The same program, written later; by another process, lest a child that another test forks hold it open.
     let newer = hood.state().join("newer-fumehood");
-    let copied = std::process::Command::new("cp").arg(crate::hood::binary()).arg(&newer).status();
+    let copied = Command::new("cp").arg(crate::hood::binary()).arg(&newer).status();
     assert!(copied.unwrap().success());
-    let output = std::process::Command::new(&newer)
+    let output = Command::new(&newer)
         .args(["exec", &name, "--", "echo", "on"])
         .env("FUMEHOOD_STATE_DIR", hood.state())
         .env("FUMEHOOD_CACHE_DIR", crate::hood::cache())

@@ -7,6 +7,7 @@
 //!          and at this moment  available memory − 256 MiB  ≥  reserve
 //! disk     free space  ≥  1 GiB + 64 MiB for each sandbox
 //! cpu      sum of vcpus  ≤  160 × processors
+//! files    256 + 16 for each sandbox  ≤  three quarters of the open files that the server may have
 //! reserve  an eighth of total memory, at most 2 GiB
 //! ```
 //!
@@ -26,6 +27,10 @@ const DISK_RESERVE_MIB: u64 = 1024;
 const DISK_PER_SANDBOX_MIB: u64 = 64;
 /// One that does nothing takes less than a thousandth of a processor.
 const VCPUS_PER_PROCESSOR: u64 = 160;
+
+/// Open files of the server: of each sandbox some 10 while nothing is asked of it, and of the rest.
+const FILES_PER_SANDBOX: u64 = 16;
+const FILES_OF_ITS_OWN: u64 = 256;
 
 /// Images that are fetched and made at a time; each has threads of its own.
 pub(crate) const IMAGES_AT_ONCE: usize = 4;
@@ -125,6 +130,11 @@ pub(crate) fn open_files() -> u64 {
     given.current.unwrap_or(u64::MAX)
 }
 
+/// How many a server needs that takes up so many sandboxes, each connection left out.
+pub(crate) fn files_needed(sandboxes: u64) -> u64 {
+    FILES_OF_ITS_OWN + FILES_PER_SANDBOX * sandboxes
+}
+
 /// Files that the disk of a sandbox that is forked is made of: each fork adds one.
 pub(crate) const FORKED_LAYERS_MAX: usize = 128;
 
@@ -146,6 +156,8 @@ pub(crate) struct Host {
     pub(crate) available_mib: u64,
     pub(crate) disk_free_mib: u64,
     pub(crate) processors: u64,
+    /// Files that this process may have open.
+    pub(crate) open_files: u64,
 }
 
 /// What is already promised to sandboxes.
@@ -171,6 +183,10 @@ pub(crate) enum NoRoom {
     Disk { free: u64, needed: u64 },
     #[error("{vcpus} vCPUs would run on this host; at most {limit} may; stop a sandbox")]
     Cpu { vcpus: u64, limit: u64 },
+    #[error(
+        "the server may have {limit} files open, which is enough for {sandboxes} sandboxes; raise its limit (ulimit -n, LimitNOFILE=)"
+    )]
+    Files { limit: u64, sandboxes: u64 },
 }
 
 impl Promised {
@@ -205,6 +221,12 @@ pub(crate) fn admit(host: Host, promised: Promised, shape: Shape) -> Result<(), 
     if limit < vcpus {
         return Err(NoRoom::Cpu { vcpus, limit });
     }
+    // The rest is for connections.
+    let files = host.open_files / 4 * 3;
+    if files < files_needed(promised.sandboxes + 1) {
+        let sandboxes = files.saturating_sub(FILES_OF_ITS_OWN) / FILES_PER_SANDBOX;
+        return Err(NoRoom::Files { limit: host.open_files, sandboxes });
+    }
     Ok(())
 }
 
@@ -232,6 +254,7 @@ impl Host {
             available_mib: mib("MemAvailable").unwrap_or(0) >> 10,
             disk_free_mib: disk.f_bavail.saturating_mul(disk.f_frsize) >> 20,
             processors: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+            open_files: open_files(),
         })
     }
 }
@@ -240,8 +263,13 @@ impl Host {
 mod tests {
     use super::*;
 
-    const HOST: Host =
-        Host { memory_mib: 24_000, available_mib: 20_000, disk_free_mib: 50_000, processors: 2 };
+    const HOST: Host = Host {
+        memory_mib: 24_000,
+        available_mib: 20_000,
+        disk_free_mib: 50_000,
+        processors: 2,
+        open_files: 20_000,
+    };
     const SHAPE: Shape = Shape { vcpus: 1, memory_mib: 1024 };
 
     fn fill(host: Host, shape: Shape) -> (u64, NoRoom) {
@@ -262,6 +290,8 @@ mod tests {
         assert_eq!(fill(HOST, small), (320, NoRoom::Cpu { vcpus: 321, limit: 320 }));
         let disk = Host { disk_free_mib: 1300, ..HOST };
         assert_eq!(fill(disk, SHAPE), (4, NoRoom::Disk { free: 1300, needed: 1344 }));
+        let few = Host { open_files: 1024, ..HOST };
+        assert_eq!(fill(few, small), (32, NoRoom::Files { limit: 1024, sandboxes: 32 }));
         let busy = Host { available_mib: 2303, ..HOST };
         assert_eq!(fill(busy, SHAPE), (0, NoRoom::MemoryNow { available: 2303, needed: 2304 }));
     }

@@ -60,7 +60,7 @@ pub(crate) async fn reconcile(
         let durable = Arc::new(Durable::new(sandbox, network));
         let mut taken_up = Vec::new();
         for remembered in sessions {
-            taken_up.push(take_up(context, &durable, remembered).await);
+            taken_up.push(take_up(context, &durable, remembered).await?);
         }
         let Some(current) = taken_up.pop() else {
             tracing::error!(%key, "a sandbox without a session is passed over");
@@ -109,10 +109,10 @@ async fn take_up(
     context: &Arc<Context>,
     durable: &Arc<Durable>,
     mut remembered: Remembered,
-) -> Arc<Session> {
+) -> io::Result<Arc<Session>> {
     let session = &mut remembered.session;
     let adopted = match session.phase {
-        Phase::Running | Phase::Pausing | Phase::Waking => match adopt(context, session).await {
+        Phase::Running | Phase::Pausing | Phase::Waking => match adopt(context, session).await? {
             Adopted::Ended(_) if is_in_its_file(context, session) => {
                 session.phase = Phase::Paused;
                 session.paused_at.get_or_insert_with(clock::now_ms);
@@ -120,7 +120,7 @@ async fn take_up(
             }
             adopted @ (Adopted::Machine(_) | Adopted::Paused | Adopted::Ended(_)) => adopted,
         },
-        Phase::Snapshotting => adopt(context, session).await,
+        Phase::Snapshotting => adopt(context, session).await?,
         Phase::Paused => Adopted::Paused,
         Phase::Preparing => {
             session.detail = Some("the server was restarted while it started".to_owned());
@@ -134,7 +134,7 @@ async fn take_up(
         end_strays(&machine_folder(context, &session.id)).await;
         end_stray_gateways(&context.paths.sessions().join(session.id.as_str())).await;
     }
-    Owner::adopt(context, durable, remembered, adopted).await
+    Ok(Owner::adopt(context, durable, remembered, adopted).await)
 }
 
 /// Whether a machine that is gone is in a file: its pausing had come so far, or the store has forgotten
@@ -144,9 +144,11 @@ fn is_in_its_file(context: &Context, session: &SessionRecord) -> bool {
     may_be && MemoryPlace::of(context, &session.id).is_whole()
 }
 
-async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
+/// An error is one of this computer, such as that no more files can be opened: nothing is known of the
+/// machine then, and a later server takes it up.
+async fn adopt(context: &Context, session: &SessionRecord) -> io::Result<Adopted> {
     let folder = machine_folder(context, &session.id);
-    match Machine::adopt(&folder).await {
+    Ok(match Machine::adopt(&folder).await {
         Ok(Adoption::Adopted(machine)) => {
             let state = machine.run_state().await;
             match state.as_ref().map(|state| end_of_state(&machine, state)) {
@@ -162,11 +164,21 @@ async fn adopt(context: &Context, session: &SessionRecord) -> Adopted {
             Adopted::Ended(EndReason::HostShutDown)
         }
         Ok(Adoption::Gone) => Adopted::Ended(EndReason::Crashed),
+        Err(error) if is_for_want_of_something(&error) => return Err(io::Error::other(error)),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a machine is not taken up");
             Adopted::Ended(EndReason::Crashed)
         }
-    }
+    })
+}
+
+/// Whether an error or one of its causes is that this process, or this computer, has no more of something.
+fn is_for_want_of_something(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustix::io::Errno;
+    const WANTS: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    let code = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+    code.is_some_and(|code| WANTS.contains(&code))
+        || error.source().is_some_and(is_for_want_of_something)
 }
 
 /// Ends machines that no session claims, and removes folders that belong to nothing.

@@ -40,7 +40,7 @@ use crate::{
     seal::{KeySource, Seal},
     secrets::Secrets,
     snapshots::{Snapshots, keep_house},
-    store::{SecretRecord, Store, StoreError, Stored},
+    store::{Phase, SecretRecord, SessionRecord, Store, StoreError, Stored},
     templates::Templates,
     tls::{TlsError, TlsFiles},
     tokens::Tokens,
@@ -99,6 +99,10 @@ pub enum ServeError {
     #[error("what an earlier server left cannot be read")]
     Reconcile(#[source] io::Error),
     #[error(
+        "{sandboxes} sandboxes run, which go on; a server of them needs {needed} open files and may have {limit}: raise its limit (ulimit -n, LimitNOFILE=)"
+    )]
+    OpenFiles { sandboxes: u64, needed: u64, limit: u64 },
+    #[error(
         "{0} can be reached by others, and the connection would not be encrypted: give --tls-cert and --tls-key, listen on a loopback address, or say --insecure if something in front of it does TLS"
     )]
     NotLoopback(SocketAddr),
@@ -116,7 +120,10 @@ impl ServeError {
     /// Whether asking otherwise would help, and not another state of the host.
     pub fn is_of_usage(&self) -> bool {
         match self {
-            Self::NotLoopback(_) | Self::IngressNotLoopback(_) | Self::Tls(_) => true,
+            Self::NotLoopback(_)
+            | Self::IngressNotLoopback(_)
+            | Self::Tls(_)
+            | Self::OpenFiles { .. } => true,
             Self::Running(_)
             | Self::Path { .. }
             | Self::Store { .. }
@@ -156,6 +163,7 @@ pub async fn serve(
     let opened = Store::open(&store_path);
     let (store, mut stored) =
         opened.map_err(|source| ServeError::Store { path: store_path, source })?;
+    enough_files(&stored)?;
     let templates = Templates::open(paths)?;
     let tokens = std::mem::take(&mut stored.tokens);
     let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
@@ -243,6 +251,17 @@ impl Parking {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "parked machines may be left for the next server");
         }
+    }
+}
+
+/// Before anything is touched: a machine that cannot be taken up for want of a descriptor is not lost.
+fn enough_files(stored: &Stored) -> Result<(), ServeError> {
+    let runs = |session: &&SessionRecord| !matches!(session.phase, Phase::Stopped | Phase::Paused);
+    let sandboxes = stored.sessions.iter().filter(runs).count() as u64;
+    let (needed, limit) = (limits::files_needed(sandboxes), limits::open_files());
+    match sandboxes != 0 && limit < needed {
+        true => Err(ServeError::OpenFiles { sandboxes, needed, limit }),
+        false => Ok(()),
     }
 }
 

@@ -82,11 +82,24 @@ pub(crate) struct NoSnapshot;
 pub(crate) enum TakeError {
     /// It will not be one later either.
     #[error("its disk is lost: {0}")]
-    Lost(#[from] LayerError),
+    Lost(#[source] LayerError),
     #[error("its disk could not be put in its place")]
     Io(#[from] io::Error),
     #[error("its snapshot could not be recorded")]
     Store(#[from] StoreError),
+}
+
+impl From<LayerError> for TakeError {
+    fn from(error: LayerError) -> Self {
+        use io::ErrorKind::{NotFound, UnexpectedEof};
+        match error {
+            // Not the file's fault: out of descriptors or memory, or the disk beneath.
+            LayerError::Io(source) if !matches!(source.kind(), NotFound | UnexpectedEof) => {
+                Self::Io(source)
+            }
+            error @ (LayerError::Io(_) | LayerError::Header(_)) => Self::Lost(error),
+        }
+    }
 }
 
 impl Snapshots {

@@ -1,7 +1,11 @@
 //! A process that outlives us, held by its pidfd, so that neither signals nor waits can meet another
 //! one.
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
@@ -51,9 +55,14 @@ impl Process {
         let pidfd = Arc::new(pidfd);
         let (told, exit) = watch::channel(None);
         let watched = sys::until_readable(pidfd.try_clone()?)?;
+        let is_to_be_reaped = is_child(&pidfd);
         tokio::spawn(async move {
             // An error here would be one of the runtime; then the process counts as gone.
-            let ended = watched.readable().await.map(drop);
+            let ended = tokio::select! {
+                ended = watched.readable() => ended.map(drop),
+                // Nobody asks any more.
+                () = told.closed(), if !is_to_be_reaped => return,
+            };
             told.send_replace(Some(ended.map_or(Exit::Unknown, |()| reap(watched.get_ref()))));
         });
         Ok(Some(Self { pid, start_time, pidfd, exit }))
@@ -132,9 +141,15 @@ impl Drop for Leash {
     }
 }
 
+/// Whether the process stays as a zombie until we have waited for it.
+fn is_child(pidfd: &OwnedFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Err(rustix::io::Errno::CHILD))
+}
+
 /// Takes the exit status if it is our child.
 fn reap(pidfd: &OwnedFd) -> Exit {
-    let status = waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)), WaitIdOptions::EXITED);
+    let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     let Ok(Some(status)) = status else { return Exit::Unknown };
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code),
@@ -171,6 +186,28 @@ mod tests {
         let pid = String::from_utf8(starter.unwrap().stdout).unwrap().trim().parse().unwrap();
         let orphan = Process::hold(pid).unwrap().unwrap();
         assert_eq!(*orphan.exit().borrow(), None);
+        assert_eq!(orphan.kill().await, Exit::Unknown);
+    }
+
+    /// How many pidfds of it this process has.
+    fn held(pid: u32) -> usize {
+        let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+        let texts = infos.flatten().filter_map(|info| std::fs::read_to_string(info.path()).ok());
+        let line = format!("Pid:\t{pid}\n");
+        texts.filter(|text| text.contains(&line)).count()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_of_another_ones_child_once_nobody_asks() {
+        let starter = Command::new("sh").args(["-c", "sleep 600 >&- 2>&- & echo $!"]).output();
+        let pid = String::from_utf8(starter.unwrap().stdout).unwrap().trim().parse().unwrap();
+        let orphan = Process::hold(pid).unwrap().unwrap();
+        let again = Process::hold(pid).unwrap().unwrap();
+        assert_eq!(held(pid), 4);
+        drop(again);
+        while held(pid) != 2 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(orphan.kill().await, Exit::Unknown);
     }
 

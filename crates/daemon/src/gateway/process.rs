@@ -127,10 +127,11 @@ pub(crate) fn strays_below(root: &Path) -> Vec<Stray> {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(stray).filter(|stray| stray.folder.starts_with(&root)).collect()
+    pids.filter_map(|pid| stray(pid, &root)).collect()
 }
 
-fn stray(pid: u32) -> Option<Stray> {
+fn stray(pid: u32, root: &Path) -> Option<Stray> {
+    let folder_of = |pid| folder_of(pid).filter(|folder| folder.starts_with(root));
     // Looked at before it is held, since most processes are none of ours, and again with the pidfd
     // open: what is said of the pid then is said of the process that we hold.
     folder_of(pid)?;

@@ -34,8 +34,13 @@ mod tests {
 
     #[test]
     fn the_host_keeps_a_quarter_for_itself() {
-        let host =
-            Host { memory_mib: 8000, available_mib: 2001, disk_free_mib: 4097, processors: 2 };
+        let host = Host {
+            memory_mib: 8000,
+            available_mib: 2001,
+            disk_free_mib: 4097,
+            processors: 2,
+            open_files: 1024,
+        };
         assert!(leaves_enough(host));
         assert!(!leaves_enough(Host { available_mib: 2000, ..host }));
         assert!(!leaves_enough(Host { disk_free_mib: 4096, ..host }));

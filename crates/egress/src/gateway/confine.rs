@@ -11,7 +11,9 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, Scope,
 };
 use rustix::{
-    process::{DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit},
+    process::{
+        DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit,
+    },
     thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 use seccompiler::{
@@ -45,6 +47,8 @@ pub enum ConfineError {
 pub(super) fn confine() -> Result<(), ConfineError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(ConfineError::Limit)?;
     for (resource, most) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX)] {
+        // None may be more than what the one who started us has.
+        let most = getrlimit(resource).maximum.map_or(most, |allowed| most.min(allowed));
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(resource, limit).map_err(ConfineError::Limit)?;
     }
