@@ -90,6 +90,29 @@ fn a_gateway_that_is_killed_comes_back_and_the_sandbox_goes_on() {
     hood.assert_nothing_left();
 }
 
+/// Who only waits for more is told that nothing will come.
+#[test]
+fn connections_of_a_gateway_that_is_killed_are_reset() {
+    let hood = Hood::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let name = hood.create(&[&format!("--allow-host-port={port}")]);
+    let script = format!(
+        "import socket; s = socket.create_connection(('host.fumehood.internal', {port}))
+try: s.recv(1)
+except ConnectionResetError: print('reset')"
+    );
+    let waiting = hood.spawn(&["exec", &name, "--", "timeout", "60", "python3", "-c", &script]);
+    let (_held, _) = silent.accept().unwrap();
+    let first = gateway(&hood);
+    kill(first, Signal::KILL);
+    let ended = waiting.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "reset\n", "{ended:?}");
+    another_than(&hood, first);
+    hood.ok(&["rm", "-f", &name]);
+    hood.assert_nothing_left();
+}
+
 /// A gateway that stands still holds up its machine, which waits for its network card.
 #[test]
 fn a_gateway_that_has_hung_is_replaced() {

@@ -57,6 +57,9 @@ impl std::fmt::Debug for Spec {
 pub(crate) struct News {
     /// Counts up whenever there is more in the audit log.
     pub(crate) logged: u64,
+    /// Counts up whenever a gateway has taken the place of one that died, whose connections it does not
+    /// know.
+    pub(crate) replaced: u64,
     pub(crate) traffic: Traffic,
     /// What they have used of the host's processors; of those that ended before this server was started,
     /// nothing.

@@ -8,6 +8,7 @@ mod drives;
 mod durable;
 mod ending;
 mod forking;
+mod lost_connections;
 mod memory;
 mod merging;
 mod meter;

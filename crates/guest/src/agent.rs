@@ -247,6 +247,10 @@ impl Agent {
             }
             Request::Gather => self.place.gather().map(done),
             Request::SetAside { blocks } => self.set_aside(blocks).map(done),
+            Request::ResetConnections => {
+                self.place.reset_connections();
+                Ok(Response::Done)
+            }
             Request::Freeze => self.freeze().map(|free| Response::Frozen { free }),
             Request::Thaw => self.thaw().map(done),
             Request::Fork(claim) => self.fork(claim).map(done),
@@ -473,6 +477,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Mount(_)
         | Request::Gather
         | Request::SetAside { .. }
+        | Request::ResetConnections
         | Request::Freeze
         | Request::Thaw
         | Request::Fork(_)

@@ -123,6 +123,13 @@ impl Place {
         Ok(())
     }
 
+    /// See [`protocol::Request::ResetConnections`].
+    pub(crate) fn reset_connections(&self) {
+        if let Self::Machine(_) = self {
+            outside::reset_connections();
+        }
+    }
+
     /// See [`protocol::Request::Gather`].
     pub(crate) fn gather(&self) -> Result<(), Refusal> {
         match self {

@@ -153,6 +153,9 @@ pub enum Request {
     SetAside {
         blocks: Vec<u32>,
     },
+    /// Resets the connections to the outside: what carried them is gone, and whoever only waits for more
+    /// would wait for ever. An agent of an earlier server does not know this and does not answer.
+    ResetConnections,
 }
 
 impl Request {

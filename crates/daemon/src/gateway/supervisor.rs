@@ -309,6 +309,7 @@ impl Supervisor {
         match self.launch(why.as_deref()).await {
             Ok(up) => {
                 tracing::info!("the gateway is back");
+                self.news.send_modify(|news| news.replaced += 1);
                 State::Up(Box::new(up))
             }
             // The machine is gone or going: its owner will say so. It was not the gateway's fault.

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{
     Activity, Commands, Disk, Durable, EndReason, PauseError, PrepareError, Sandbox, Session,
-    WakingError,
+    WakingError, lost_connections,
     merging::{Merging, merged},
     meter::Meter,
     prepare::{Beginning, Job, Prepared, agent_of, gateway_of, machine_folder, prepare},
@@ -188,6 +188,7 @@ impl Owner {
         let view = View { session: session.clone(), failure: None, network: durable.network() };
         let (view, seen) = watch::channel(view);
         let (news, news_seen) = watch::channel(News::default());
+        tokio::spawn(lost_connections::reset(news_seen.clone(), agent_seen.clone()));
         let place = Place::of(&context.paths, &session.id);
         let console = machine_folder(context, &session.id).join("console.log");
         let first = session.forked.as_ref().map_or(1, |forked| forked.first_command);

@@ -55,6 +55,7 @@ impl Work {
             | Request::Mount(_)
             | Request::Gather
             | Request::SetAside { .. }
+            | Request::ResetConnections
             | Request::Freeze
             | Request::Thaw
             | Request::Fork(_)

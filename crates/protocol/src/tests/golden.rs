@@ -76,6 +76,12 @@ fn a_wake_has_these_bytes() {
 }
 
 #[test]
+fn a_reset_of_connections_has_these_bytes() {
+    let wire = hex(Body::Request { id: 9, request: Request::ResetConnections });
+    assert_eq!(wire[2 * HEADER_LEN..], *"1c");
+}
+
+#[test]
 fn a_certificate_is_shown_by_its_length() {
     assert_eq!(format!("{:?}", Certificate(vec![7; 600])), "Certificate(600 bytes)");
 }
