@@ -193,7 +193,7 @@ fn a_runtime_has_the_user_that_scripts_know() {
     let url = format!("http://{address}/v2/sandboxes");
     let api = Api { hood: &hood, url, token };
     for (name, body, user) in [
-        ("hosted", json!({"name": "hosted", "runtime": "node24"}), "vercel-sandbox"),
+        ("hosted", json!({"name": "hosted", "runtime": "node26"}), "vercel-sandbox"),
         ("plain", json!({"name": "plain"}), "fumehood"),
     ] {
         let (status, made) = api.create(&body);
@@ -202,7 +202,11 @@ fn a_runtime_has_the_user_that_scripts_know() {
         let who = "id -un; id -gn; echo $USER $LOGNAME $HOME; stat -c %U ~; sudo -n id -un";
         let expected = format!("{user}\n{user}\n{user} {user} /home/{user}\n{user}\nroot");
         assert_eq!(sh(who), expected);
-        assert_eq!(sh(INSTALLS), "from npm\nfrom pip\nvercel-sandbox\nvercel-sandbox");
+        if user == "vercel-sandbox" {
+            assert_eq!(sh(INSTALLS), "from npm\nfrom pip\nvercel-sandbox\nvercel-sandbox");
+        }
+        let places = "/vercel/runtimes/node24/{bin,lib/node_modules}/mine /vercel/runtimes/python3.13/bin/mine";
+        assert_eq!(sh(&format!("touch {places}; stat -c %G {places} | uniq")), "vercel-sandbox");
         assert_eq!(sh("cd /vercel/sandbox; git init -q; git rev-parse --git-dir"), ".git");
         let others = "sudo chown vercel-sandbox:vercel-sandbox /opt; stat -c %U:%G /opt; \
                       echo ~vercel-sandbox; sudo su vercel-sandbox -c whoami";
@@ -217,9 +221,20 @@ fn a_runtime_has_the_user_that_scripts_know() {
         "source": {"type": "snapshot", "snapshotId": snapshot},
     }));
     assert_eq!(status, 200, "{made}");
+    // With its runtime, unless another is asked for.
+    let other =
+        json!({"runtime": "node22", "source": {"type": "snapshot", "snapshotId": snapshot}});
+    assert!(api.says(&other, "node --version").starts_with("v22."));
     for name in ["hosted", "again"] {
-        let said = hood.ok(&["exec", name, "--", "sh", "-c", "id -un; pwd; of-npm"]);
-        assert_eq!(said, "vercel-sandbox\n/vercel/sandbox\nfrom npm");
+        let said = hood.ok(&[
+            "exec",
+            name,
+            "--",
+            "sh",
+            "-c",
+            "id -un; pwd; of-npm; node --version | cut -d. -f1",
+        ]);
+        assert_eq!(said, "vercel-sandbox\n/vercel/sandbox\nfrom npm\nv26");
     }
     hood.ok(&["rm", "-f", "hosted", "plain", "again"]);
     hood.ok(&["snapshot", "rm", &snapshot]);

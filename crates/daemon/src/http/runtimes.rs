@@ -28,12 +28,20 @@ pub(super) fn check(body: &CreateSandbox) -> Reply<()> {
 /// Puts the runtime that was asked for first on the path, unless the sandbox has a path of its own, and
 /// has its commands run as whom clients expect. An image of an earlier version has no such user.
 pub(super) fn choose(body: &mut CreateSandbox, image: &mut BaseImage, user: Option<&str>) {
-    let Some(runtime) = &body.runtime else { return };
+    if body.runtime.is_none() {
+        return;
+    }
     FOLDER.clone_into(&mut image.cwd);
     if let Some(user) = user {
         user.clone_into(&mut image.user);
     }
-    let others = image.env.iter().rfind(|(name, _)| name == "PATH");
+    put_first(body, &image.env);
+}
+
+/// With the environment of the image.
+pub(super) fn put_first(body: &mut CreateSandbox, env: &[(String, String)]) {
+    let Some(runtime) = &body.runtime else { return };
+    let others = env.iter().rfind(|(name, _)| name == "PATH");
     let others = others.map_or("", |(_, path)| path.as_str());
     let path = || format!("/vercel/runtimes/{runtime}/bin:{others}");
     body.env.0.entry("PATH".to_owned()).or_insert_with(path);

@@ -174,6 +174,17 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
         if let Some(digest) = &snapshot.image_digest {
             images.note_use(digest).await;
         }
+        if body.runtime.is_some() && snapshot.image != image::recipe::NAME {
+            let text = "`runtime` is for the default image, and the snapshot is of another";
+            return Err(Failure::invalid(text));
+        }
+        if body.runtime.is_none() {
+            body.runtime.clone_from(&snapshot.runtime);
+        }
+        if body.runtime.is_some() {
+            let image = images.of_digest(snapshot.image_digest.clone(), &snapshot.image).await?;
+            runtimes::put_first(body, &image.config().env);
+        }
         return Ok(Ground {
             image: snapshot.image.clone(),
             digest: snapshot.image_digest.clone(),
