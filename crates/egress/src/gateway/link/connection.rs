@@ -39,6 +39,9 @@ const ACK_DELAY: Duration = Duration::from_millis(2);
 /// a guest acknowledges two at once.
 const MUCH_TO_SEND: usize = 3 * MTU as usize;
 
+/// As much that the guest says after the end is read and dropped.
+pub(super) const UNHEARD_BYTES_MAX: usize = if cfg!(test) { 4 << 20 } else { 64 << 20 };
+
 /// Which connection: the guest's port, and the address that it dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Ends {
@@ -65,8 +68,8 @@ pub(super) struct Connection {
     pub(super) alarm: Cell<Option<Instant>>,
     /// When it is given up, whatever else happens.
     pub(super) limit: Cell<Option<Instant>>,
-    /// Nobody holds its other end any more.
-    pub(super) orphan: Cell<bool>,
+    /// Whether somebody holds its other end.
+    holder: Cell<Holder>,
     /// It is over, and not to be looked at again.
     pub(super) over: Cell<bool>,
     _share: Share,
@@ -78,6 +81,17 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+/// What becomes of what the guest says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Reads,
+    /// Nobody listens any more. The connection was ended before: the guest may not have read all that
+    /// was said to it, and a reset would take that from it.
+    Ended,
+    /// Nobody listens any more, and that is to be known.
+    Gone,
+}
+
 /// The state that smoltcp keeps.
 pub(super) struct Tcp {
     interface: Interface,
@@ -87,6 +101,8 @@ pub(super) struct Tcp {
     unread: u32,
     /// Bytes read since the guest was last told how much it may send.
     read: usize,
+    /// Bytes that have been dropped.
+    unheard: usize,
     /// The write side is to be closed once the connection stands.
     closing: bool,
     refill: Refill,
@@ -145,6 +161,7 @@ impl Connection {
             handle,
             unread: syn.sequence.wrapping_add(1),
             read: 0,
+            unheard: 0,
             closing: false,
             refill: Refill::AtOnce,
         };
@@ -157,7 +174,7 @@ impl Connection {
             queued: Cell::new(false),
             alarm: Cell::new(None),
             limit: Cell::new(None),
-            orphan: Cell::new(false),
+            holder: Cell::new(Holder::Reads),
             over: Cell::new(false),
             _share: share,
         }
@@ -177,12 +194,32 @@ impl Connection {
         let Tcp { interface, sockets, .. } = &mut *tcp;
         interface.poll_ingress_single(now, &mut wire, sockets);
         tcp.settle();
-        if tcp.socket().state() == State::Established && !self.orphan.get() {
+        if tcp.socket().state() == State::Established && self.holder.get() == Holder::Reads {
             self.limit.set(None);
         }
-        if self.orphan.get() && tcp.socket().can_recv() {
-            // The guest goes on speaking to nobody.
+        self.hear(&mut tcp);
+    }
+
+    /// Nobody holds its other end any more.
+    pub(super) fn let_go(&self) {
+        let mut tcp = self.tcp();
+        self.holder.set(if tcp.closing { Holder::Ended } else { Holder::Gone });
+        if !tcp.stands() {
             tcp.socket().abort();
+        }
+        self.hear(&mut tcp);
+        if tcp.socket().state() != State::Closed {
+            tcp.close();
+        }
+    }
+
+    /// What the guest says to nobody.
+    fn hear(&self, tcp: &mut Tcp) {
+        match self.holder.get() {
+            Holder::Reads => {}
+            Holder::Ended => tcp.discard(),
+            Holder::Gone if tcp.socket().can_recv() => tcp.socket().abort(),
+            Holder::Gone => {}
         }
     }
 
@@ -263,6 +300,18 @@ impl Tcp {
         self.unread = self.unread.wrapping_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.read += bytes;
         self.socket().recv_capacity() / 4 <= self.read
+    }
+
+    /// Reads what has arrived and drops it.
+    fn discard(&mut self) {
+        while self.socket().can_recv() {
+            let Ok(bytes) = self.socket().recv(|data| (data.len(), data.len())) else { return };
+            self.took(bytes);
+            self.unheard += bytes;
+            if UNHEARD_BYTES_MAX < self.unheard {
+                self.socket().abort();
+            }
+        }
     }
 
     /// Whether nothing more is taken to send for now. Once the buffer was full, that is until the guest

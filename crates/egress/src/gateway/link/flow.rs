@@ -8,14 +8,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use smoltcp::socket::tcp::{RecvError, State};
+use smoltcp::socket::tcp::RecvError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{connection::Connection, hub::Hub};
 
 /// A stream of bytes. Shutting it down sends a FIN and leaves the other direction open; dropping it
-/// does too, but resets the connection if the guest said something that was not read. Reads and
-/// writes are refused once the guest has reset it or is gone.
+/// does too, but resets the connection if the guest says something that nobody reads. After it has
+/// been shut down that is dropped, for a while: a reset would take from the guest what it has not read
+/// yet. Reads and writes are refused once the guest has reset it or is gone.
 #[derive(Debug)]
 pub struct Flow {
     hub: Rc<Hub>,
@@ -130,13 +131,6 @@ impl Drop for Flow {
         if self.hub.is_closed() {
             return;
         }
-        let mut tcp = self.connection.tcp();
-        if tcp.socket().can_recv() || !tcp.stands() {
-            tcp.socket().abort();
-        } else if tcp.socket().state() != State::Closed {
-            tcp.close();
-        }
-        drop(tcp);
         self.hub.orphan(Rc::clone(&self.connection));
     }
 }

@@ -205,7 +205,7 @@ impl Hub {
 
     /// Nobody holds the connection any more.
     pub(super) fn orphan(&self, connection: Rc<Connection>) {
-        connection.orphan.set(true);
+        connection.let_go();
         connection.limit.set(Some(self.now() + FAREWELL));
         self.queue(connection);
         self.wake();

@@ -1,4 +1,5 @@
 mod bursts;
+mod endings;
 
 use std::os::fd::OwnedFd;
 
