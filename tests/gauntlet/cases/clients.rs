@@ -13,6 +13,8 @@ pub(super) const GROUP: Group = Group {
         curl_in_both_versions,
         curl_expects_and_chunks,
         curl_is_told_early,
+        curl_is_told_early_without_having_asked,
+        a_body_that_ends_with_its_connection,
         git_over_https,
         git_over_ssh,
         node_fetch,
@@ -119,6 +121,35 @@ fn curl_is_told_early(t: &mut Trial<'_>) {
              curl -sS -m 20 {BEARER} -o /dev/null https://good.test/echo"
         ));
         assert_eq!(said, "413");
+    });
+}
+
+/// The same while the body is on its way, and the server ends its side.
+fn curl_is_told_early_without_having_asked(t: &mut Trial<'_>) {
+    both(t, |t, _way| {
+        for (bearer, scheme) in [(BEARER, "https"), ("", "http")] {
+            let said = t.lawful_with(&format!(
+                "head -c 3000000 /dev/zero > /tmp/three; for i in 1 2 3 4 5 6; do \
+                 curl -sS -m 20 {bearer} --http1.1 -H Expect: -T /tmp/three -o /dev/null \
+                 -w '%{{http_code}} ' {scheme}://good.test/bare-end/early; done"
+            ));
+            assert_eq!(said.trim(), ["413"; 6].join(" "), "{scheme}");
+        }
+    });
+}
+
+/// Without a length, and without TLS's own word for the end.
+fn a_body_that_ends_with_its_connection(t: &mut Trial<'_>) {
+    both(t, |t, _way| {
+        let url = "https://good.test/bare-end";
+        let said = t.lawful_with(&format!(
+            "node -e 'fetch(\"{url}\", {{headers: {{authorization: \"Bearer \" + process.env.CLIENT_KEY}}}})\
+                 .then(async (r) => console.log((await r.text()).length))'; \
+             python3 -c 'import os, urllib.request as u; \
+                 r = u.Request(\"{url}\", headers={{\"Authorization\": \"Bearer \" + os.environ[\"CLIENT_KEY\"]}}); \
+                 print(len(u.urlopen(r, timeout=20).read()))'"
+        ));
+        assert_eq!(said.lines().collect::<Vec<_>>(), ["30000", "30000"]);
     });
 }
 

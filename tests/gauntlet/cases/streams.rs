@@ -64,6 +64,16 @@ fn websocket(t: &mut Trial<'_>) {
             let told = json_of(&t.lawful_with(&script));
             assert_eq!(told, json!({"said": [true, true, true, true], "code": 1000}), "{url}");
         }
+        if way == Way::Spliced {
+            return;
+        }
+        // That of Node takes no other `Connection` than `Upgrade`.
+        for url in ["wss://ws.test/", "ws://ws.test/"] {
+            let told =
+                json_of(&t.lawful_with(&format!("node /tmp/gauntlet/sockets.mjs '{url}' 6")));
+            let each = json!({"connection": "Upgrade", "upgrade": "websocket", "said": "hello"});
+            assert_eq!(told, json!(vec![each; 6]), "{url}");
+        }
     });
 }
 

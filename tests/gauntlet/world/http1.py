@@ -5,6 +5,7 @@ line feed ends a line; nothing is refused for its form.
 """
 
 import asyncio
+import socket
 
 import replies
 
@@ -39,6 +40,8 @@ class _Conversation:
             return await self.tunnel(found.get("upgrade", "connect"))
         if found.get("expect", "").lower() == "100-continue" and "/too-large" not in words[1]:
             self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if "/bare-end" in words[1]:
+            return await self.bare_end(words[1])
         if "/endless-" in words[1]:
             return await self.endless(words[1])
         asked = replies.Asked(words[0], words[1] if len(words) > 1 else "/", authority, headers,
@@ -121,6 +124,16 @@ class _Conversation:
             # drain() gives nobody else a turn while the other end keeps up.
             await asyncio.sleep(0)
 
+    async def bare_end(self, path):
+        """A reply at once, and an end that TLS does not announce; what still comes is read."""
+        self.writer.write(b"HTTP/1.1 413 Told\r\ncontent-length: 8\r\nconnection: close\r\n\r\ntoo big\n"
+                          if path.endswith("/early") else b"HTTP/1.0 200 Told\r\n\r\n" + b"z" * 30_000)
+        await self.writer.drain()
+        self.writer.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        while await asyncio.wait_for(self.reader.read(65536), 5):
+            pass
+        return False
+
     async def tunnel(self, protocol):
         """Switches, and says everything back."""
         self.writer.write(f"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\n"
@@ -137,7 +150,7 @@ class _Conversation:
 async def converse(reader, writer, place):
     try:
         await _Conversation(reader, writer, place).run()
-    except (asyncio.IncompleteReadError, ConnectionError, ValueError, OSError):
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, ValueError, OSError):
         pass
     finally:
         writer.close()

@@ -16,11 +16,17 @@ mod passing;
 mod pin;
 mod placeholder;
 mod query;
+mod ragged;
 mod refusal;
 mod session;
 mod upstream;
 
-use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use hyper::{client, server, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -136,13 +142,18 @@ where
         .preserve_header_case(true)
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
-    let served = tokio::select! {
-        served = poll_fn(|context| connection.poll_without_shutdown(context)) => served,
-        () = session.upstream.closed.cancelled() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
+    let mut closed = pin!(session.upstream.closed.cancelled());
+    let mut closing = false;
+    // With its own shutdown: without one hyper can be done before it has written all.
+    let served = poll_fn(|context| {
+        let mut connection = Pin::new(&mut connection);
+        if !closing && closed.as_mut().poll(context).is_ready() {
+            closing = true;
+            connection.as_mut().graceful_shutdown();
         }
-    };
+        connection.poll(context)
+    })
+    .await;
     if let Err(error) = &served {
         tell_malformed(session, error);
     }
@@ -156,7 +167,7 @@ where
 
 /// What was HTTP is WebSocket now.
 async fn pass<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, tunnel: Tunnel) {
-    let Tunnel { upstream, account } = tunnel;
+    let Tunnel { upstream, account, open: _open } = tunnel;
     let passed = Passed::default();
     let mut upstream = TokioIo::new(upstream);
     tokio::select! {

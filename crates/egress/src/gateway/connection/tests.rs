@@ -1,6 +1,7 @@
 //! Connections end to end: a client behind the gateway, real servers in front of it, over loopback.
 
 mod credentials;
+mod endings;
 mod origin;
 mod plain;
 mod raw;

@@ -91,25 +91,26 @@ impl Session {
         let account = judged.account;
         let (mut parts, body) = response.into_parts();
         account.change(|event| event.status = Some(parts.status.as_u16()));
+        if let Some(secrets) = &secrets {
+            secrets.mask_headers(&mut parts.headers, account);
+            parts.extensions.remove::<hyper::ext::ReasonPhrase>();
+        }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             if judged.upgrade != Upgrade::WebSocket {
                 let error = SendError::Connect("the host changes the protocol unasked".to_owned());
                 return Err(Self::failed(error, account));
             }
+            let open = parts.extensions.remove();
             let mut response = Response::from_parts(parts, body);
             let upstream = hyper::upgrade::on(&mut response)
                 .await
                 .map_err(|error| Self::failed(SendError::Reply(error), account))?;
-            self.become_tunnel(Tunnel { upstream, account: Rc::clone(account) });
+            self.become_tunnel(Tunnel { upstream, account: Rc::clone(account), open });
             return Ok(response.map(|_| Passing::own("")));
         }
         hops::strip_reply(&mut parts.headers, version);
         parts.version = version;
-        let masked = secrets.and_then(|secrets| {
-            secrets.mask_headers(&mut parts.headers, account);
-            parts.extensions.remove::<hyper::ext::ReasonPhrase>();
-            Masked::new(&secrets, &parts.headers, account)
-        });
+        let masked = secrets.and_then(|secrets| Masked::new(&secrets, &parts.headers, account));
         let body = Passing::new(body, account, Towards::Guest).masked(masked);
         Ok(Response::from_parts(parts, body))
     }

@@ -23,6 +23,7 @@ pub(crate) struct Passing {
     gate: Option<LocalBoxFuture<'static, ()>>,
     passage: Option<Passage>,
     masked: Option<Masked>,
+    failed: Option<BodyError>,
 }
 
 enum Source {
@@ -51,13 +52,14 @@ impl Passing {
     /// A body that the gateway makes.
     pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
         let bytes = Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty());
-        Self { source: Source::Own(bytes), gate: None, passage: None, masked: None }
+        Self { source: Source::Own(bytes), gate: None, passage: None, masked: None, failed: None }
     }
 
     pub(crate) fn new(body: Incoming, account: &Rc<Account>, towards: Towards) -> Self {
         let cut = Box::pin(account.cut.clone().cancelled_owned());
         let passage = Some(Passage { account: Rc::clone(account), towards, cut });
-        Self { source: Source::Incoming(body), gate: None, passage, masked: None }
+        let source = Source::Incoming(body);
+        Self { source, gate: None, passage, masked: None, failed: None }
     }
 
     /// Nothing of the body is asked for before this is over.
@@ -123,6 +125,9 @@ impl Body for Passing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             if let Some(frame) = this.masked.as_mut().and_then(Masked::pending_trailers) {
                 return Poll::Ready(Some(Ok(frame)));
@@ -137,10 +142,20 @@ impl Body for Passing {
                     pin::trailers(trailers);
                 }
             }
-            let Some(masked) = &mut this.masked else { return Poll::Ready(frame) };
+            // hyper drops what it has not sent yet, the head too, when a body fails. So it comes to that
+            // only after it has been asked once more.
             let frame = match frame {
-                Some(Ok(frame)) => masked.frame(frame),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    this.failed = Some(error);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(Ok(frame)) => Some(frame),
+                None => None,
+            };
+            let Some(masked) = &mut this.masked else { return Poll::Ready(frame.map(Ok)) };
+            let frame = match frame {
+                Some(frame) => masked.frame(frame),
                 None => match masked.rest() {
                     Some(frame) => Some(frame),
                     None => return Poll::Ready(None),

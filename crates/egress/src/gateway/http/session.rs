@@ -23,7 +23,7 @@ use super::{
     passing::Passing,
     placeholder,
     refusal::{About, Form, Refusal, canned},
-    upstream::{SendError, Upstream},
+    upstream::{KeptOpen, SendError, Upstream},
 };
 use crate::{
     event::Event,
@@ -63,6 +63,7 @@ pub(crate) struct Session {
 pub(crate) struct Tunnel {
     pub(crate) upstream: Upgraded,
     pub(crate) account: Rc<Account>,
+    pub(crate) open: Option<KeptOpen>,
 }
 
 impl std::fmt::Debug for Tunnel {

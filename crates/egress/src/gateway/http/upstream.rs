@@ -1,8 +1,11 @@
 //! The one connection to the upstream host that belongs to a connection of the guest.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use ::http::{Request, Response};
+use ::http::{Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
@@ -13,9 +16,9 @@ use tokio::{
     sync::Mutex,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{executor::OfConnection, passing::Passing};
+use super::{executor::OfConnection, passing::Passing, ragged::Ragged};
 use crate::gateway::authority::Inside;
 
 /// Longest time for the first exchange of settings.
@@ -24,8 +27,15 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 /// Sends requests over one connection.
 #[derive(Debug)]
 pub(crate) enum Sender {
-    Http1(http1::SendRequest<Passing>),
+    Http1(http1::SendRequest<Passing>, Weak<DropGuard>),
     Http2(http2::SendRequest<Passing>),
+}
+
+/// In a reply that changes the protocol: with the last of them the connection counts as closed.
+/// hyper's part of it ends with the reply, and the guest's would be told to close in the middle.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptOpen {
+    _closing: Arc<DropGuard>,
 }
 
 /// A request could not be carried out. [`std::fmt::Display`] is shown to the guest.
@@ -65,19 +75,20 @@ impl Sender {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = TokioIo::new(stream);
-        let closing = closed.clone().drop_guard();
+        let io = TokioIo::new(Ragged(stream));
+        let closing = Arc::new(closed.clone().drop_guard());
         let cut = cut.clone();
         match inside {
             Inside::Unsaid | Inside::Http1 => {
                 let (sender, connection) =
                     super::client1().handshake(io).await.map_err(SendError::Handshake)?;
+                let open = Arc::downgrade(&closing);
                 tokio::task::spawn_local(async move {
                     // How it ended is known to the request that was under way.
                     drop(cut.run_until_cancelled(connection.with_upgrades()).await);
                     drop(closing);
                 });
-                Ok(Self::Http1(sender))
+                Ok(Self::Http1(sender, open))
             }
             Inside::Http2 => {
                 let tasks = OfConnection(cut.clone());
@@ -94,7 +105,7 @@ impl Sender {
 
     pub(crate) const fn inside(&self) -> Inside {
         match self {
-            Self::Http1(_) => Inside::Http1,
+            Self::Http1(..) => Inside::Http1,
             Self::Http2(_) => Inside::Http2,
         }
     }
@@ -104,9 +115,16 @@ impl Sender {
         request: Request<Passing>,
     ) -> Result<Response<Incoming>, SendError> {
         let sent = match self {
-            Self::Http1(sender) => {
+            Self::Http1(sender, open) => {
                 sender.ready().await.map_err(|_error| SendError::Closed)?;
-                sender.send_request(request).await
+                let open = open.upgrade();
+                let mut sent = sender.send_request(request).await;
+                if let (Ok(reply), Some(closing)) = (&mut sent, open)
+                    && reply.status() == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    reply.extensions_mut().insert(KeptOpen { _closing: closing });
+                }
+                sent
             }
             Self::Http2(sender) => {
                 sender.ready().await.map_err(|_error| SendError::Closed)?;
@@ -168,7 +186,7 @@ impl Upstream {
         }
         match &mut *state {
             // One after another, as the guest sends them.
-            State::There(sender @ Sender::Http1(_)) => sender.send(request).await,
+            State::There(sender @ Sender::Http1(..)) => sender.send(request).await,
             State::There(Sender::Http2(sender)) => {
                 let mut sender = Sender::Http2(sender.clone());
                 drop(state);
