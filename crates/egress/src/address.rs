@@ -54,6 +54,22 @@ pub enum Reserved {
     Special,
 }
 
+/// As it stands before "address".
+impl std::fmt::Display for Reserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unspecified => "an unspecified",
+            Self::Loopback => "a loopback",
+            Self::Private => "a private",
+            Self::LinkLocal => "a link-local",
+            Self::Metadata => "a cloud metadata",
+            Self::Multicast => "a multicast",
+            Self::Broadcast => "a broadcast",
+            Self::Special => "a special-purpose",
+        })
+    }
+}
+
 /// Addresses that hand out credentials or roles to who asks: of AWS (also for containers), Google,
 /// Alibaba, Azure and Oracle.
 const METADATA_V4: [Ipv4Addr; 6] = [

@@ -17,10 +17,11 @@ mod preset;
 mod reading;
 mod request;
 mod resolve;
+mod target;
 mod verdict;
 
 pub use cidr::InvalidCidr;
-pub use explain::{Explanation, InvalidUrl, Outcome, Question, Step};
+pub use explain::{Explanation, Outcome, Question, Step};
 pub use forward_to::InvalidForward;
 pub use host_pattern::InvalidPattern;
 pub use identity::{is_identity_header, is_identity_protocol, is_identity_query_key, with_dashes};
@@ -30,6 +31,8 @@ pub use model::{
 };
 pub use preset::Preset;
 pub use reading::canonical as canonical_path;
+pub(crate) use request::no_method;
+pub use target::InvalidUrl;
 pub use verdict::{Denial, Grant, Head, Ruling, Treatment, Why};
 
 #[cfg(test)]

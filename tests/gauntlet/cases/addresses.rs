@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{Group, cases};
-use crate::{guest::Guest, trial::Trial};
+use crate::{
+    guest::{Guest, policy_file},
+    trial::Trial,
+};
 
 pub(super) const GROUP: Group = Group {
     name: "addresses",
@@ -16,6 +19,7 @@ pub(super) const GROUP: Group = Group {
         address_of_another_name,
         address_never_given_out,
         a_subnet_allows_addresses,
+        an_address_by_itself_beside_its_names,
     ],
 };
 
@@ -123,4 +127,39 @@ fn a_subnet_allows_addresses(t: &mut Trial<'_>) {
     .seen()
     .no_packet_to("203.0.113.11");
     t.guest.set_policy(&["--allow", ALLOW]);
+}
+
+/// What is allowed by its address stays so when names have led there, and their rules hold.
+fn an_address_by_itself_beside_its_names(t: &mut Trial<'_>) {
+    let plain = json!({"do": "get", "host": "203.0.113.10", "tls": false});
+    let unnamed = json!({"do": "tls", "host": "203.0.113.10", "sni": "", "verify": false});
+    for policy in [["--allow-all"].as_slice(), &["--allow", "good.test,203.0.113.10"]] {
+        t.guest.set_policy(policy);
+        t.lawful(&json!([{"do": "get", "host": "good.test"}, plain, unnamed]));
+    }
+    t.guest.set_policy(&["--allow", "good.test,203.0.113.10", "--strict"]);
+    t.attack(&unnamed).told("tls", "must say which host").unheard();
+    t.lawful(&json!([{"do": "get", "host": "good.test"}, plain]));
+    // Who says nothing may mean the name that has rules.
+    let rules = json!([{"match": {"method": ["DELETE"]}, "action": "deny"}]);
+    let policy = json!({"mode": "allow-all", "allow": {"good.test": rules}});
+    t.guest.set_policy(&["--policy", &policy_file(t.guest.hood, "by-itself", &policy)]);
+    t.attack(&json!([
+        unnamed,
+        {"do": "hello", "host": "203.0.113.10"},
+        {"do": "get", "host": "good.test", "method": "DELETE"},
+        {"do": "get", "host": "good.test", "method": "DELETE", "tls": false},
+        {"do": "get", "host": "203.0.113.10", "sni": "good.test", "authority": "good.test", "method": "DELETE"},
+    ]))
+    .told("http", "a rule denies it")
+    .unheard();
+    t.lawful(&json!([{"do": "get", "host": "good.test"}, plain]));
+    t.guest.set_policy(&["--allow", ALLOW]);
+    t.attack(&json!([
+        unnamed,
+        {"do": "get", "host": "good.test", "tls": false, "authority": "203.0.113.10"},
+    ]))
+    .told("tls", "must say which host")
+    .unheard();
+    t.lawful(&json!({"do": "get", "host": "good.test"}));
 }

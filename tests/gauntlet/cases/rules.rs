@@ -21,6 +21,7 @@ pub(super) const GROUP: Group = Group {
             "made-up.test": answered,
             "at-0a4d000a.good.test": answered,
             "registry.test": read,
+            "key.test": [{"transform": [{"headers": {"x-a": "b"}}]}],
             "good.test": [
                 {"match": {"path": {"exact": "/admin"}}, "action": "deny"},
                 {"match": {"path": {"startsWith": "/admin/"}}, "action": "deny"},
@@ -195,6 +196,8 @@ fn a_query_by_another_name(t: &mut Trial<'_>) {
         "a=b;format=raw",
         "format=raw&format=fine",
         "format=fine&format=raw",
+        "format%00=raw",
+        "format=raw%00",
     ];
     let asked: Vec<_> = queries
         .iter()
@@ -267,6 +270,13 @@ fn explain_says_what_happens(t: &mut Trial<'_>) {
         ("GET", "http://evil.test/"),
         ("GET", "https://203.0.113.66/"),
         ("GET", "http://good.test:8080/"),
+        ("GET", "https://good.test/echo?format%00=raw"),
+        ("TRACE", "https://good.test/echo"),
+        ("TRACE", "http://good.test/echo"),
+        ("put", "https://registry.test/echo"),
+        ("GET", "https://good.test./echo"),
+        ("GET", "https://key.test/echo"),
+        ("GET", "http://key.test/echo"),
     ] {
         let explained = t.guest.hood.run(&["policy", "explain", &t.guest.name, method, url]);
         let script = format!(

@@ -153,7 +153,9 @@ pub(crate) async fn explain(
 ) -> Reply<Json<Explanation>> {
     let sandbox = sessions::find(&server, &session)?;
     let policy = sandbox.view().network.map(|network| network.policy).unwrap_or_default();
-    let told = policy.explain(&asked.method, &asked.url);
+    let secrets = &server.context().egress.secrets;
+    let is_stored = |name: &SecretName| secrets.is_known(&sandbox.record.project, name);
+    let told = policy.explain_with(&asked.method, &asked.url, &is_stored);
     let told = told.map_err(|error| {
         Failure::bad_request(format!("Invalid request: `url`: {}", crate::causes(&error)))
     })?;

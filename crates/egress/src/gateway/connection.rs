@@ -1,5 +1,7 @@
 //! One TCP connection of the guest, from its first byte to its last.
 
+mod plan;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
@@ -16,11 +18,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use plan::stays_unseen;
+use plan::{Candidate, Passage, Plan, judge_hello, plan, unseen};
+
 use super::{
     Recorder,
     active::{Active, Current},
     authority::Inside,
-    client_hello::{ClientHello, Encrypted, InvalidHello},
+    client_hello::{ClientHello, InvalidHello},
     dial::{self, Destination, DialError, Lookup, Wire, is_own},
     http::{self, Named, SendError, Sender, Session, Upstream, Way},
     opened,
@@ -33,7 +38,7 @@ use crate::{
     clock,
     event::{Decision, Event, Kind},
     host::Host,
-    policy::{Denial, Grant, Treatment, Why},
+    policy::{Denial, Why},
 };
 
 /// What all connections of a guest share.
@@ -58,22 +63,6 @@ pub(crate) struct Peer {
     pub(crate) names: Vec<Host>,
     /// The port at the guest's own end.
     pub(crate) source_port: u16,
-}
-
-/// How a connection begins.
-#[derive(Debug)]
-enum Plan {
-    /// Its bytes pass, whatever they say.
-    Raw { grant: Grant, host: Option<Host> },
-    /// Its first bytes say how it goes on.
-    Inspect(Vec<Candidate>),
-}
-
-/// Something that the connection may turn out to be for.
-#[derive(Debug)]
-struct Candidate {
-    whom: Named,
-    treatment: Treatment,
 }
 
 /// Any port does where only the address is asked about.
@@ -170,7 +159,7 @@ impl Gateway {
         if is_host_itself(host) {
             return dial_all(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
         }
-        if host.is_some_and(|host| active.policy.stands_in(chosen, host)) {
+        if host.into_iter().chain(&peer.names).any(|host| active.policy.stands_in(chosen, host)) {
             return Err(DialError::NoAddress);
         }
         let chosen_only = [chosen];
@@ -267,60 +256,17 @@ where
     }
 }
 
-/// Decides by what is known without a byte: address, port, and the names that it was given out for.
-fn plan(gateway: &Gateway, active: &Active, peer: &Peer) -> Result<Plan, Denial> {
-    let (address, port) = (peer.address.ip(), peer.address.port());
-    let by_address = || {
-        gateway.check_dial(active, address, port, None)?;
-        let treatment = active.policy.connect_address(address, port)?;
-        Ok(match treatment {
-            Treatment::Raw(grant) => Plan::Raw { grant, host: None },
-            Treatment::Inspect { .. } => {
-                Plan::Inspect(vec![Candidate { whom: Named::Address(address), treatment }])
-            }
-        })
-    };
-    if peer.names.is_empty() {
-        return by_address();
-    }
-    let mut candidates = Vec::new();
-    let mut denied = None;
-    for host in &peer.names {
-        let judged = gateway
-            .check_dial(active, address, port, Some(host))
-            .and_then(|()| active.policy.connect(host, port));
-        match judged {
-            Ok(treatment) => {
-                candidates.push(Candidate { whom: Named::Host(host.clone()), treatment });
-            }
-            Err(denial) => denied = denied.or(Some(denial)),
-        }
-    }
-    if let (true, Some(denial)) = (candidates.is_empty(), denied) {
-        // What may be reached without any name may be reached under one that says nothing about it.
-        return by_address().map_err(|_by_address: Denial| denial);
-    }
-    // Only if none of the names is to be looked into do the bytes pass unseen.
-    let all_raw = candidates.iter().all(|one| matches!(one.treatment, Treatment::Raw(_)));
-    match candidates.pop_if(|_| all_raw) {
-        Some(Candidate { whom: Named::Host(host), treatment: Treatment::Raw(grant) }) => {
-            Ok(Plan::Raw { grant, host: Some(host) })
-        }
-        Some(other) => Ok(Plan::Inspect(vec![other])),
-        None => Ok(Plan::Inspect(candidates)),
-    }
-}
-
 async fn inspect<S>(mut stream: S, peer: Peer, gateway: &Rc<Gateway>, candidates: Vec<Candidate>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let raw = candidates.iter().find_map(|one| match (&one.treatment, &one.whom) {
-        (Treatment::Raw(grant), Named::Host(host)) => Some((grant.clone(), Some(host.clone()))),
-        (Treatment::Raw(grant), Named::Address(_)) => Some((grant.clone(), None)),
-        (Treatment::Inspect { .. }, _) => None,
-    });
-    let patience = if raw.is_some() { Patience::Short } else { Patience::Long };
+    // Where only the address would let bytes pass unseen, a client that says nothing yet may still come
+    // to say a name that has rules.
+    let patience = if candidates.iter().any(Candidate::is_raw_name) {
+        Patience::Short
+    } else {
+        Patience::Long
+    };
     let Ok((spoken, first)) = sniff(&mut stream, patience).await else { return };
     let stream = Rewound::new(first.clone(), stream);
     let denied = |why| Denial { rule: "default".to_owned(), why };
@@ -341,14 +287,14 @@ where
             let session = Session::new(gateway, peer, Way::Open, whom, Upstream::unasked());
             http::serve(stream, inside, Rc::new(session)).await;
         }
-        Spoken::Other => match raw {
+        // A connection without a byte is a probe, or was given up: there is nothing to tell.
+        Spoken::Other if first.is_empty() && patience == Patience::Long => (),
+        Spoken::Other => match unseen(&candidates) {
             Some((grant, host)) => {
                 Spliced { grant, host, kind: Kind::Tcp }
                     .carry(|| Some(stream), &peer, gateway)
                     .await;
             }
-            // A connection without a byte is a probe, or was given up: there is nothing to tell.
-            None if first.is_empty() => (),
             None => gateway.deny(&peer, Kind::Tcp, None, &denied(Why::NotHttp)),
         },
     }
@@ -366,71 +312,17 @@ async fn tls<S>(
     let Some(active) = gateway.active() else { return };
     let judged = judge_hello(&active, hello, &peer, candidates);
     drop(active);
-    let (host, treatment) = match judged {
-        Ok(judged) => judged,
-        Err(denial) => {
-            let host = hello.server_name.as_ref();
-            return refuse_tls(stream, gateway, &peer, host, denial).await;
-        }
-    };
-    let opens = opens(&treatment, hello.encrypted);
-    let kind = match &treatment {
-        Treatment::Raw(_) => Kind::Tcp,
-        Treatment::Inspect { .. } => Kind::Tls,
-    };
-    let (Treatment::Raw(grant) | Treatment::Inspect { grant, .. }) = treatment;
-    match opens {
-        Opens::No => {
-            Spliced { grant, host: Some(host), kind }.carry(|| Some(stream), &peer, gateway).await;
-        }
-        Opens::Yes => {
+    match judged {
+        Ok(Passage::Spliced(spliced)) => spliced.carry(|| Some(stream), &peer, gateway).await,
+        Ok(Passage::Opened { host, grant }) => {
             let opening = opened::Opening { host, grant, peer, gateway: Rc::clone(gateway) };
             opening.carry(stream, hello).await;
         }
+        Err(denial) => {
+            let host = hello.server_name.as_ref();
+            refuse_tls(stream, gateway, &peer, host, denial).await;
+        }
     }
-}
-
-/// Whether TLS is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opens {
-    No,
-    Yes,
-}
-
-/// What may hide another name inside is opened even if no rule asks for it. An encrypted hello and
-/// a random one that looks like it cannot be told apart; opened, the random one is overlooked as by
-/// any server that does not know it, and the encrypted one leads nowhere: the gateway sends a hello
-/// of its own, and the client breaks off.
-fn opens(treatment: &Treatment, encrypted: Encrypted) -> Opens {
-    match (treatment, encrypted) {
-        (Treatment::Raw(_), _) => Opens::No,
-        (Treatment::Inspect { opened: false, .. }, Encrypted::No) => Opens::No,
-        (Treatment::Inspect { .. }, _) => Opens::Yes,
-    }
-}
-
-/// Whom a TLS connection is for, and how it is treated.
-fn judge_hello(
-    active: &Active,
-    hello: &ClientHello,
-    peer: &Peer,
-    candidates: Vec<Candidate>,
-) -> Result<(Host, Treatment), Denial> {
-    let Some(asked) = &hello.server_name else {
-        return Err(Denial { rule: "default".to_owned(), why: Why::NoSni });
-    };
-    let by_address = candidates.iter().any(|one| matches!(one.whom, Named::Address(_)));
-    let named = Named::Host(asked.clone());
-    if let Some(found) = candidates.into_iter().find(|one| one.whom == named) {
-        return Ok((asked.clone(), found.treatment));
-    }
-    let treatment = active.policy.connect(asked, peer.address.port())?;
-    // By an address that may be reached by itself, a name may be said that may be reached too.
-    if by_address {
-        return Ok((asked.clone(), treatment));
-    }
-    let why = Why::NameMismatch { asked: asked.to_string() };
-    Err(Denial { rule: "default".to_owned(), why })
 }
 
 /// Refuses a TLS connection so that its client says what happened.

@@ -161,11 +161,8 @@ impl Dns {
     /// The rule by which the name may be sent on.
     fn judge(&self, active: &Active, host: &Host) -> Result<String, Denial> {
         let grant = active.policy.resolve(host)?;
-        let is_exact =
-            active.policy.domains.iter().any(
-                |domain| matches!(&domain.pattern, HostPattern::Exact(exact) if exact == host),
-            );
-        if is_exact || host.as_str() == HOST_NAME || self.limits.allow(host) {
+        let policy = &active.policy;
+        if policy.spells_out(host) || (!policy.is_too_long(host) && self.limits.allow(host)) {
             Ok(grant.rule)
         } else {
             Err(Denial { rule: grant.rule, why: Why::DnsLimit })

@@ -55,7 +55,7 @@ where
 }
 
 /// How long is waited.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// It must say something.
     Long,

@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     active::Active,
-    connection::{Gateway, Peer, event},
+    connection::{Gateway, Peer, event, stays_unseen},
 };
 use crate::{
     event::{Event, Kind, UNDER_WAY},
@@ -120,8 +120,10 @@ impl Direction {
 }
 
 /// A connection whose bytes pass as they are.
+#[derive(Debug)]
 pub(crate) struct Spliced {
     pub(crate) grant: Grant,
+    /// The name that it is for, where that is known.
     pub(crate) host: Option<Host>,
     /// TLS that was judged by its name, or TCP.
     pub(crate) kind: Kind,
@@ -184,12 +186,11 @@ impl Spliced {
 
     fn stays(&self, active: &Active, peer: &Peer, gateway: &Gateway) -> bool {
         let (address, port) = (peer.address.ip(), peer.address.port());
-        let treatment = match &self.host {
-            Some(host) => active.policy.connect(host, port),
-            None => active.policy.connect_address(address, port),
+        let Some(host) = &self.host else {
+            return stays_unseen(gateway, active, peer, self.kind);
         };
-        let dialled_by = self.host.as_ref().filter(|_| !peer.names.is_empty());
-        let unseen = match treatment {
+        let dialled_by = Some(host).filter(|_| !peer.names.is_empty());
+        let unseen = match active.policy.connect(host, port) {
             Ok(Treatment::Raw(_)) => true,
             Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
             Err(_) => false,
@@ -211,6 +212,8 @@ struct Told<'a> {
 impl Told<'_> {
     fn so_far(&self) -> Event {
         let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
+        // The address is all that is known of one that said no name.
+        event.host = self.spliced.host.as_ref().map(Host::to_string);
         event.rule.clone_from(&self.spliced.grant.rule);
         event.sent = Some(self.passed.sent.get());
         event.received = Some(self.passed.received.get());

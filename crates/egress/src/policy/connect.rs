@@ -43,6 +43,29 @@ impl Policy {
         })
     }
 
+    /// How a connection is treated that does not say whom it is for, to an address that was given out
+    /// for these names.
+    ///
+    /// The address alone decides, but for one thing: where rules of such a name look inside, whom it is
+    /// for has to be seen.
+    pub fn connect_unnamed(
+        &self,
+        address: IpAddr,
+        port: u16,
+        names: &[Host],
+    ) -> Result<Treatment, Denial> {
+        let treatment = self.connect_address(address, port)?;
+        let has_rules = |host: &Host| {
+            let domain = self.deciding(host, port);
+            domain.is_some_and(|domain| !domain.rules.is_empty())
+        };
+        Ok(if names.iter().any(has_rules) {
+            Treatment::Inspect { grant: treatment.into_grant(), opened: true }
+        } else {
+            treatment
+        })
+    }
+
     fn treat_by(&self, domain: &Domain, port: u16) -> Treatment {
         let grant = Grant { rule: domain.label(None) };
         if domain.rules.is_empty() {

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use serde::Serialize;
 
-use super::{Action, Denial, Edits, Grant, Head, Pin, Policy, Ruling, Treatment, Why};
-use crate::{
-    event::Decision,
-    host::{Host, InvalidHost},
-    secret::SecretName,
+use super::{
+    Action, Denial, Edits, Grant, Head, InvalidUrl, Pin, Policy, Ruling, Treatment, Why,
+    request::no_method,
+    resolve::default_rule,
+    target::{Place, Scheme, Target},
 };
+use crate::{event::Decision, host::Host, secret::SecretName};
 
 /// What would happen, step by step. Holds no secret and no query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,34 +74,33 @@ pub enum Outcome {
     },
 }
 
-/// What is asked about cannot be a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidUrl {
-    #[error("a URL begins with http:// or https://, or with tcp:// and has a port")]
-    Scheme,
-    #[error("a URL may not hold a user name or password here")]
-    UserInfo,
-    #[error("the URL has no host that can be reached")]
-    Host(#[source] InvalidHost),
-    #[error("the port of the URL is not a number from 1 to 65535")]
-    Port,
-    #[error("a method is made of letters")]
-    Method,
-}
-
 impl Policy {
-    /// What would become of a request, and why. Nothing is looked up and nothing is sent.
+    /// What would become of a request, and why, where every secret that the policy names is stored.
+    /// Nothing is looked up and nothing is sent.
     pub fn explain(&self, method: &str, url: &str) -> Result<Explanation, InvalidUrl> {
-        if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        self.explain_with(method, url, &|_name| true)
+    }
+
+    /// The same where only some secrets are stored.
+    pub fn explain_with(
+        &self,
+        method: &str,
+        url: &str,
+        is_stored: &dyn Fn(&SecretName) -> bool,
+    ) -> Result<Explanation, InvalidUrl> {
+        if http::Method::from_bytes(method.as_bytes()).is_err() {
             return Err(InvalidUrl::Method);
         }
         let target = Target::parse(url)?;
-        let mut told = Explanation::new(method.to_ascii_uppercase(), target.text());
+        let mut told = Explanation::new(method.to_owned(), target.text());
         let answered = match &target.place {
-            Place::Name(host) => told.ask_name(self, host, &target),
-            Place::Address(address) => told.ask_address(self, *address, target.port),
+            Place::Name(host) => told.ask_name(self, host, &target, is_stored),
+            Place::Address(address) => told.ask_address(self, *address, &target),
         };
         if let Err(denial) = answered {
+            told.credentials.clear();
+            told.headers.clear();
+            told.pinned = false;
             told.end(Decision::Deny, denial.rule, Outcome::Denied);
             told.reason = Some(denial.why.to_string());
         }
@@ -125,8 +125,19 @@ impl Explanation {
         }
     }
 
-    fn ask_name(&mut self, policy: &Policy, host: &Host, target: &Target) -> Result<(), Denial> {
-        let named = policy.resolve(host).map(|grant| (grant, "the name is looked up".to_owned()));
+    fn ask_name(
+        &mut self,
+        policy: &Policy,
+        host: &Host,
+        target: &Target,
+        is_stored: &dyn Fn(&SecretName) -> bool,
+    ) -> Result<(), Denial> {
+        let named = policy.resolve(host).and_then(|grant| {
+            if policy.is_too_long(host) {
+                return Err(Denial { rule: grant.rule, why: Why::DnsLimit });
+            }
+            Ok((grant, "the name is looked up".to_owned()))
+        });
         self.step(Question::Name, named)?;
         self.notes.push(
             "each address of the name must be an ordinary one or in `subnets.allow`, and in no \
@@ -151,27 +162,64 @@ impl Explanation {
                 return Err(Denial { rule: grant.rule, why: Why::NotHttp });
             }
             (Treatment::Inspect { .. }, Scheme::Http | Scheme::Https) => {
-                self.ask_request(policy, host, target)?;
+                self.ask_request(policy, host, target, is_stored)?;
             }
         }
         Ok(())
     }
 
-    fn ask_address(&mut self, policy: &Policy, address: IpAddr, port: u16) -> Result<(), Denial> {
-        let dialled = policy.dial(address, port, None);
+    fn ask_address(
+        &mut self,
+        policy: &Policy,
+        address: IpAddr,
+        target: &Target,
+    ) -> Result<(), Denial> {
+        let dialled = policy.dial(address, target.port, None);
         let class = crate::address::reserved(address);
-        let class = class.map_or("an ordinary address".to_owned(), |class| {
-            format!("a reserved address ({class:?})")
-        });
+        let class =
+            class.map_or("an ordinary address".to_owned(), |class| format!("{class} address"));
         self.step(Question::Address, dialled.map(|grant| (grant, class)))?;
-        match self.ask_connection(policy.connect_address(address, port))? {
-            Treatment::Raw(grant) => self.end(Decision::Allow, grant.rule, Outcome::Raw),
-            Treatment::Inspect { grant, .. } => {
-                self.notes.push(
-                    "a name that TLS or HTTP says on this connection is asked about too".to_owned(),
-                );
+        let treatment = self.ask_connection(policy.connect_address(address, target.port))?;
+        if policy.domains.iter().any(|domain| !domain.rules.is_empty()) {
+            self.notes.push(
+                "once a name that has rules has led to this address, TLS without a name and other \
+                 protocols are refused there"
+                    .to_owned(),
+            );
+        }
+        match (treatment, target.scheme) {
+            (Treatment::Raw(grant), _) => self.end(Decision::Allow, grant.rule, Outcome::Raw),
+            (Treatment::Inspect { grant, .. }, Scheme::Http) => {
+                self.ask_method()?;
+                let detail = "it is sent to its host".to_owned();
+                self.step(Question::Request, Ok((grant.clone(), detail)))?;
+                self.end(Decision::Allow, grant.rule, Outcome::Sent);
+            }
+            (Treatment::Inspect { grant, opened: false }, Scheme::Https) => {
+                self.notes.push("a name that TLS says is asked about too".to_owned());
                 self.end(Decision::Allow, grant.rule, Outcome::Spliced);
             }
+            (Treatment::Inspect { opened: true, .. }, Scheme::Https) => {
+                return Err(Denial { rule: default_rule(), why: Why::NoSni });
+            }
+            (Treatment::Inspect { .. }, Scheme::Tcp) => {
+                return Err(Denial { rule: default_rule(), why: Why::NotHttp });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the gateway passes on requests with the method at all.
+    fn ask_method(&mut self) -> Result<(), Denial> {
+        if let Some(why) = no_method(&self.method) {
+            let denial = Denial { rule: default_rule(), why: Why::Malformed(why) };
+            return self.step(Question::Request, Err(denial));
+        }
+        if self.method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let upper = self.method.to_ascii_uppercase();
+            self.notes.push(format!(
+                "rules take it for {upper}; it is sent as it is written, and most hosts do not know it so"
+            ));
         }
         Ok(())
     }
@@ -190,7 +238,18 @@ impl Explanation {
         answer
     }
 
-    fn ask_request(&mut self, policy: &Policy, host: &Host, at: &Target) -> Result<(), Denial> {
+    fn ask_request(
+        &mut self,
+        policy: &Policy,
+        host: &Host,
+        at: &Target,
+        is_stored: &dyn Fn(&SecretName) -> bool,
+    ) -> Result<(), Denial> {
+        if at.dotted {
+            let why = Why::Malformed("the request's host is no host name: it ends with a dot");
+            return self.step(Question::Request, Err(Denial { rule: default_rule(), why }));
+        }
+        self.ask_method()?;
         self.note_headers(policy, host, at.port);
         let headers = HeaderMap::new();
         let method = self.method.clone();
@@ -202,6 +261,11 @@ impl Explanation {
                 self.pinned = *pin != Pin::Off;
                 if let Some(edits) = edits {
                     self.list(edits);
+                    let fit = self.ask_edits(edits, at.scheme, is_stored);
+                    fit.or_else(|why| {
+                        let rule = rule.clone();
+                        self.step(Question::Request, Err(Denial { rule, why }))
+                    })?;
                 }
                 (rule, Outcome::Sent, "it is sent to its host")
             }
@@ -232,6 +296,33 @@ impl Explanation {
         }
     }
 
+    /// Whether what a rule puts in may go where the request goes, and is there.
+    fn ask_edits(
+        &mut self,
+        edits: &Edits,
+        scheme: Scheme,
+        is_stored: &dyn Fn(&SecretName) -> bool,
+    ) -> Result<(), Why> {
+        let open = scheme == Scheme::Http;
+        if open && !edits.headers.is_empty() {
+            return Err(Why::InTheClear);
+        }
+        for credential in &edits.credentials {
+            let name = &credential.secret;
+            if !is_stored(name) {
+                return Err(Why::NoSecret(name.to_string()));
+            }
+            let is_placeholder = matches!(credential.place, super::Place::Placeholder(_));
+            if open && !is_placeholder {
+                return Err(Why::InTheClear);
+            }
+            if open {
+                self.notes.push(format!("with the placeholder of {name} it is refused: use https"));
+            }
+        }
+        Ok(())
+    }
+
     fn list(&mut self, edits: &Edits) {
         let secrets = edits.credentials.iter().map(|credential| &credential.secret);
         self.credentials.extend(secrets.map(SecretName::to_string));
@@ -254,85 +345,4 @@ impl Explanation {
     fn end(&mut self, decision: Decision, rule: String, outcome: Outcome) {
         (self.decision, self.rule, self.outcome) = (decision, rule, outcome);
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
-    Tcp,
-}
-
-enum Place {
-    Name(Host),
-    Address(IpAddr),
-}
-
-/// A URL, as far as a policy looks at it.
-struct Target {
-    scheme: Scheme,
-    place: Place,
-    port: u16,
-    path: String,
-    query: Option<String>,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        let (scheme, rest) = url.split_once("://").ok_or(InvalidUrl::Scheme)?;
-        let (scheme, port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (Scheme::Http, Some(80)),
-            "https" => (Scheme::Https, Some(443)),
-            "tcp" => (Scheme::Tcp, None),
-            _ => return Err(InvalidUrl::Scheme),
-        };
-        let rest = rest.split('#').next().unwrap_or(rest);
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err(InvalidUrl::UserInfo);
-        }
-        let (place, written) = split_port(authority)?;
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (rest, None),
-        };
-        let path = if path.is_empty() { "/" } else { path }.to_owned();
-        let port = written.or(port).ok_or(InvalidUrl::Scheme)?;
-        Ok(Self { scheme, place, port, path, query })
-    }
-
-    fn text(&self) -> String {
-        let (scheme, own, path) = match self.scheme {
-            Scheme::Http => ("http", 80, self.path.as_str()),
-            Scheme::Https => ("https", 443, self.path.as_str()),
-            Scheme::Tcp => ("tcp", 0, ""),
-        };
-        let port = if self.port == own { String::new() } else { format!(":{}", self.port) };
-        match &self.place {
-            Place::Name(host) => format!("{scheme}://{host}{port}{path}"),
-            Place::Address(IpAddr::V6(v6)) => format!("{scheme}://[{v6}]{port}{path}"),
-            Place::Address(IpAddr::V4(v4)) => format!("{scheme}://{v4}{port}{path}"),
-        }
-    }
-}
-
-fn split_port(authority: &str) -> Result<(Place, Option<u16>), InvalidUrl> {
-    let (place, port) = match authority.rsplit_once(':') {
-        Some((place, port)) if !port.contains(']') => (place, Some(port)),
-        Some(_) | None => (authority, None),
-    };
-    let number = |text: &str| {
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|port| plain && *port != 0).ok_or(InvalidUrl::Port)
-    };
-    let port = port.map(number).transpose()?;
-    let inner = place.strip_prefix('[').and_then(|place| place.strip_suffix(']'));
-    if let Some(Ok(address)) = inner.map(str::parse::<std::net::Ipv6Addr>) {
-        return Ok((Place::Address(address.into()), port));
-    }
-    if let Ok(address) = place.parse::<std::net::Ipv4Addr>() {
-        return Ok((Place::Address(address.into()), port));
-    }
-    Host::parse(place).map(|host| (Place::Name(host), port)).map_err(InvalidUrl::Host)
 }

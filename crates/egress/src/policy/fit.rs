@@ -62,6 +62,10 @@ impl Asked {
     pub(super) fn of(domain: &Domain, head: &Head<'_>) -> Result<Self, &'static str> {
         let paths = if domain.looks_at_paths() { reading::paths(head.path)? } else { Vec::new() };
         let queries = reading::queries(head.query)?;
+        // Some servers stop reading a value where it is.
+        if domain.looks_at_queries() && reading::has_nul(&queries) {
+            return Err("the query has a NUL");
+        }
         let methods = reading::methods(head, &queries);
         Ok(Self { paths, queries, headers: reading::headers(head.headers), methods })
     }
@@ -112,6 +116,13 @@ impl Domain {
         self.rules
             .iter()
             .any(|rule| rule.when.path.is_some() || matches!(rule.then, Action::Forward(_)))
+    }
+}
+
+impl Domain {
+    /// Whether it matters what a server takes a query for. A method may stand in it, too.
+    fn looks_at_queries(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.when.query.is_empty() || !rule.when.methods.is_empty())
     }
 }
 

@@ -197,6 +197,10 @@ pub(super) fn queries(query: Option<&str>) -> Result<Vec<Pairs>, &'static str> {
     Ok(readings)
 }
 
+pub(super) fn has_nul(queries: &[Pairs]) -> bool {
+    queries.iter().flatten().any(|(key, value)| key.contains('\0') || value.contains('\0'))
+}
+
 fn pairs<'a>(parts: impl Iterator<Item = &'a str>) -> Result<Pairs, &'static str> {
     let text = |part: &str| {
         let spaced = part.replace('+', " ");

@@ -11,6 +11,15 @@ use crate::{address::HOST_NAME, host::Host};
 const UNCLEAR: &str =
     "servers may read the request in different ways, and the policy's rules differ between them";
 
+/// Why no request may have this method, whatever the policy.
+pub(crate) fn no_method(method: &str) -> Option<&'static str> {
+    match method {
+        "CONNECT" => Some("this is no proxy: CONNECT"),
+        "TRACE" => Some("TRACE would show what was put in"),
+        _ => None,
+    }
+}
+
 impl Policy {
     /// What becomes of one request to this name and port: the first rule of its domain that matches
     /// decides; with none it is sent unchanged.
@@ -19,7 +28,8 @@ impl Policy {
     /// keys without regard to case. Any other rule must match in every reading; where only some do,
     /// the request is refused as malformed. In a domain whose rules look at paths or forward
     /// requests, so is a path with dot segments, backslashes, control characters, broken escapes or
-    /// what is not UTF-8, however it is escaped.
+    /// what is not UTF-8, however it is escaped; in one whose rules look at queries or methods, a query
+    /// with a NUL.
     pub fn request(&self, host: &Host, port: u16, head: &Head<'_>) -> Result<Ruling<'_>, Denial> {
         if host.as_str() == HOST_NAME {
             let rule = self.connect(host, port)?.into_grant().rule;

@@ -1,10 +1,14 @@
 //! The first question: whether a name may be looked up.
 
 use super::{
-    Denial, Domain, Grant, Policy, Reach, Why,
+    Denial, Domain, Grant, HostPattern, Policy, Reach, Why,
     deciding::{Port, WEB_PORTS, first_covering},
 };
 use crate::{address::HOST_NAME, host::Host};
+
+/// Longest label and name that a pattern lets through.
+const LABEL_BYTES_MAX: usize = 52;
+const NAME_BYTES_MAX: usize = 160;
 
 impl Policy {
     /// Whether the name may be looked up, on any port.
@@ -31,6 +35,23 @@ impl Policy {
         } else {
             Err(self.unlisted(host))
         }
+    }
+
+    /// Whether the name is held back for its length: of names that are not spelled out, the guest chooses
+    /// what they say to whoever answers for them. Names of machines are shorter; what is encoded in names
+    /// uses them up to 63 and 253.
+    pub(crate) fn is_too_long(&self, host: &Host) -> bool {
+        let text = host.as_str();
+        let is_long = NAME_BYTES_MAX < text.len()
+            || text.split('.').any(|label| LABEL_BYTES_MAX < label.len());
+        is_long && !self.spells_out(host)
+    }
+
+    /// Whether the name is not only one that a pattern, or nothing, stands for.
+    pub(crate) fn spells_out(&self, host: &Host) -> bool {
+        let is_it =
+            |domain: &Domain| matches!(&domain.pattern, HostPattern::Exact(exact) if exact == host);
+        host.as_str() == HOST_NAME || self.domains.iter().any(is_it)
     }
 
     fn resolve_host_itself(&self, host: &Host) -> Result<Grant, Denial> {

@@ -11,7 +11,7 @@ pub enum Why {
     NotListed(String),
     #[error("the policy denies its subnet")]
     SubnetDenied,
-    #[error("it is a {0:?} address, and no subnet of the policy names it")]
+    #[error("it is {0} address, and no subnet of the policy names it")]
     Reserved(Reserved),
     #[error("it is an address of the host itself")]
     HostItself,
@@ -41,6 +41,8 @@ pub enum Why {
     TooManyConnections,
     #[error("a credential of the policy is missing: {0}")]
     NoSecret(String),
+    #[error("a rule sets headers or puts a secret in, and that is not done without TLS; use https")]
+    InTheClear,
 }
 
 impl Why {

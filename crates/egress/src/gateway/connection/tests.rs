@@ -1,5 +1,6 @@
 //! Connections end to end: a client behind the gateway, real servers in front of it, over loopback.
 
+mod by_address;
 mod credentials;
 mod endings;
 mod origin;

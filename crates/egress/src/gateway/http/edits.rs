@@ -50,7 +50,7 @@ pub(crate) fn apply(
     }
     for edit in set {
         if way == Way::Open {
-            return Err(IN_THE_CLEAR);
+            return Err(Why::InTheClear);
         }
         let value = edit.value.expose();
         put(&mut parts.headers, &edit.name, value)?;
@@ -66,7 +66,7 @@ pub(crate) fn apply(
         let secret = secrets.get(name).ok_or_else(|| Why::NoSecret(name.to_string()))?;
         let put_in = place(parts, &credential.place, secret, &mut injected.texts)?;
         if put_in && way == Way::Open {
-            return Err(IN_THE_CLEAR);
+            return Err(Why::InTheClear);
         }
         if put_in {
             injected.names.push(name.to_string());
@@ -74,9 +74,6 @@ pub(crate) fn apply(
     }
     Ok(injected)
 }
-
-const IN_THE_CLEAR: Why =
-    Why::Malformed("a rule puts a secret in, and that is not done without TLS; use https");
 
 fn placeholder_of(credential: &Credential) -> Option<&str> {
     match &credential.place {

@@ -17,13 +17,13 @@ use super::{
     masked::{Masked, Secrets},
     passing::{Passing, Towards},
     refusal::Refusal,
-    session::{Answer, Judged, Session, Tunnel, bad_url, refused},
+    session::{Answer, Judged, Session, Tunnel, bad_url},
     upstream::SendError,
 };
 use crate::{
     gateway::{active::Offer, authority::Inside},
     hops::{self, Upgrade},
-    policy::{Edits, ForwardTo, Pin},
+    policy::{Denial, Edits, ForwardTo, Pin, Why},
 };
 
 /// How long the host may keep a guest waiting that waits to be told to go on (`Expect`). Some hosts
@@ -41,6 +41,7 @@ impl Session {
     ) -> Result<Response<Passing>, Answer> {
         let active = judged.active;
         let injected = edits::apply(parts, edits, pin, &active.secrets, self.way);
+        let refused = |why| Self::refused_by_rule(why, judged.account);
         let Injected { names, texts } = injected.map_err(refused)?;
         judged.account.change(|event| event.credentials = names);
         let secrets = Secrets::new(texts);
@@ -121,9 +122,13 @@ impl Session {
         if matches!(error, SendError::Closed) {
             return Answer::Closed(error);
         }
-        let mut rule = String::new();
-        account.change(|event| rule.clone_from(&event.rule));
-        Answer::Refused(Refusal::Failed { rule, reason: error.to_string() })
+        Answer::Refused(Refusal::Failed { rule: rule(account), reason: error.to_string() })
+    }
+
+    /// Of a request that a rule lets through, but not as it would be after its edits.
+    fn refused_by_rule(why: Why, account: &Account) -> Answer {
+        let denial = Denial { rule: rule(account), why };
+        Answer::Refused(Refusal::Denied(StatusCode::FORBIDDEN, denial))
     }
 
     fn whole_url(&self, parts: &mut Parts, authority: &str) -> Result<(), Answer> {
@@ -136,6 +141,13 @@ impl Session {
         parts.uri = whole.build().map_err(|_error| bad_url("the URL cannot be put together"))?;
         Ok(())
     }
+}
+
+/// The rule that let the request through.
+fn rule(account: &Account) -> String {
+    let mut rule = String::new();
+    account.change(|event| rule.clone_from(&event.rule));
+    rule
 }
 
 fn inside(version: http::Version) -> Inside {

@@ -33,7 +33,7 @@ use crate::{
     },
     hops::{self, Upgrade},
     host::Host,
-    policy::{Denial, Head, Pin, Ruling, Treatment, Why},
+    policy::{Denial, Head, Pin, Ruling, Treatment, Why, no_method},
 };
 
 /// As much of the body of a refused request is read and dropped, for as long, so that the client
@@ -237,7 +237,8 @@ impl Session {
         })?;
         let mut candidates = self.candidates.borrow_mut();
         // An address that may be reached by itself may be called by a name that may be reached too.
-        if let ([Named::Address(_)], Named::Host(host)) = (&candidates[..], &asked.whom)
+        let by_itself = candidates.iter().any(|one| matches!(one, Named::Address(_)));
+        if let (true, Named::Host(host)) = (by_itself, &asked.whom)
             && active.policy.connect(host, self.port()).is_ok()
         {
             *candidates = vec![asked.whom.clone()];
@@ -259,14 +260,8 @@ impl Session {
     /// What no request may be, whatever the policy.
     fn check(&self, parts: &mut Parts) -> Result<Upgrade, Answer> {
         let bad = |status, why| Err(Answer::Refused(Refusal::bad(status, why)));
-        match parts.method {
-            Method::CONNECT => {
-                return bad(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy: CONNECT");
-            }
-            Method::TRACE => {
-                return bad(StatusCode::METHOD_NOT_ALLOWED, "TRACE would show what was put in");
-            }
-            _ => (),
+        if let Some(why) = no_method(parts.method.as_str()) {
+            return bad(StatusCode::METHOD_NOT_ALLOWED, why);
         }
         let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
         if codings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {

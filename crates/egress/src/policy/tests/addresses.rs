@@ -64,16 +64,15 @@ fn an_address_stands_in_for_a_name_that_rules_answer_for() {
 fn a_name_opens_no_reserved_address() {
     let mut policy = public(vec![domain("example.com", vec![])]);
     let reserved = [
-        ("127.0.0.1", "Loopback"),
-        ("10.0.0.1", "Private"),
-        ("169.254.169.254", "Metadata"),
-        ("::ffff:127.0.0.1", "Loopback"),
-        ("64:ff9b::a9fe:a9fe", "Metadata"),
-        ("fe80::1", "LinkLocal"),
+        ("127.0.0.1", "a loopback"),
+        ("10.0.0.1", "a private"),
+        ("169.254.169.254", "a cloud metadata"),
+        ("::ffff:127.0.0.1", "a loopback"),
+        ("64:ff9b::a9fe:a9fe", "a cloud metadata"),
+        ("fe80::1", "a link-local"),
     ];
     for (address, class) in reserved {
-        let why =
-            format!("-default: it is a {class} address, and no subnet of the policy names it");
+        let why = format!("-default: it is {class} address, and no subnet of the policy names it");
         for name in [None, Some("example.com")] {
             assert_eq!(dialled(&policy, address, 443, name), why);
         }

@@ -93,6 +93,14 @@ fn each_step_is_told_up_to_the_one_that_denies() {
             "A+subnets.allow 10.0.0.0/8 C+subnets.allow 10.0.0.0/8 +subnets.allow 10.0.0.0/8 Raw",
         ),
         ("http://[::1]/", "A-default -default Denied"),
+        (
+            "wss://plain.example.com/a",
+            "N+plain.example.com C+plain.example.com +plain.example.com Spliced",
+        ),
+        (
+            "ws://plain.example.com/a",
+            "N+plain.example.com C+plain.example.com R+plain.example.com +plain.example.com Sent",
+        ),
     ];
     for (url, expected) in table {
         assert_eq!(told("GET", url), expected, "{url}");
@@ -111,6 +119,80 @@ fn secrets_and_queries_are_told_by_name_at_most() {
     assert!(
         told.notes.iter().any(|note| note == "with other headers api.example.com[3] could match")
     );
+}
+
+fn reason(policy: &Policy, method: &str, url: &str) -> String {
+    let told = policy.explain(method, url).unwrap();
+    told.reason.unwrap_or_else(|| format!("{:?}", told.outcome))
+}
+
+#[test]
+fn what_the_gateway_refuses_is_told_so() {
+    let long = format!("https://{}.long.test/", "a".repeat(53));
+    let mut policy = policy();
+    policy.domains.push(domain("*.long.test", vec![]));
+    let clear = Why::InTheClear.to_string();
+    for (method, url, told) in [
+        ("GET", "http://api.example.com/v1/me", &*clear),
+        ("GET", "https://api.example.com/v1/me", "Sent"),
+        ("TRACE", "https://api.example.com/v1/me", "TRACE would show what was put in"),
+        ("CONNECT", "http://plain.example.com/", "this is no proxy: CONNECT"),
+        // It is not seen.
+        ("TRACE", "https://plain.example.com/", "Spliced"),
+        ("trace", "https://api.example.com/v1/me", "Sent"),
+        ("M-SEARCH", "https://api.example.com/v1/me", "Sent"),
+        (
+            "GET",
+            "https://api.example.com./v1/me",
+            "the request's host is no host name: it ends with a dot",
+        ),
+        ("GET", "https://plain.example.com./", "Spliced"),
+        ("GET", &long, "too many or too long names were asked for"),
+    ] {
+        assert_eq!(reason(&policy, method, url), told, "{method} {url}");
+    }
+    let told = policy.explain("GET", "http://api.example.com/v1/me").unwrap();
+    assert_eq!(told.rule, "api.example.com[1]");
+    assert!(told.credentials.is_empty() && told.headers.is_empty() && !told.pinned, "{told:?}");
+    // The secret is gone.
+    let url = "https://api.example.com/v1/me";
+    let told = policy.explain_with("GET", url, &|name| name.as_str() != "API_KEY").unwrap();
+    assert_eq!(told.decision, Decision::Deny);
+    assert_eq!(told.reason.unwrap(), "a credential of the policy is missing: API_KEY");
+}
+
+#[test]
+fn an_address_is_told_of_as_it_is_reached() {
+    let mut policy = public(vec![]);
+    policy.subnets.allow = vec![cidr("10.0.0.0/8")];
+    let no_name = Why::NoSni.to_string();
+    let table = [
+        ("https://10.1.2.3/", "Raw", &*no_name),
+        ("http://10.1.2.3/", "Raw", "Sent"),
+        ("tcp://10.1.2.3:5432", "Raw", "Raw"),
+        ("https://8.8.8.8/", "Spliced", &*no_name),
+        ("http://8.8.8.8/", "Sent", "Sent"),
+        (
+            "tcp://8.8.8.8:443",
+            "only HTTP and TLS are let through here",
+            "only HTTP and TLS are let through here",
+        ),
+        ("tcp://8.8.8.8:22", "Raw", "Raw"),
+        (
+            "http://169.254.169.254/",
+            "it is a cloud metadata address, and no subnet of the policy names it",
+            "it is a cloud metadata address, and no subnet of the policy names it",
+        ),
+    ];
+    let strict = Policy { strict: true, ..policy.clone() };
+    for (url, told, when_strict) in table {
+        assert_eq!(reason(&policy, "GET", url), told, "{url}");
+        assert_eq!(reason(&strict, "GET", url), when_strict, "strict {url}");
+    }
+    assert_eq!(reason(&policy, "TRACE", "http://8.8.8.8/"), "TRACE would show what was put in");
+    assert!(policy.explain("GET", "https://8.8.8.8/").unwrap().notes.len() == 1);
+    policy.domains.push(domain("a.test", vec![allow(every())]));
+    assert!(policy.explain("GET", "https://8.8.8.8/").unwrap().notes.len() == 2);
 }
 
 #[test]

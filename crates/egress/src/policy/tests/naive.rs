@@ -178,6 +178,22 @@ fn model_dial(policy: &Policy, address: &str, port: u16, name: Option<&str>) -> 
         }
 }
 
+/// To an address that was given out for these names, with nothing said.
+fn model_unnamed(policy: &Policy, address: &str, port: u16, names: &[&str]) -> &'static str {
+    if !model_dial(policy, address, port, None) {
+        return "no";
+    }
+    let ruled = |name: &&str| decides(policy, name, port).is_some_and(|one| !one.rules.is_empty());
+    let web = port == 80 || port == 443;
+    let by_subnet = within(&policy.subnets.allow, address);
+    match (names.iter().any(ruled), policy.strict) {
+        (true, _) => "opened",
+        (false, true) if web => "opened",
+        (false, false) if web && !by_subnet => "spliced",
+        (false, _) => "raw",
+    }
+}
+
 fn model_request(policy: &Policy, name: &str, method: &str, path: &str) -> String {
     if model_connect(policy, name, 443) == "no" && decides(policy, name, 443).is_none() {
         return "no".to_owned();
@@ -213,6 +229,15 @@ fn last_index(rule: &str) -> String {
         .unwrap_or_default()
 }
 
+fn manner(answer: &Result<Treatment, Denial>) -> &'static str {
+    match answer {
+        Err(_) => "no",
+        Ok(Treatment::Raw(_)) => "raw",
+        Ok(Treatment::Inspect { opened: true, .. }) => "opened",
+        Ok(Treatment::Inspect { opened: false, .. }) => "spliced",
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -222,12 +247,7 @@ proptest! {
         let resolved = policy.resolve(&parsed).is_ok();
         prop_assert_eq!(resolved, model_resolve(&policy, name));
         for port in PORTS.into_iter().chain([7]) {
-            let treated = match policy.connect(&parsed, port) {
-                Err(_) => "no",
-                Ok(Treatment::Raw(_)) => "raw",
-                Ok(Treatment::Inspect { opened: true, .. }) => "opened",
-                Ok(Treatment::Inspect { opened: false, .. }) => "spliced",
-            };
+            let treated = manner(&policy.connect(&parsed, port));
             prop_assert_eq!(treated, model_connect(&policy, name, port), "{}", port);
             // What is connected can be looked up.
             prop_assert!(treated == "no" || resolved);
@@ -249,6 +269,18 @@ proptest! {
         prop_assert!(!without_subnet || reserved(parsed).is_none());
         let alone = policy.dial(parsed, port, None).is_ok();
         prop_assert_eq!(policy.connect_address(parsed, port).is_ok(), alone);
+    }
+
+    #[test]
+    fn addresses_by_themselves_are_as_in_the_model(
+        policy in some_policy(),
+        address in select(&ADDRESSES),
+        port in select(&PORTS),
+        names in prop::collection::vec(select(&HOSTS[..6]), 0..=2),
+    ) {
+        let hosts: Vec<Host> = names.iter().map(|name| host(name)).collect();
+        let answer = manner(&policy.connect_unnamed(address.parse().unwrap(), port, &hosts));
+        prop_assert_eq!(answer, model_unnamed(&policy, address, port, &names));
     }
 
     #[test]

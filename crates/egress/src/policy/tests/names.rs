@@ -78,3 +78,14 @@ fn the_host_itself_is_in_no_list() {
     assert_eq!(connect(&policy, 8080), "raw hostPorts 8080");
     assert_eq!(connect(&policy, 443), "-default: no rule allows port 443");
 }
+
+#[test]
+fn long_names_are_held_back_unless_they_are_spelled_out() {
+    let (long, label) = (vec!["abcdefgh"; 20].join("."), format!("{}.test", "a".repeat(53)));
+    let spelled = listed(vec![domain("*", vec![]), domain(&label, vec![])]);
+    assert!(spelled.is_too_long(&host(&long)) && !spelled.is_too_long(&host(&label)));
+    for policy in [listed(vec![domain("*.test", vec![])]), public(vec![])] {
+        assert!(policy.is_too_long(&host(&label)) && policy.is_too_long(&host(&long)));
+        assert!(!policy.is_too_long(&host(&label[1..])));
+    }
+}

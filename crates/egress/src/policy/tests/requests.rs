@@ -206,6 +206,23 @@ fn a_method_is_what_the_server_may_take_it_for() {
 }
 
 #[test]
+fn a_nul_hides_nothing_of_a_query() {
+    let no_query = one(vec![deny(query(exact("op"), exact("delete")))]);
+    let no_method = one(vec![deny(methods(&["DELETE"]))]);
+    let malformed = "malformed api.example.com";
+    for request in
+        ["GET /?op%00=delete", "GET /?op=delete%00", "GET /?a;op=delete%00x", "GET /?%00"]
+    {
+        check(&no_query, &[(request, malformed)]);
+    }
+    check(&no_query, &[("GET /?op=%0adelete", "+api.example.com unchanged")]);
+    check(&no_method, &[("GET /?_method=delete%00", malformed)]);
+    // Where no rule looks at it, it is the host's own.
+    let no_path = one(vec![deny(path(exact("/admin")))]);
+    check(&no_path, &[("GET /?a=%00", "+api.example.com unchanged")]);
+}
+
+#[test]
 fn a_query_is_decoded_and_no_key_is_hidden_behind_another() {
     let policy = one(vec![allow(query(exact("mode"), exact("read only"))), deny(every())]);
     let denied = "-api.example.com[1]: a rule denies it";

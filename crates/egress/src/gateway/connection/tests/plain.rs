@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{origin::*, world::*};
+use super::{super::*, origin::*, world::*};
 use crate::{
     event::Kind,
     policy::{Domain, Reach},
@@ -134,7 +134,7 @@ async fn proxy(to: u16) -> (u16, Rc<RefCell<Vec<String>>>) {
 }
 
 /// A name on the web's own ports, whose address is nobody's.
-fn elsewhere(world: &World, name: &str, port: u16) -> super::super::Peer {
+fn elsewhere(world: &World, name: &str, port: u16) -> Peer {
     let mut peer = world.peer(&[name], port);
     peer.address = "192.88.100.7:0".parse().unwrap();
     peer.address.set_port(port);
@@ -198,11 +198,16 @@ fn what_may_hide_a_name_is_opened() {
             World::new(policy(vec![Domain { port: None, ..domain(HOST, 0, vec![]) }]), &ca.root);
         let peer = elsewhere(&world, HOST, 443);
         let active = world.gateway.active().unwrap();
-        let host = super::super::Host::parse(HOST).unwrap();
-        let treatment = active.policy.connect(&host, peer.address.port()).unwrap();
-        assert!(matches!(treatment, crate::policy::Treatment::Inspect { opened: false, .. }));
-        assert_eq!(super::super::opens(&treatment, Encrypted::No), super::super::Opens::No);
-        assert_eq!(super::super::opens(&treatment, Encrypted::Perhaps), super::super::Opens::Yes);
+        let judge = |encrypted| {
+            let Ok(Plan::Inspect(candidates)) = plan(&world.gateway, &active, &peer) else {
+                panic!("it is not looked at");
+            };
+            let server_name = Some(Host::parse(HOST).unwrap());
+            let hello = ClientHello { server_name, encrypted, protocols: vec![] };
+            judge_hello(&active, &hello, &peer, candidates).unwrap()
+        };
+        assert!(matches!(judge(Encrypted::No), Passage::Spliced(_)));
+        assert!(matches!(judge(Encrypted::Perhaps), Passage::Opened { .. }));
     });
 }
 

@@ -237,7 +237,9 @@ fn tls_without_the_name_of_the_address_is_refused_at_once() {
             ("denied.example.test", "no rule allows"),
             ("127.0.0.1", "must say which host it is for"),
         ] {
-            let peer = world.peer(&[HOST], port);
+            let mut peer = world.peer(&[HOST], port);
+            // No subnet names it.
+            peer.address.set_ip("192.88.100.7".parse().unwrap());
             let error = world.tls_as(peer, name, &["http/1.1"]).await.unwrap_err();
             assert!(error.to_string().contains("AccessDenied"), "{error}");
             let told = world.events(Kind::Tls);

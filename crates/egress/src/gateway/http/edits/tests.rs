@@ -92,7 +92,7 @@ fn what_cannot_be_put_in_stops_the_request() {
     let mut ask = |edits: &Edits, way| {
         apply(&mut request, Some(edits), &Pin::Off, &secrets(), way).map(|injected| injected.names)
     };
-    assert_eq!(ask(&credential(header("x-key")), Way::Open), Err(IN_THE_CLEAR));
+    assert_eq!(ask(&credential(header("x-key")), Way::Open), Err(Why::InTheClear));
     let placeholder = credential(Place::Placeholder("PLACE_1".to_owned()));
     assert_eq!(ask(&placeholder, Way::Open), Ok(Vec::new()));
     for name in ["host", "Content-Length", "transfer-encoding", "a b", ""] {
@@ -108,7 +108,7 @@ fn what_cannot_be_put_in_stops_the_request() {
         }],
         ..Edits::default()
     };
-    assert_eq!(ask(&set("a"), Way::Open), Err(IN_THE_CLEAR));
+    assert_eq!(ask(&set("a"), Way::Open), Err(Why::InTheClear));
     ask(&set("a\r\nb: c"), Way::Sealed).unwrap_err();
     ask(&set("a"), Way::Sealed).unwrap();
     assert_eq!(value(&request, "x-team"), "a");
