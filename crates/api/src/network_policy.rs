@@ -17,6 +17,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::{Object, list, number, numbers, object, only};
+
 pub use explanation::{Decision, Explain, Explanation, Outcome, Question, Step};
 pub use ordered::{Allow, Ordered};
 pub use reply::{
@@ -33,6 +35,7 @@ pub struct NetworkPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Allow>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub subnets: Option<Subnets>,
     /// Of the old form, as are the next five.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,10 +45,13 @@ pub struct NetworkPolicy {
     #[serde(rename = "deniedCIDRs", skip_serializing_if = "Option::is_none")]
     pub denied_cidrs: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub injection_rules: Option<Vec<InjectionRule>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub forward_rules: Option<Vec<ForwardRule>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub response_rules: Option<Vec<ResponseRule>>,
     /// Names of lists of domains that the server has (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +61,15 @@ pub struct NetworkPolicy {
     pub strict: Option<bool>,
     /// TCP ports of the host that are reached at `host.fumehood.internal` (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "numbers")]
     pub host_ports: Option<Vec<u16>>,
+}
+
+impl NetworkPolicy {
+    /// Reads the JSON of one, as it is in a file.
+    pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json).map(|Object(policy)| policy)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -83,18 +97,22 @@ pub struct Subnets {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Rule {
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub when: Option<Match>,
     /// Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<RuleAction>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub transform: Option<Vec<Transform>>,
     #[serde(rename = "forwardURL", skip_serializing_if = "Option::is_none")]
     pub forward_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub response: Option<CannedResponse>,
     /// Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub credential: Option<CredentialUse>,
     /// Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,12 +131,15 @@ pub enum RuleAction {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub path: Option<TextMatch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub query_string: Option<Vec<PairMatch>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "list")]
     pub headers: Option<Vec<PairMatch>>,
 }
 
@@ -126,8 +147,10 @@ pub struct Match {
 #[serde(default, deny_unknown_fields)]
 pub struct PairMatch {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub key: Option<TextMatch>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub value: Option<TextMatch>,
 }
 
@@ -167,6 +190,7 @@ impl fmt::Debug for SecretHeaders {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CannedResponse {
     /// 200 to 599.
+    #[serde(deserialize_with = "number")]
     pub status_code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
@@ -184,10 +208,13 @@ pub struct CredentialUse {
     /// The secret's name.
     pub secret: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub header: Option<CredentialHeader>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub basic: Option<CredentialBasic>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub query: Option<CredentialQuery>,
     /// `true`: in place of the text that the guest was given for the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,7 +254,7 @@ pub struct CredentialQuery {
 pub enum PinUse {
     Switch(bool),
     /// These are taken out beside the usual ones.
-    Beside(PinBeside),
+    Beside(#[serde(deserialize_with = "only")] PinBeside),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -246,6 +273,7 @@ pub struct InjectionRule {
     pub domain: String,
     pub headers: SecretHeaders,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub when: Option<Match>,
 }
 
@@ -257,6 +285,7 @@ pub struct ForwardRule {
     #[serde(rename = "forwardURL")]
     pub forward_url: String,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub when: Option<Match>,
 }
 
@@ -265,6 +294,7 @@ pub struct ForwardRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResponseRule {
     pub domain: String,
+    #[serde(deserialize_with = "number")]
     pub status_code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
@@ -273,6 +303,7 @@ pub struct ResponseRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object")]
     pub when: Option<Match>,
 }
 

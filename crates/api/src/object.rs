@@ -1,14 +1,15 @@
-//! Objects and nothing else: what is derived takes a list of a struct's members for the struct.
+//! Objects and nothing else: what is derived takes a list of a struct's members for the struct. What is
+//! wrong is told without the names of our types.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 /// A `T` that was written as an object.
-struct Object<T>(T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -30,7 +31,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// For `deserialize_with`, of a member that may be absent or null.
+/// For `deserialize_with`.
+pub(crate) fn only<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Object::deserialize(from).map(|Object(it)| it)
+}
+
+/// Of a member that may be absent or null.
 pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
@@ -58,4 +64,51 @@ pub(crate) fn maybe_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Option<BTreeMap<String, T>>, D::Error> {
     let all = Option::<BTreeMap<String, Object<T>>>::deserialize(from)?;
     Ok(all.map(|all| all.into_iter().map(|(name, Object(it))| (name, it)).collect()))
+}
+
+/// A list of objects, of a member that may be absent or null.
+pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let all = Option::<Vec<Object<T>>>::deserialize(from)?;
+    Ok(all.map(|all| all.into_iter().map(|Object(it)| it).collect()))
+}
+
+/// A port, or a status: what else it has to be is checked where it is used.
+struct Number(u16);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_u16(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 0 to 65535")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Number, E> {
+        let fits = u16::try_from(number).map(Number);
+        fits.map_err(|_error| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Number, E> {
+        let fits = u16::try_from(number).map(Number);
+        fits.map_err(|_error| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+}
+
+pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    Number::deserialize(from).map(|Number(number)| number)
+}
+
+/// Of a member that may be absent or null.
+pub(crate) fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u16>>, D::Error> {
+    let all = Option::<Vec<Number>>::deserialize(from)?;
+    Ok(all.map(|all| all.into_iter().map(|Number(number)| number).collect()))
 }

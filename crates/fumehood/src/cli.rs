@@ -284,6 +284,9 @@ pub(crate) struct Create {
     pub(crate) keep: KeepOptions,
 
     /// Start from this snapshot instead of an image: from its disk, and from its memory if it has one
+    ///
+    /// The network policy of the snapshot's sandbox is taken over with memory alone, and where no option
+    /// says another: from a disk the policy is that of the options here, every public address without any.
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "image")]
     pub(crate) snapshot: Option<String>,
 

@@ -79,8 +79,20 @@ fn read(file: &Path, stdin: Stdin) -> Result<NetworkPolicy, Failure> {
         let message = format!("{shown} is too long: a policy has at most 1 MiB");
         return Err(Failure::new(Exit::Usage, message));
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|fault| Failure::new(Exit::Usage, format!("{shown} is not a policy: {fault}")))
+    NetworkPolicy::read(&bytes).map_err(|fault| {
+        let fault = fault.to_string();
+        // As a server shows a policy that has rules, it cannot be asked for: values are left out.
+        let is_shown = ["headerNames", "rules"];
+        let is_shown = is_shown.iter().any(|name| fault.contains(&format!("unknown field `{name}`")));
+        let hint = if is_shown {
+            ". This is a policy as it is shown, without the values of headers: leave the lists of \
+             rules out, write what stands in `rules` as `allow`, and in its transforms `headers` with \
+             their values in place of `headerNames`"
+        } else {
+            ""
+        };
+        Failure::new(Exit::Usage, format!("{shown} is not a policy: {fault}{hint}"))
+    })
 }
 
 fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {

@@ -11,6 +11,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::Rule;
+use crate::object::Object;
 
 /// An object; a name that comes twice is refused when it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,10 @@ impl<'de> Visitor<'de> for AllowVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Allow, A::Error> {
-        Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Allow::Rules)
+        let Ordered(named) =
+            Ordered::<Vec<Object<Rule>>>::deserialize(MapAccessDeserializer::new(map))?;
+        let bare = |rules: Vec<Object<Rule>>| rules.into_iter().map(|Object(rule)| rule).collect();
+        let named = named.into_iter().map(|(name, rules)| (name, bare(rules))).collect();
+        Ok(Allow::Rules(Ordered(named)))
     }
 }

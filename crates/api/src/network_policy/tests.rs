@@ -93,3 +93,47 @@ fn a_reply_is_in_the_mode_form() {
     let reply: NetworkPolicyReply = serde_json::from_value(full.clone()).unwrap();
     assert_eq!(serde_json::to_value(&reply).unwrap(), full);
 }
+
+#[test]
+fn a_list_is_no_object_and_faults_are_told_in_words() {
+    let table = [
+        ("[]", "invalid type: sequence, expected an object"),
+        (r#"["deny-all"]"#, "invalid type: sequence, expected an object"),
+        (r#""deny-all""#, "invalid type: string \"deny-all\", expected an object"),
+        (r#"{"subnets": [["10.0.0.0/8"]]}"#, "invalid type: sequence, expected an object"),
+        (r#"{"allow": {"a.com": [[]]}}"#, "invalid type: sequence, expected an object"),
+        (r#"{"allow": {"a.com": [{"match": []}]}}"#, "invalid type: sequence, expected an object"),
+        (
+            r#"{"allow": {"a.com": [{"transform": [[]]}]}}"#,
+            "invalid type: sequence, expected an object",
+        ),
+        (
+            r#"{"allow": {"a.com": [{"match": {"path": "/a"}}]}}"#,
+            "invalid type: string \"/a\", expected an object",
+        ),
+        (
+            r#"{"allow": {"a.com": [{"credential": "KEY"}]}}"#,
+            "invalid type: string \"KEY\", expected an object",
+        ),
+        (
+            r#"{"allow": {"a.com": [{"pin": []}]}}"#,
+            "expected true, false, or an object with `headers` and `query`",
+        ),
+        (
+            r#"{"hostPorts": ["80"]}"#,
+            "invalid type: string \"80\", expected a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"hostPorts": [70000]}"#,
+            "invalid value: integer `70000`, expected a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"allow": {"a.com": [{"response": {"statusCode": -1}}]}}"#,
+            "invalid value: integer `-1`, expected a whole number from 0 to 65535",
+        ),
+    ];
+    for (text, fault) in table {
+        let error = NetworkPolicy::read(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(fault), "{text}: {error}");
+    }
+}

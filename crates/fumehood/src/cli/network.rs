@@ -55,7 +55,7 @@ pub(crate) struct PolicyOptions {
     pub(crate) secret: Vec<SecretUse>,
 
     /// Reach this TCP port of the computer the server is on, as host.fumehood.internal:PORT
-    #[arg(long, help_heading = HEADING, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, help_heading = HEADING, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) allow_host_port: Vec<u16>,
 
     /// Start from the policy in this file, JSON as the API takes it; - is stdin, flags add to it

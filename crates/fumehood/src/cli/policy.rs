@@ -34,7 +34,9 @@ pub(crate) struct PolicyGet {
 Examples:
   fumehood policy set box --allow @registries-read,api.example.com
   fumehood policy set box --deny-all
-  fumehood policy get --json box > policy.json; fumehood policy set box2 --policy policy.json")]
+  fumehood policy get --json box > policy.json; fumehood policy set box2 --policy policy.json
+                       of a policy without rules; those are shown without the values of headers, so
+                       keep a file of your own of one that has some")]
 pub(crate) struct PolicySet {
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
@@ -64,7 +66,8 @@ pub(crate) struct PolicyExplain {
     /// The sandbox
     pub(crate) name: String,
 
-    /// The request: a URL, with a method before it if it is not GET; or tcp://HOST:PORT
+    /// The request: a URL (http, https, ws or wss), with a method before it if it is not GET; or
+    /// tcp://HOST:PORT
     #[arg(required = true, num_args = 1..=2, value_name = "REQUEST")]
     pub(crate) request: Vec<String>,
 }

@@ -68,6 +68,7 @@ fn flags_alone() {
             "subnets": {"allow": ["10.0.0.1/32"]}}),
         ),
         ("--allow-host-port 8080", json!({"mode": "allow-all", "hostPorts": [8080]})),
+        ("--allow-host-port 9443,9080", json!({"mode": "allow-all", "hostPorts": [9080, 9443]})),
         (
             "--deny-all --allow-host-port 8080 --allow-host-port 1",
             json!({"allow": [],
@@ -203,6 +204,7 @@ fn what_cannot_be_meant_together_is_refused_and_says_what_to_do() {
     let old = json!({"mode": "custom", "allowedDomains": ["a.test"]});
     let open = json!({"mode": "allow-all"});
     let rules = json!({"allow": {"a.test": [{"action": "deny"}]}});
+    let shown = json!({"mode": "custom", "rules": {"a.test": []}});
     let table = [
         ("--allow a.test --deny-all", None, "leave out --deny-all"),
         ("--secret KEY@a.test --deny-all", None, "give it to --allow too and leave out --deny-all"),
@@ -216,6 +218,8 @@ fn what_cannot_be_meant_together_is_refused_and_says_what_to_do() {
         ("--allow a.test", Some(&old), "write `allow` and `subnets`"),
         ("--secret KEY@a.test", Some(&rules), "name the secret in one of them"),
         ("", Some(&json!({"alow": []})), "unknown field `alow`"),
+        ("", Some(&json!(["deny-all"])), "expected an object"),
+        ("", Some(&shown), "This is a policy as it is shown, without the values of headers"),
     ];
     for (line, file, words) in table {
         let failure = request(line, file).unwrap_err();

