@@ -37,8 +37,8 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "Some(()) => fits && parts.next().is_none()," => "Some(()) => fits,"
         fails "names::wildcard_and_labels";
     "resolve: any name" in "crates/egress/src/policy/resolve.rs":
-        "        } else {\n            Err(self.unlisted(host))\n        }\n    }\n\n    fn resolve_host_itself" =>
-        "        } else {\n            Ok(Grant { rule: default_rule() })\n        }\n    }\n\n    fn resolve_host_itself"
+        "        } else {\n            Err(self.unlisted(host))\n        }\n    }\n\n    /// Whether the name is held back" =>
+        "        } else {\n            Ok(Grant { rule: default_rule() })\n        }\n    }\n\n    /// Whether the name is held back"
         fails "dns::unlisted_names_are_not_sent_on";
     "dial: reserved addresses" in "crates/egress/src/policy/dial.rs":
         "if let Some(class) = reserved(address) {" => "if let Some(class) = reserved(address).filter(|_| false) {"
@@ -66,19 +66,19 @@ pub(super) const TABLE: &[Mutation] = mutations! {
     "dial: the host's own addresses" in "crates/egress/src/gateway/connection.rs":
         "if !named && !is_host_itself(host) && (self.is_own)(to) {" => "if false {"
         fails "reserved::addresses_of_the_host";
-    "hello: the name need not be that of the address" in "crates/egress/src/gateway/connection.rs":
-        "    if by_address {\n" => "    if true {\n"
+    "hello: the name need not be that of the address" in "crates/egress/src/gateway/connection/plan.rs":
+        "(Ok(treatment), Some(_)) => Ok(" => "(Ok(treatment), _) => Ok("
         fails "hello::name_that_is_not_allowed";
     "hello: several names" in "crates/egress/src/gateway/client_hello.rs":
         "if kind != 0 || !names.0.is_empty() {" => "if kind != 0 {"
         fails "hello::two_names";
-    "hello: what may be hidden is passed on" in "crates/egress/src/gateway/connection.rs":
-        "(Treatment::Inspect { opened: false, .. }, Encrypted::No) => Opens::No," =>
-        "(Treatment::Inspect { opened: false, .. }, _) => Opens::No,"
+    "hello: what may be hidden is passed on" in "crates/egress/src/gateway/connection/plan.rs":
+        "(Treatment::Inspect { grant, opened: false }, Encrypted::No) => spliced(" =>
+        "(Treatment::Inspect { grant, opened: false }, _) => spliced("
         fails "hello::encrypted_hello";
-    "hello: a name may be missing" in "crates/egress/src/gateway/connection.rs":
-        "    let Some(asked) = &hello.server_name else {\n        return Err(Denial { rule: \"default\".to_owned(), why: Why::NoSni });\n    };" =>
-        "    let Some(asked) = &hello.server_name else {\n        let Some(Candidate { whom: Named::Host(host), treatment }) = candidates.into_iter().next() else {\n            return Err(Denial { rule: \"default\".to_owned(), why: Why::NoSni });\n        };\n        return Ok((host, treatment));\n    };"
+    "hello: a name may be missing" in "crates/egress/src/gateway/connection/plan.rs":
+        "return unnamed(by_itself, hello.encrypted);" =>
+        "return unnamed(by_itself.or_else(|| Some(candidates.into_iter().next()?.treatment)), hello.encrypted);"
         fails "hello::no_name";
     "request: another host on the connection" in "crates/egress/src/gateway/http/session.rs":
         "            candidates.contains(&asked.whom) && asked.port" => "            asked.port"
@@ -93,11 +93,11 @@ pub(super) const TABLE: &[Mutation] = mutations! {
     "request: the first of several hosts" in "crates/egress/src/gateway/http/asked.rs":
         "if values.next().is_some() {" => "if false {"
         fails "smuggling::two_hosts";
-    "request: CONNECT" in "crates/egress/src/gateway/http/session.rs":
-        "            Method::CONNECT => {\n                return bad(StatusCode::METHOD_NOT_ALLOWED, \"this is no proxy: CONNECT\");\n            }\n" => ""
+    "request: CONNECT" in "crates/egress/src/policy/request.rs":
+        "\"CONNECT\" => Some(\"this is no proxy: CONNECT\")," => ""
         fails "smuggling::connect_through_an_allowed_host";
-    "request: TRACE" in "crates/egress/src/gateway/http/session.rs":
-        "return bad(StatusCode::METHOD_NOT_ALLOWED, \"TRACE would show what was put in\");" => ""
+    "request: TRACE" in "crates/egress/src/policy/request.rs":
+        "\"TRACE\" => Some(\"TRACE would show what was put in\")," => ""
         fails "smuggling::a_method_that_says_back";
     "rules: only what is written" in "crates/egress/src/policy/reading.rs":
         "        texts.push(encode(check(&current)?));" => "        check(&current)?;"
