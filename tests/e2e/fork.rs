@@ -107,6 +107,14 @@ fn children_have_the_parents_memory_and_are_machines_of_their_own() {
     let counted = count(&hood, &grandchildren[0]).unwrap();
     assert_eq!((counted.0, counted.2), (token.0, token.2));
     assert_eq!(hood.ok(&["exec", &grandchildren[0], "--", "cat", "file"]), children[0]);
+    let currents = || {
+        let shown = |name: &String| {
+            let shown = hood.api("GET", &format!("/v2/sandboxes/{name}"), &Value::Null).1;
+            shown["sandbox"]["currentSnapshotId"].clone()
+        };
+        children.iter().map(shown).collect::<Vec<_>>()
+    };
+    assert_eq!(currents(), [Value::Null, Value::Null, Value::Null]);
     for name in ["parent", &children[1]] {
         hood.ok(&["stop", name]);
         assert_eq!(
@@ -114,6 +122,7 @@ fn children_have_the_parents_memory_and_are_machines_of_their_own() {
             format!("{name}\n{name}")
         );
     }
+    assert!(currents()[1].is_string(), "what its own session left");
     hood.ok(&[&["rm", "-f"], &all[..], &[&grandchildren[0]]].concat());
     hood.assert_nothing_left();
     assert_eq!(hood.layers().len(), 0);
@@ -270,6 +279,9 @@ fn killed_at_every_point_of_a_fork() {
     for point in POINTS {
         let mut hood = Hood::new();
         hood.create(&["--name", "parent", "--timeout", "20m"]);
+        // It has a snapshot, of what it was long before.
+        hood.ok(&["exec", "parent", "--", "sh", "-c", "echo old > file"]);
+        hood.ok(&["stop", "parent"]);
         start(&hood, "parent", COUNTER);
         wait_until("it counts", || count(&hood, "parent").is_some());
         hood.ok(&["exec", "parent", "--", "sh", "-c", "echo before > file"]);
@@ -287,6 +299,8 @@ fn killed_at_every_point_of_a_fork() {
         let half_made: Vec<&str> = names.filter(|name| *name != "parent").collect();
         wait_until("nothing half-made runs", || hood.machines().len() == 1);
         for name in half_made {
+            let refused = hood.run(&["exec", name, "--", "cat", "file"]);
+            assert_eq!((refused.code, &*refused.stdout), (Some(245), ""), "{point}: {refused:?}");
             hood.ok(&["rm", "-f", name]);
         }
         assert!(crate::hood::entries(&hood.state().join("forks")).is_empty(), "{point}");

@@ -1,6 +1,6 @@
 //! Sandboxes that change, and those that are made from another.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use api::{Code, ForkLive, ForkSandbox, UpdateSandbox};
 use axum::{Json, extract::Path};
@@ -185,9 +185,7 @@ pub(crate) async fn fork_live(
     let child = |_| {
         let routes = routes(&[], &before.routes, &listed)?;
         let shape = source.current().record.shape;
-        // A drive is for one machine, and for the next session of this one.
-        let mounts = BTreeMap::new();
-        Ok(SandboxRecord { routes, shape, mounts, created_at: clock::now_ms(), ..before.clone() })
+        Ok(SandboxRecord { routes, shape, ..before.child() })
     };
     let children = (0..count).map(child).collect::<Reply<Vec<_>>>()?;
     let network = network::fork(&server, &source, None)?;

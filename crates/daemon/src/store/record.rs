@@ -81,6 +81,20 @@ impl SandboxRecord {
     pub(crate) fn key(&self) -> SandboxKey {
         SandboxKey { project: self.project.clone(), name: self.name.clone() }
     }
+
+    /// A sandbox that is forked live from this one, whose session runs: all but its name and its session,
+    /// and what is told of it alone. It has no snapshot before its own first session ends: those of this one
+    /// are of other disks than the one that it begins with.
+    pub(crate) fn child(&self) -> Self {
+        Self {
+            // A drive is for one machine, and for the next session of this one.
+            mounts: BTreeMap::new(),
+            created_at: clock::now_ms(),
+            current_snapshot: None,
+            used_before: Usage::default(),
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Debug for SandboxRecord {

@@ -126,6 +126,19 @@ fn a_store_of_a_newer_program_is_left_alone() {
 }
 
 #[test]
+fn a_child_starts_from_nothing_that_its_parent_was_before() {
+    let (mut parent, ..) = sandbox("parent");
+    parent.current_snapshot = Some(crate::ids::SnapshotId::random());
+    let child = parent.child();
+    assert_eq!((&child.current_snapshot, child.used_before), (&None, Usage::default()));
+    let own = |record: &SandboxRecord| {
+        let SandboxRecord { created_at, used_before, .. } = *record;
+        SandboxRecord { current_snapshot: None, created_at, used_before, ..parent.clone() }
+    };
+    assert_eq!(child, own(&child), "all else is the same");
+}
+
+#[test]
 fn secrets_are_not_printed() {
     let (sandbox, _, command) = sandbox("one");
     assert!(!format!("{sandbox:?} {command:?}").contains("secret"));
