@@ -63,6 +63,7 @@ fn any_number_start_with_the_memory_of_a_snapshot() {
     assert_eq!(shown["memory"]["sizeBytes"], fs::metadata(file).unwrap().size());
     let taken = hood.run(&["snapshot", "parent", "--name", "warm"]);
     assert!(taken.code != Some(0) && taken.stderr.contains("has this name"), "{taken:?}");
+    assert_one_has_a_name(&hood);
     hood.ok(&["exec", "parent", "--", "sh", "-c", "echo after > file"]);
 
     let mut seen = vec![BTreeSet::new(); 4];
@@ -108,6 +109,22 @@ fn any_number_start_with_the_memory_of_a_snapshot() {
     all.extend(more.iter().map(String::as_str));
     hood.ok(&[&["rm", "-f"], &all[1..]].concat());
     assert_nothing_left(&hood);
+}
+
+/// Of two that are asked for at once.
+fn assert_one_has_a_name(hood: &Hood) {
+    let both = [(); 2]
+        .map(|()| hood.spawn(&["snapshot", "parent", "--memory", "--name", "once", "--json"]));
+    let mut ended = both.map(|one| one.wait_with_output().unwrap());
+    ended.sort_by_key(|one| one.status.code());
+    let [made, refused] = ended;
+    assert_eq!((made.status.code(), refused.status.code()), (Some(0), Some(246)), "{refused:?}");
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("has this name"), "{told}");
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let shown: Value = serde_json::from_str(&hood.ok(&["snapshot", "inspect", "once"])).unwrap();
+    assert_eq!((&shown["id"], &made["name"]), (&made["id"], &json!("once")), "{made}");
+    hood.ok(&["snapshot", "rm", "once"]);
 }
 
 /// What starts from `warm` is forked, paused, kept in turn, also once that is gone; tells what came of it.

@@ -8,6 +8,7 @@
 mod housekeeping;
 mod lineage;
 mod memory;
+mod names;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,8 @@ pub(crate) use housekeeping::keep_house;
 pub(crate) use lineage::{Node, Walk, walk};
 use memory::Memories;
 pub(crate) use memory::Unusable;
+pub(crate) use names::HeldName;
+use names::Names;
 
 use crate::{
     clock,
@@ -40,6 +43,7 @@ const EXTENSION: &str = "qcow2";
 pub(crate) struct Snapshots {
     folder: PathBuf,
     memories: Memories,
+    names: Names,
     store: Store,
     known: Mutex<Known>,
     /// Held by who changes what is stored of them.
@@ -108,6 +112,7 @@ impl Snapshots {
         Self {
             folder: paths.layers(),
             memories: Memories::new(paths),
+            names: Names::default(),
             store,
             known: Mutex::new(Known { records, ..Known::default() }),
             turn: tokio::sync::Mutex::default(),
@@ -232,7 +237,7 @@ impl Snapshots {
     ) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let mut record = record;
-        // Another may have been given it meanwhile; the disk is kept all the same.
+        // Whoever makes one holds its name; were it not so, the disk would be kept all the same.
         record.name.take_if(|name| self.named(&record.project, name.as_str()).is_some());
         let evicted = self.evicted(&record, of, keeping);
         let mut changes = with;

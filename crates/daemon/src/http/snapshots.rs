@@ -40,13 +40,9 @@ pub(crate) async fn create(
     }
     let name = asked.name.as_deref().map(SnapshotName::parse).transpose();
     let name = name.map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
-    let named = |name: &SnapshotName| {
-        server.context().snapshots.named(&session.record.project, name.as_str())
-    };
-    if let Some(there) = name.as_ref().and_then(named) {
-        let text = format!("Snapshot '{}' has this name; delete it, or choose another.", there.id);
-        return Err(Failure::new(Code::Conflict, text));
-    }
+    let hold = |name| server.context().snapshots.hold_name(&session.record.project, name);
+    let name = name.map(hold).transpose();
+    let name = name.map_err(|taken| Failure::new(Code::Conflict, taken.to_string()))?;
     let snapshot = if asked.memory == Some(true) {
         let wanted = MemoryWanted { name, expiration_ms: expiration };
         server.registry().keep_memory(Arc::clone(&session), wanted).await?

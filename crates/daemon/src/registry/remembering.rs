@@ -9,10 +9,10 @@ use crate::{
     causes,
     context::Context,
     failpoint,
-    ids::{SessionId, SnapshotId, SnapshotName},
+    ids::{SessionId, SnapshotId},
     platform::PlatformError,
     sandbox::{Moment, Session, Split, SplitError, Taken},
-    snapshots::{Becomes, Snapshots, Unusable, allocated},
+    snapshots::{Becomes, HeldName, Snapshots, Unusable, allocated},
     store::{
         MemoryRecord, SessionRecord, SnapshotMethod, SnapshotPlan, SnapshotRecord, StoreError,
     },
@@ -24,7 +24,7 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(20);
 /// A snapshot with memory that somebody asks for.
 #[derive(Debug)]
 pub(crate) struct MemoryWanted {
-    pub(crate) name: Option<SnapshotName>,
+    pub(crate) name: Option<HeldName>,
     /// Its sandbox's if none.
     pub(crate) expiration_ms: Option<u64>,
 }
@@ -135,7 +135,7 @@ async fn keep(
     let Moment { layers, source_snapshot, forked, .. } = &moment;
     let plan = SnapshotPlan {
         id: id.clone(),
-        name: wanted.name,
+        name: wanted.name.as_ref().map(|held| held.as_name().clone()),
         layer: layer.clone(),
         method: SnapshotMethod::Manual,
         expiration_ms: wanted.expiration_ms.unwrap_or_else(|| sandbox.keeping.expiration_ms()),

@@ -143,6 +143,7 @@ impl Owner {
     ) -> Arc<Session> {
         let span = tracing::info_span!("sandbox", name = %remembered.session.sandbox);
         let (mut owner, handle) = Self::new(context, durable, remembered);
+        owner.hold_planned_name();
         match adopted {
             Adopted::Machine(machine) => {
                 owner.state = match owner.session.phase {

@@ -15,7 +15,7 @@ use crate::{
     causes, clock, failpoint,
     ids::{LayerId, SnapshotId, SnapshotName},
     sandbox::{Disk, EndReason},
-    snapshots::{Becomes, TakeError},
+    snapshots::{Becomes, HeldName, TakeError},
     store::{Change, Phase, SnapshotMethod, SnapshotPlan, SnapshotRecord},
 };
 
@@ -28,10 +28,16 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A snapshot that somebody asked for, and waits for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    pub(crate) name: Option<SnapshotName>,
+    pub(crate) name: Option<HeldName>,
     /// Its sandbox's if none.
     pub(crate) expiration_ms: Option<u64>,
     pub(crate) reply: oneshot::Sender<Result<SnapshotRecord, SnapshotError>>,
+}
+
+impl Wanted {
+    fn name(&self) -> Option<&SnapshotName> {
+        self.name.as_ref().map(HeldName::as_name)
+    }
 }
 
 /// Why there is no snapshot.
@@ -50,6 +56,16 @@ impl Owner {
             true => Disk::Keep,
             false => Disk::Drop,
         }
+    }
+
+    /// Holds the name that an earlier server has planned; who asked for it has gone.
+    pub(super) fn hold_planned_name(&mut self) {
+        let plan = self.session.plan.as_ref();
+        let plan = plan.filter(|plan| self.context.snapshots.find(&plan.id).is_none());
+        let Some(name) = plan.and_then(|plan| plan.name.clone()) else { return };
+        let name = self.context.snapshots.hold_name(&self.session.sandbox.project, name).ok();
+        let (reply, _gone) = oneshot::channel();
+        self.wanted = Some(Wanted { name, expiration_ms: None, reply });
     }
 
     /// Makes the disk a snapshot. If the host cannot do it now, it is to be tried again.
@@ -102,7 +118,7 @@ impl Owner {
         let is_wanted = self.wanted.is_some();
         let new = || SnapshotPlan {
             id: SnapshotId::random(),
-            name: self.wanted.as_ref().and_then(|wanted| wanted.name.clone()),
+            name: self.wanted.as_ref().and_then(Wanted::name).cloned(),
             layer: LayerId::random(),
             method: if is_wanted { SnapshotMethod::Manual } else { SnapshotMethod::Automatic },
             expiration_ms: expiration_ms.unwrap_or_else(|| keeping.expiration_ms()),

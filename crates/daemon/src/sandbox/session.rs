@@ -18,9 +18,10 @@ use crate::{
     agent::Agent,
     audit::AuditReader,
     gateway::{News, Place},
-    ids::{SessionId, SnapshotName},
+    ids::SessionId,
     limits,
     network::Network,
+    snapshots::HeldName,
     store::{Phase, SandboxRecord, SessionRecord, SnapshotRecord, Usage},
 };
 
@@ -191,7 +192,7 @@ impl Session {
     /// Makes the disk a snapshot, which ends the session; it is being ended when this returns.
     pub(crate) async fn snapshot(
         &self,
-        name: Option<SnapshotName>,
+        name: Option<HeldName>,
         expiration_ms: Option<u64>,
     ) -> Result<SnapshotRecord, SnapshotError> {
         self.is_there()?;

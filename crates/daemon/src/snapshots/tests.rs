@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::*;
+use super::{names::NameTaken, *};
 use crate::{
     ids::{Project, SandboxName},
     store::KeepLast,
@@ -231,6 +231,16 @@ async fn a_name_is_of_one_that_is_there() {
     assert_eq!(found(), None);
     world.add(&third, &keeping).await;
     assert_eq!(found(), Some(third.id));
+    // From when it is asked for.
+    let project = &world.sandbox.project;
+    let hold = |text: &str| world.snapshots.hold_name(project, SnapshotName::parse(text).unwrap());
+    assert_eq!(hold("warm").unwrap_err(), NameTaken::There(found().unwrap()));
+    let held = hold("hot").unwrap();
+    assert_eq!(hold("hot").unwrap_err(), NameTaken::BeingMade);
+    let other = Project::parse("prj_x").unwrap();
+    assert!(world.snapshots.hold_name(&other, held.as_name().clone()).is_ok());
+    drop(held);
+    assert!(hold("hot").is_ok(), "none was made");
     for bad in ["", "snap_", "snap_x", "a b", "a/b"] {
         assert!(SnapshotName::parse(bad).is_err(), "{bad}");
     }
