@@ -306,6 +306,40 @@ fn what_is_asked_of_one_that_is_paused() {
     hood.assert_nothing_left();
 }
 
+/// Whatever comes in between, what needs the machine has it.
+#[test]
+fn forks_and_snapshots_wake_what_is_paused_before_their_turn() {
+    const ASKED: [&[&str]; 6] = [
+        &["snapshot", "box", "--memory"],
+        &["pause", "box"],
+        &["snapshot", "box", "--memory"],
+        &["fork", "box"],
+        &["pause", "box"],
+        &["fork", "box"],
+    ];
+    let hood = Hood::new();
+    let token = counting(&hood, &[]);
+    let all = ASKED.map(|arguments| {
+        let asked = hood.spawn(arguments);
+        // In this order, as far as may be.
+        thread::sleep(Duration::from_millis(20));
+        asked
+    });
+    let mut children = Vec::new();
+    for (asked, arguments) in all.into_iter().zip(ASKED) {
+        let ended = asked.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {ended:?}");
+        if arguments[0] == "fork" {
+            children.push(String::from_utf8(ended.stdout).unwrap().trim().to_owned());
+        }
+    }
+    for name in children.iter().map(String::as_str).chain(["box"]) {
+        assert_eq!(count(&hood, name).unwrap().0, token, "{name}");
+        hood.ok(&["rm", "-f", name]);
+    }
+    hood.assert_nothing_left();
+}
+
 #[test]
 fn who_is_not_needed_sleeps_until_somebody_comes() {
     let hood = Hood::new();

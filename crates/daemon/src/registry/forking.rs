@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Abandoned, CreateError, Registry, Slot, WakeError};
+use super::{Abandoned, CreateError, Registry, Slot, WakeError, waking::First};
 use crate::{
     ids::{SandboxKey, SessionId},
     limits::{self, Host, NoRoom, Promised},
@@ -61,7 +61,8 @@ impl Registry {
             let place = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
             places.push((place, key, record));
         }
-        let split = Arc::new(session.split().await?.save().await?);
+        let taken = self.split::<ForkError>(&session, First::Nothing).await?;
+        let split = Arc::new(taken.save().await?);
         self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
         let (paused, held) = (split.moment.paused, split.point.held);
         let born = places.into_iter().map(|(place, key, record)| {

@@ -1,12 +1,9 @@
 //! Snapshots with memory: a sandbox that runs is kept as it is, and others start as it was.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use protocol::Request;
-
-use super::{BeginError, Registry, WakeError};
+use super::{BeginError, Registry, WakeError, waking::First};
 use crate::{
-    causes,
     context::Context,
     failpoint,
     ids::{SessionId, SnapshotId},
@@ -17,9 +14,6 @@ use crate::{
         MemoryRecord, SessionRecord, SnapshotMethod, SnapshotPlan, SnapshotRecord, StoreError,
     },
 };
-
-/// A guest that does not write what it has in this time has its disk kept as it is.
-const SYNC_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A snapshot with memory that somebody asks for.
 #[derive(Debug)]
@@ -56,12 +50,8 @@ impl Registry {
     ) -> Result<SnapshotRecord, KeepError> {
         let registry = Arc::clone(self);
         let kept = tokio::spawn(async move {
-            let awake = registry.awake(&session).await?;
             // Where the memory is of no use one day, the disk has all that was written before.
-            if let Err(error) = awake.agent.request(Request::Sync, SYNC_DEADLINE).await {
-                tracing::warn!(error = causes(&error), "the guest did not write all it has");
-            }
-            let taken = session.split().await?;
+            let taken = registry.split::<KeepError>(&session, First::Write).await?;
             keep(&registry.context, &session, wanted, taken).await
         });
         kept.await.unwrap_or_else(|error| Err(KeepError::Disk(std::io::Error::other(error))))

@@ -1,13 +1,28 @@
 //! Machines that are needed: one that sleeps is woken, whoever comes first.
 
+use std::time::Duration;
+
 use machine::Shape;
+use protocol::Request;
 
 use super::{Registry, resuming::BeginError};
 use crate::{
     agent::Agent,
+    causes,
     limits::Host,
-    sandbox::{NotRunning, Session, Use, WakingError},
+    sandbox::{NotRunning, Session, SplitError, Taken, Use, WakingError},
 };
+
+/// A guest that does not write what it has in this time has its disk kept as it is.
+const SYNC_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a guest does before it is forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// What it has not written goes with its memory.
+    Nothing,
+    Write,
+}
 
 /// The agent of a session that runs; it does not fall asleep until this is dropped.
 #[derive(Debug)]
@@ -33,11 +48,42 @@ impl Registry {
     pub(crate) async fn awake(&self, session: &Session) -> Result<Awake, WakeError> {
         loop {
             if let Some(in_use) = session.activity.begin() {
-                return Ok(Awake { agent: session.agent()?, in_use });
+                match session.agent() {
+                    // It fell asleep just now.
+                    Err(NotRunning::Paused) => tokio::task::yield_now().await,
+                    agent => return Ok(Awake { agent: agent?, in_use }),
+                }
+                continue;
             }
             let _one_at_a_time = session.waking.lock().await;
             if session.activity.is_asleep() {
                 self.wake(session, session.record.shape).await?;
+            }
+        }
+    }
+
+    /// Forks a session. Whoever pauses it before its turn comes has it woken once more.
+    pub(super) async fn split<E>(&self, session: &Session, first: First) -> Result<Taken, E>
+    where
+        E: From<WakeError> + From<SplitError>,
+    {
+        loop {
+            let awake = self.awake(session).await?;
+            let prepared = async {
+                if first == First::Write
+                    && let Err(error) = awake.agent.request(Request::Sync, SYNC_DEADLINE).await
+                {
+                    tracing::warn!(error = causes(&error), "the guest did not write all it has");
+                }
+            };
+            tokio::select! {
+                () = prepared => {}
+                // Nobody answers meanwhile.
+                () = session.activity.asleep() => continue,
+            }
+            match session.split().await {
+                Err(SplitError::NotRunning(NotRunning::Paused)) => {}
+                taken => return Ok(taken?),
             }
         }
     }
@@ -48,7 +94,7 @@ impl Registry {
         if session.activity.is_asleep()
             && let Err(error) = self.awake(session).await
         {
-            tracing::debug!(error = crate::causes(&error), "a session does not wake");
+            tracing::debug!(error = causes(&error), "a session does not wake");
         }
     }
 

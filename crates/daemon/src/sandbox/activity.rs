@@ -74,6 +74,12 @@ impl Activity {
         self.0.state.borrow().is_asleep
     }
 
+    /// Waits until it sleeps.
+    pub(crate) async fn asleep(&self) {
+        // Its sender is this handle's own.
+        drop(self.0.state.subscribe().wait_for(|state| state.is_asleep).await);
+    }
+
     /// From now on it has to be woken.
     pub(super) fn fall_asleep(&self) {
         self.0.state.send_modify(|state| state.is_asleep = true);
@@ -168,6 +174,7 @@ mod tests {
         activity.fall_asleep();
         assert!(activity.begin().is_none() && activity.is_asleep());
         drop(within);
+        activity.asleep().await;
         activity.wake_up();
         assert!(activity.begin().is_some() && !activity.is_asleep());
     }
