@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    process::Child,
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -242,12 +243,24 @@ fn what_cannot_be_forked_is_told_and_goes_on() {
     let refused = hood.run(&["fork", "driven"]);
     assert!(refused.code != Some(0) && refused.stderr.contains("drives"), "{refused:?}");
     // A guest whose agent does not answer is forked all the same, and that is told.
+    let mut child = silence(&hood, "plain");
+    let forked = hood.run(&["fork", "plain"]);
+    assert_eq!(forked.code, Some(0), "{forked:?}");
+    assert!(forked.stderr.contains("did not answer in time"), "{forked:?}");
+    drop(child.kill());
+    drop(child.wait());
+    hood.ok(&["rm", "-f", "plain", "driven", forked.stdout.trim()]);
+    hood.assert_nothing_left();
+}
+
+/// Has a guest's agent answer nothing any more. To be killed: what has done it does not end.
+pub(crate) fn silence(hood: &Hood, name: &str) -> Child {
     let jail =
         "cd /sys/fs/cgroup; mkdir jail; echo 1 > jail/cgroup.procs; echo 1 > jail/cgroup.freeze";
-    let mut child = hood.spawn(&["exec", "--sudo", "plain", "--", "sh", "-c", jail]);
+    let child = hood.spawn(&["exec", "--sudo", name, "--", "sh", "-c", jail]);
     let silent = || {
         let began = Instant::now();
-        let mut asked = hood.spawn(&["exec", "plain", "--", "true"]);
+        let mut asked = hood.spawn(&["exec", name, "--", "true"]);
         while began.elapsed() < Duration::from_secs(3) {
             if asked.try_wait().unwrap().is_some() {
                 return false;
@@ -259,13 +272,7 @@ fn what_cannot_be_forked_is_told_and_goes_on() {
         true
     };
     wait_until("the agent is silent", silent);
-    let forked = hood.run(&["fork", "plain"]);
-    assert_eq!(forked.code, Some(0), "{forked:?}");
-    assert!(forked.stderr.contains("did not answer in time"), "{forked:?}");
-    drop(child.kill());
-    drop(child.wait());
-    hood.ok(&["rm", "-f", "plain", "driven", forked.stdout.trim()]);
-    hood.assert_nothing_left();
+    child
 }
 
 /// As in the server's `failpoint` module, those that a fork passes.

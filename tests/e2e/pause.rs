@@ -12,8 +12,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    fork::{COUNTER, count, grows, now, start},
-    hood::{Hood, entries, wait_until},
+    fork::{COUNTER, count, grows, now, silence, start},
+    hood::{Hood, entries, kill, wait_until},
     ports::visitor::visit,
 };
 
@@ -336,6 +336,35 @@ fn forks_and_snapshots_wake_what_is_paused_before_their_turn() {
     for name in children.iter().map(String::as_str).chain(["box"]) {
         assert_eq!(count(&hood, name).unwrap().0, token, "{name}");
         hood.ok(&["rm", "-f", name]);
+    }
+    hood.assert_nothing_left();
+}
+
+/// Nobody waits for the word of an agent whose machine is gone.
+#[test]
+fn a_machine_that_dies_meanwhile_is_told_at_once() {
+    let hood = Hood::new();
+    let log = hood.state().join("server.log");
+    let is_pausing = || fs::read_to_string(&log).unwrap_or_default().contains("PauseRequested");
+    let is_forking = || hood.state().join("forks").exists();
+    let begun: [(&str, &dyn Fn() -> bool); 2] = [("pause", &is_pausing), ("fork", &is_forking)];
+    for (verb, has_begun) in begun {
+        hood.create(&["--name", "box", "--memory", "512"]);
+        hood.ok(&["exec", "box", "--", "sh", "-c", "echo kept > file; sync"]);
+        let mut silenced = silence(&hood, "box");
+        let asked = hood.spawn(&[verb, "box"]);
+        wait_until("it has begun", has_begun);
+        let died = Instant::now();
+        hood.machines().into_iter().for_each(|pid| kill(pid, rustix::process::Signal::KILL));
+        let told = asked.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert_eq!(told.status.code(), Some(245), "{verb}: {said}");
+        assert!(said.contains("the machine crashed"), "{verb}: {said}");
+        assert!(died.elapsed() < Duration::from_secs(20), "{verb}: {:?}", died.elapsed());
+        drop(silenced.kill());
+        drop(silenced.wait());
+        assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept", "{verb}");
+        hood.ok(&["rm", "-f", "box"]);
     }
     hood.assert_nothing_left();
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use protocol::Request;
+use tokio::time::timeout;
 
 use super::{
-    Disk, ExtendError, NotRunning, Owner, WakingError,
+    Disk, EndReason, ExtendError, NotRunning, Owner, SplitError, WakingError,
     saving::SnapshotError,
     session::{Ask, not_running},
     state::{Event, State},
@@ -13,6 +14,8 @@ use super::{
 use crate::{clock, limits};
 
 const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// From when a machine does not do as it is told until it is heard that it has ended.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 
 impl Owner {
     /// Does what is asked at once, or tells what it means for the session.
@@ -45,7 +48,17 @@ impl Owner {
                 let why = not_running(&self.session).map(WakingError::NotRunning);
                 drop(reply.send(why.map_or(Ok(()), Err)));
             }
-            Ask::Split(reply) => drop(reply.send(self.split().await)),
+            Ask::Split(reply) => {
+                let split = self.split().await;
+                let is_fault = matches!(
+                    split,
+                    Err(SplitError::Machine(_) | SplitError::NotRunning(NotRunning::Stopped(_)))
+                );
+                // Who asked sees the end that comes next.
+                if !is_fault || self.gone_by_now().await.is_none() {
+                    drop(reply.send(split));
+                }
+            }
             Ask::FetchConsole(done) => {
                 self.fetch_console().await;
                 let _gone = done.send(()).is_err();
@@ -55,6 +68,11 @@ impl Owner {
             Ask::Extend { duration_ms, reply } => drop(reply.send(self.extend(duration_ms).await)),
         }
         None
+    }
+
+    /// Why the machine is of no more use, if that is why something has failed.
+    pub(super) async fn gone_by_now(&mut self) -> Option<EndReason> {
+        timeout(LAST_BREATH, self.watched.gone(self.machine.as_ref())).await.ok()
     }
 
     async fn extend(&mut self, duration_ms: u64) -> Result<(), ExtendError> {
@@ -68,7 +86,7 @@ impl Owner {
     }
 
     /// What a machine needs now and then, or the file that it is in.
-    pub(super) async fn keep_up(&self) {
+    pub(super) async fn keep_up(&mut self) {
         match self.state {
             State::Running => self.set_clock().await,
             State::Paused => self.keep_template(),
@@ -91,12 +109,13 @@ impl Owner {
     }
 
     /// Guests have no other source of time.
-    async fn set_clock(&self) {
-        if let Some(agent) = self.agent() {
-            let request = Request::SetClock { unix_nanos: clock::now_ns() };
-            if let Err(error) = agent.request(request, CLOCK_DEADLINE).await {
-                tracing::warn!(%error, "the guest's clock was not set");
-            }
+    async fn set_clock(&mut self) {
+        let (Some(machine), Some(agent)) = (&self.machine, self.agent()) else { return };
+        let request = Request::SetClock { unix_nanos: clock::now_ns() };
+        let asked = agent.request(request, CLOCK_DEADLINE);
+        // Of one that is gone that is heard next.
+        if let Ok(Err(error)) = self.watched.unless_gone(machine, asked).await {
+            tracing::warn!(%error, "the guest's clock was not set");
         }
     }
 }

@@ -198,15 +198,20 @@ impl Owner {
             state: state.clone(),
         };
         let held = Held { context: Arc::clone(&self.context), state, holder };
-        if let Err(error) = agent.request(Request::Gather, GATHER_DEADLINE).await {
+        let gathered = agent.request(Request::Gather, GATHER_DEADLINE);
+        if let Err(error) = self.watched.unless_gone(machine, gathered).await? {
             tracing::warn!(error = causes(&error), "the guest's processes are not gathered");
         }
         machine.stop_merging().await.map_err(ForkError::from)?;
         let begun = machine.begin_fork(spec).await?;
-        set_aside(&agent, begun.worth_asking()).await;
-        let paused = Instant::now();
-        let (frozen, free) = freeze(&agent).await?;
-        let quiet = agent.quiet(QUIET_DEADLINE).await;
+        let quietened = async {
+            set_aside(&agent, begun.worth_asking()).await;
+            let paused = Instant::now();
+            let (frozen, free) = freeze(&agent).await?;
+            let quiet = agent.quiet(QUIET_DEADLINE).await;
+            Ok::<_, SplitError>((paused, frozen, free, quiet))
+        };
+        let (paused, frozen, free, quiet) = self.watched.unless_gone(machine, quietened).await??;
         let taken = machine.fork(begun, free).await;
         drop(quiet);
         let taken = taken?;

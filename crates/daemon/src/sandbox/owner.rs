@@ -19,7 +19,7 @@ use super::{
     saving::Wanted,
     session::{Ask, View},
     state::{Effect, Event, State},
-    watched::{Watched, gone},
+    watched::Watched,
 };
 use crate::{
     agent::{Agent, Quiet},
@@ -79,6 +79,7 @@ pub(crate) struct Owner {
     /// When its disk is tried to be kept again.
     pub(super) save_at: Option<Instant>,
     pub(super) merging: Option<Merging>,
+    pub(super) watched: Watched,
     pub(super) activity: Activity,
     /// Held while it is paused: nothing is said to an agent that is not there.
     pub(super) quiet: Option<Quiet>,
@@ -213,6 +214,7 @@ impl Owner {
             wanted: None,
             save_at: None,
             merging: None,
+            watched: Watched::default(),
             activity: activity.clone(),
             quiet: None,
             pause_asked: None,
@@ -257,11 +259,10 @@ impl Owner {
     }
 
     async fn run(&mut self, mut preparing: Option<Preparing>) {
-        let mut watched = Watched::default();
         let mut clock_at = Instant::now() + CLOCK_EVERY;
         let mut meter_at = Instant::now() + METER_EVERY;
         while !matches!(self.state, State::Stopped { .. }) {
-            watched.follow(self.machine.as_ref());
+            self.watched.follow(self.machine.as_ref());
             let deadline = self.deadline();
             let idle_span = self.idle_span();
             let activity = self.activity.clone();
@@ -275,7 +276,9 @@ impl Owner {
                     preparing = None;
                     self.prepared(outcome)
                 }
-                reason = gone(self.machine.as_ref(), &mut watched) => {
+                reason = self.watched.gone(self.machine.as_ref()),
+                    if self.state == State::Running =>
+                {
                     Event::MachineEnded(reason, self.disk())
                 }
                 () = sleep_until(deadline) => Event::DeadlinePassed(self.disk()),

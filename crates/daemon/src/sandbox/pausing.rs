@@ -48,6 +48,20 @@ pub(crate) enum PauseError {
     Store(#[from] StoreError),
 }
 
+impl PauseError {
+    /// Whether its machine may have ended.
+    fn is_fault(&self) -> bool {
+        match self {
+            Self::Agent(_) | Self::Machine(_) | Self::NotRunning(NotRunning::Stopped(_)) => true,
+            Self::NotRunning(_)
+            | Self::Drives
+            | Self::Refused(_)
+            | Self::Platform(_)
+            | Self::Store(_) => false,
+        }
+    }
+}
+
 impl Owner {
     /// Pauses it, for who has asked, or since nobody needs it.
     pub(super) async fn pause(&mut self) -> Event {
@@ -58,7 +72,12 @@ impl Owner {
             Ok(_) => Event::Paused,
             Err(error) => {
                 tracing::warn!(error = causes(error), "it is not paused");
+                let gone = if error.is_fault() { self.gone_by_now().await } else { None };
                 self.go_on().await;
+                if let Some(reason) = gone {
+                    // Who asked sees the end that comes next.
+                    return Event::MachineEnded(reason, self.disk());
+                }
                 Event::PauseFailed
             }
         };
@@ -91,8 +110,13 @@ impl Owner {
             file: self.memory_place().whole(),
         };
         let begun = machine.begin_pause(platform, spec).await?;
-        let free = stand_still(&agent, begun.worth_asking()).await?;
-        self.quiet = Some(agent.quiet(QUIET_DEADLINE).await.map_err(PauseError::Agent)?);
+        let quietened = async {
+            let free = stand_still(&agent, begun.worth_asking()).await?;
+            let quiet = agent.quiet(QUIET_DEADLINE).await.map_err(PauseError::Agent)?;
+            Ok::<_, PauseError>((free, quiet))
+        };
+        let (free, quiet) = self.watched.unless_gone(machine, quietened).await??;
+        self.quiet = Some(quiet);
         let paused = machine.pause(begun, free).await?;
         failpoint::pass("pause-written");
         self.session.phase = Phase::Paused;
@@ -127,7 +151,8 @@ impl Owner {
                 tracing::error!(%error, "a saved memory is left that is of no more use");
             }
             self.quiet = None;
-            if let (Some(machine), Some(agent)) = (&self.machine, self.agent()) {
+            let machine = self.machine.as_ref().filter(|_| !self.watched.is_gone());
+            if let (Some(machine), Some(agent)) = (machine, self.agent()) {
                 let_go_on(machine, &agent).await;
             }
             self.session.phase = Phase::Running;

@@ -45,7 +45,11 @@ impl Owner {
         if let Some(agent) = agent.as_ref().filter(|_| self.session.phase == Phase::Stopping)
             && self.context.drives.has_writer(&self.session.id)
         {
-            drives::flush(agent).await;
+            self.watched.follow(self.machine.as_ref());
+            if let Some(machine) = &self.machine {
+                // Without its machine there is nothing more to be written.
+                drop(self.watched.unless_gone(machine, drives::flush(agent)).await);
+            }
         }
         self.end_processes().await;
         if let Some(agent) = agent {

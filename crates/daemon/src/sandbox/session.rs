@@ -176,6 +176,12 @@ impl Session {
         seen.unwrap_or_else(|_closed| self.view())
     }
 
+    /// Of one that is about to end: what was asked of it is not done.
+    async fn why_it_ends(&self) -> NotRunning {
+        let ends = |phase| matches!(phase, Phase::Snapshotting | Phase::Stopping | Phase::Stopped);
+        not_running(&self.wait_for(ends).await.session).unwrap_or(NotRunning::Starting)
+    }
+
     /// Asks for the end and waits for it. A session that has ended stays as it is.
     pub(crate) async fn stop(&self) -> View {
         // An owner that is gone has nothing to stop.
@@ -216,7 +222,7 @@ impl Session {
         drop(self.mailbox.send(Ask::Split(reply)).await);
         match done.await {
             Ok(split) => split,
-            Err(_gone) => Err(self.agent().err().unwrap_or(NotRunning::Starting).into()),
+            Err(_gone) => Err(self.why_it_ends().await.into()),
         }
     }
 
@@ -232,7 +238,7 @@ impl Session {
         match done.await {
             Ok(Err(PauseError::NotRunning(NotRunning::Paused))) => Ok(None),
             Ok(paused) => paused.map(Some),
-            Err(_gone) => Err(self.is_there().err().unwrap_or(NotRunning::Starting).into()),
+            Err(_gone) => Err(self.why_it_ends().await.into()),
         }
     }
 

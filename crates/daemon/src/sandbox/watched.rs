@@ -3,7 +3,7 @@
 use machine::{Machine, MachineId};
 use tokio::sync::{broadcast, watch};
 
-use super::{EndReason, ending};
+use super::{EndReason, NotRunning, ending};
 
 /// Of the machine that the session has, whichever that is.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Watched {
     machine: Option<MachineId>,
     events: Option<broadcast::Receiver<machine::Event>>,
     exited: Option<watch::Receiver<Option<machine::Exit>>>,
+    /// Why it is of no more use, once that is heard.
+    gone: Option<EndReason>,
 }
 
 impl Watched {
@@ -19,16 +21,47 @@ impl Watched {
             self.machine = machine.map(Machine::id);
             self.events = machine.map(Machine::events);
             self.exited = machine.map(Machine::exited);
+            self.gone = None;
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    /// Waits until the machine is of no more use; once it is, it stays so.
+    pub(super) async fn gone(&mut self, machine: Option<&Machine>) -> EndReason {
+        if let Some(reason) = self.gone {
+            return reason;
+        }
+        let (Some(machine), Some(events), Some(exited)) =
+            (machine, &mut self.events, &mut self.exited)
+        else {
+            return std::future::pending().await;
+        };
+        let reason = end(machine, events, exited).await;
+        self.gone = Some(reason);
+        reason
+    }
+
+    /// Something that the guest has a part in, which does not come to its end without its machine.
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        machine: &Machine,
+        done: impl Future<Output = T>,
+    ) -> Result<T, NotRunning> {
+        tokio::select! {
+            done = done => Ok(done),
+            reason = self.gone(Some(machine)) => Err(NotRunning::Stopped(reason)),
         }
     }
 }
 
-/// Waits until the machine is of no more use.
-pub(super) async fn gone(machine: Option<&Machine>, watched: &mut Watched) -> EndReason {
-    let Watched { events: Some(events), exited: Some(exited), .. } = watched else {
-        return std::future::pending().await;
-    };
-    let Some(machine) = machine else { return std::future::pending().await };
+async fn end(
+    machine: &Machine,
+    events: &mut broadcast::Receiver<machine::Event>,
+    exited: &mut watch::Receiver<Option<machine::Exit>>,
+) -> EndReason {
     loop {
         let event = tokio::select! {
             // What the machine said of its end comes before the end itself.
