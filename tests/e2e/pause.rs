@@ -190,13 +190,17 @@ fn killed_at_every_point_of_a_pause() {
     let mut hood = Hood::new();
     let token = counting(&hood, &[]);
     for point in POINTS {
-        let server = hood.serve_until(point);
-        let ran = ["pause", "resume"].map(|command| hood.run(&[command, "box"]));
-        let died = server.wait_with_output().unwrap();
-        assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
+        let mut server = hood.serve_until(point);
+        // On a busy computer one of them may be refused, and the point not be reached.
+        wait_until(&format!("the server dies at {point}"), || {
+            let ran = ["pause", "resume"].map(|command| hood.run(&[command, "box"]));
+            let died = server.try_wait().unwrap();
+            assert!(died.is_none_or(|died| died.code().is_none()), "{point}: {died:?} {ran:?}");
+            died.is_some()
+        });
 
         let counted = count(&hood, "box").map(|counted| counted.0);
-        assert_eq!(counted.as_ref(), Some(&token), "{point}: {ran:?}");
+        assert_eq!(counted.as_ref(), Some(&token), "{point}");
         grows(&hood, "box");
         assert_eq!(hood.ok(&["exec", "box", "--", "cat", "file"]), "kept", "{point}");
         wait_until("one machine runs", || hood.machines().len() == 1 && hood.gateways().len() == 1);
