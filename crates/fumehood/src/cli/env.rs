@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 ///
 /// For a shell to carry out. Unmodified clients of Vercel's Sandbox API then talk to your own server,
 /// or to the one that --server or --context names: @vercel/sandbox and the `sandbox` command line on
-/// Node.js and Bun, `vercel` on Python. Your own server listens on a port of this computer for them,
+/// Node.js, Bun and Deno, `vercel` on Python. Your own server listens on a port of this computer for them,
 /// and a token of the project is made for them.
 ///
-/// Deno has no variable for it: deno run --preload "$FUMEHOOD_SHIM" …
+/// Deno has no variable for what is to be loaded first: a program of its name goes before it on the path
+/// and adds --preload "$FUMEHOOD_SHIM" to run, serve, test, bench, eval and repl.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +21,7 @@ Examples:
 Variables:
   FUMEHOOD_API_URL, VERCEL_OIDC_TOKEN   the server and a token for it
   NODE_OPTIONS, BUN_OPTIONS, PYTHONPATH lead their clients there; what they hold already stays
+  PATH                                  the same for Deno
   FUMEHOOD_SHIM                         the same for others, a module to load first
   VERCEL_TELEMETRY_DISABLED, SANDBOX_SKIP_VERSION_CHECK
   NODE_EXTRA_CA_CERTS, DENO_CERT        with --ca-file")]

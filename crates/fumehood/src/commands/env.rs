@@ -17,6 +17,7 @@ use crate::server::Server;
 use crate::{folders, say};
 
 const SHIM: &str = include_str!("../clients/shim.mjs");
+const DENO: &str = include_str!("../clients/deno.sh");
 const SITECUSTOMIZE: &str = include_str!("../clients/sitecustomize.py");
 const IMPORT: &str = "--import=data:text/javascript;base64,";
 const PRELOAD: &str = "--preload=";
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: &EnvArgs, context: &Context) -> Result<Exit, Failu
         false => server.client().endpoint().to_string(),
     };
     let token = token(&server, &url, &state).await?;
-    let (shim, python) = place(&state)
+    let Placed { shim, python, programs } = place(&state)
         .map_err(|fault| Failure::host(format!("writing below {}", state.display()), fault))?;
     let here = |name: &str| std::env::var(name).unwrap_or_default();
     let mut variables = vec![
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: &EnvArgs, context: &Context) -> Result<Exit, Failu
         ("NODE_OPTIONS", node_options(&here("NODE_OPTIONS"))),
         ("BUN_OPTIONS", with(&here("BUN_OPTIONS"), ' ', &format!("{PRELOAD}{}", shim.display()))),
         ("PYTHONPATH", with(&here("PYTHONPATH"), ':', &python.display().to_string())),
+        ("PATH", with(&here("PATH"), ':', &programs.display().to_string())),
         ("VERCEL_TELEMETRY_DISABLED", "1".to_owned()),
         ("SANDBOX_SKIP_VERSION_CHECK", "1".to_owned()),
     ];
@@ -92,14 +94,27 @@ async fn lets_in(server: &Server, url: &str, text: &str) -> bool {
     }
 }
 
-/// Puts down what the clients load, and says where.
-fn place(state: &Path) -> io::Result<(PathBuf, PathBuf)> {
+/// Where things are that clients load.
+struct Placed {
+    shim: PathBuf,
+    /// For Python's path.
+    python: PathBuf,
+    /// For the path: what stands before programs that no variable tells what to load.
+    programs: PathBuf,
+}
+
+/// Puts down what the clients load.
+fn place(state: &Path) -> io::Result<Placed> {
     let folder = folder(state)?;
-    let (shim, python) = (folder.join("shim.mjs"), folder.join("python"));
-    DirBuilder::new().recursive(true).mode(0o700).create(&python)?;
+    let [python, programs] = ["python", "bin"].map(|name| folder.join(name));
+    for folder in [&python, &programs] {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let shim = folder.join("shim.mjs");
     write(&shim, SHIM)?;
     write(&python.join("sitecustomize.py"), SITECUSTOMIZE)?;
-    Ok((shim, python))
+    write_as(&programs.join("deno"), DENO, 0o700)?;
+    Ok(Placed { shim, python, programs })
 }
 
 fn folder(state: &Path) -> io::Result<PathBuf> {
@@ -108,13 +123,17 @@ fn folder(state: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Whole or not at all: somebody may be loading it.
 fn write(path: &Path, text: &str) -> io::Result<()> {
+    write_as(path, text, 0o600)
+}
+
+/// Whole or not at all: somebody may be loading it.
+fn write_as(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return Ok(());
     }
     let draft = path.with_extension(format!("draft-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
     file.write_all(text.as_bytes())?;
     fs::rename(&draft, path)
 }
