@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, CacheError, Entry, Shelf};
 use crate::oci::digest::Digest;
 use crate::progress::Progress;
+use crate::recipe;
 
 mod config;
 mod names;
@@ -137,11 +138,14 @@ pub fn list(cache: &Cache) -> Result<Vec<Image>, OpenError> {
 }
 
 /// The image that has been given the name, or else the newest one of the recipe, or the one of the
-/// manifest `sha256:…`.
+/// manifest `sha256:…`. Of default images one that this version makes comes before newer ones of
+/// another, which may use the same cache.
 pub fn open(cache: &Cache, name: &str) -> Result<Image, OpenError> {
     let images = list(cache)?;
     let named = images.iter().find(|image| image.names.iter().any(|other| other == name));
-    let found = named.or_else(|| images.iter().find(|image| image.record.name == name));
+    let of_recipe = || images.iter().filter(|image| image.record.name == name);
+    let ours = || of_recipe().find(|image| recipe::is_current(cache, image));
+    let found = named.or_else(ours).or_else(|| of_recipe().next());
     let missing =
         || OpenError::Missing { name: name.to_owned(), folder: cache.folder().to_owned() };
     found.cloned().ok_or_else(missing)

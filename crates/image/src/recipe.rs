@@ -190,13 +190,17 @@ fn publish(draft: Draft, record: Record) -> Result<Image, RecipeError> {
 }
 
 fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
-    let recipe = recipe_key(cache);
     let mut images = catalog::list(cache)?.into_iter();
-    Ok(images.find(|image| image.recipe() == recipe))
+    Ok(images.find(|image| is_current(cache, image)))
+}
+
+/// Whether it is the default image as this version makes it.
+pub(crate) fn is_current(cache: &Cache, image: &Image) -> bool {
+    image.recipe() == recipe_key(cache)
 }
 
 /// Changes with everything that we decide about the image.
-fn recipe_key(cache: &Cache) -> String {
+pub(crate) fn recipe_key(cache: &Cache) -> String {
     let debian = (SUITE, PACKAGES, DPKG_SETTINGS, APT_SETTINGS, CUSTOMIZE);
     let config = config_text();
     let config = (format_args!("{config}"), RUNTIME_USER);

@@ -6,12 +6,16 @@ use crate::progress::silent;
 
 /// Publishes an image whose record is as old as `seconds` say.
 fn publish(cache: &Cache, name: &str, digest: &str, seconds: u64) {
+    publish_of("recipe", cache, name, digest, seconds);
+}
+
+fn publish_of(recipe: &str, cache: &Cache, name: &str, digest: &str, seconds: u64) {
     let claim = cache.claim(Shelf::Images, &silent).unwrap();
     let draft = claim.draft().unwrap();
     let record = Record {
         name: name.to_owned(),
         digest: digest.to_owned(),
-        recipe: "recipe".to_owned(),
+        recipe: recipe.to_owned(),
         manifest: None,
         created: seconds,
         disk_bytes: 1 << 30,
@@ -52,6 +56,15 @@ fn the_newest_of_a_name_is_opened_and_all_are_listed() {
     assert_eq!(other.disk_bytes(), 1 << 30);
     let allocated = other.allocated_bytes().unwrap();
     assert!((4096..1 << 20).contains(&allocated), "sparse: {allocated}");
+}
+
+#[test]
+fn another_versions_default_image_is_not_taken_where_there_is_ours() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    publish_of(&recipe::recipe_key(&cache), &cache, recipe::NAME, "ours", 100);
+    publish(&cache, recipe::NAME, "newer", 300);
+    assert_eq!(open(&cache, recipe::NAME).unwrap().digest(), "ours");
 }
 
 #[test]
