@@ -29,7 +29,7 @@ pub struct CreateSandbox {
     /// `ports`. One that is in both is private.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub private_ports: Vec<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// Milliseconds from the start of a session; 300 000 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct CreateSandbox {
     pub env: Env,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
     /// Drives by the path that each is mounted at: absolute, at most 256 bytes; 4 at most.
     #[serde(deserialize_with = "objects", skip_serializing_if = "BTreeMap::is_empty")]

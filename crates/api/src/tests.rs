@@ -86,6 +86,20 @@ fn what_their_clients_send_is_taken() {
     assert_eq!(source, Source::Snapshot { snapshot_id: "snap_1".into(), memory: None });
 }
 
+/// What is derived takes a list of a struct's members for it.
+#[test]
+fn a_list_is_no_object() {
+    for member in ["source", "resources", "keepLastSnapshots", "networkPolicy", "mounts", "tags"] {
+        for list in [json!([]), json!(["deny-all"])] {
+            let body = json!({ member: list });
+            assert!(serde_json::from_value::<CreateSandbox>(body).is_err(), "{member}");
+        }
+    }
+    let policy = json!({"networkPolicy": []});
+    assert!(serde_json::from_value::<UpdateSandbox>(policy.clone()).is_err());
+    assert!(serde_json::from_value::<ForkSandbox>(policy).is_err());
+}
+
 #[test]
 fn a_malformed_request_is_refused_and_the_member_named() {
     for (body, named) in [

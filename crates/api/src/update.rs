@@ -27,7 +27,7 @@ pub struct UpdateSandbox {
     /// After so many milliseconds without use it is paused, from now on (ours); null for never.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Option<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
     /// In the place of all that there are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ pub struct ForkSandbox {
     pub resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
     /// In the place of all that the source has.
     #[serde(skip_serializing_if = "Option::is_none")]
