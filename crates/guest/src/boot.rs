@@ -43,7 +43,7 @@ pub(crate) fn boot() -> Result<Link, BootError> {
     for module in module_list() {
         load(&module).map_err(|source| BootError::Module { module, source })?;
     }
-    if let Err(error) = sys::loopback_up() {
+    if let Err(error) = sys::interface::loopback_up() {
         say(&format!("loopback: {error}"));
     }
     network::set_up();

@@ -1,7 +1,7 @@
 //! The machine's network: set up once, while booting, as it is the same in every machine. What is
 //! at its other end is none of the guest's business.
 
-use std::{fs, io, net::IpAddr};
+use std::{fs, io, net::IpAddr, os::fd::IntoRawFd};
 
 use protocol::network::{
     GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6,
@@ -11,7 +11,7 @@ mod netlink;
 
 use netlink::{Netlink, Setting};
 
-use crate::boot::say;
+use crate::{boot::say, sys};
 
 const CARD: &str = "eth0";
 
@@ -50,6 +50,11 @@ fn set_up_card() -> io::Result<()> {
         netlink.set(interface, &Setting::Address { address, prefix })?;
         netlink.set(interface, &Setting::Neighbour { address: gateway, mac: GATEWAY_MAC })?;
         netlink.set(interface, &Setting::DefaultRoute { gateway })?;
+    }
+    match sys::interface::take_as_checked(CARD, interface) {
+        // Open for as long as the machine runs.
+        Ok(link) => drop(link.into_raw_fd()),
+        Err(error) => say(&format!("network: checksums are looked at: {error}")),
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::io;
 
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+pub(crate) mod interface;
 pub(crate) mod spawn;
 
 fn child_signal() -> libc::sigset_t {
@@ -97,22 +98,4 @@ pub(crate) fn kill_everything_else() {
         // Until there is no child left.
         while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
     }
-}
-
-/// Brings the loopback interface up.
-pub(crate) fn loopback_up() -> io::Result<()> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    // SAFETY: an all-zero `ifreq` is a valid one.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
-    // SAFETY: `request` is an `ifreq` with a name and flags, which is what this one reads.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })?;
-    Ok(())
 }

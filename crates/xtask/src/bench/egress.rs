@@ -26,14 +26,21 @@ use super::{
     place::Place,
     row::{Row, Unit},
 };
-use backend::{Backend, Bench, Measured};
+use backend::{Backend, Bench, Card, Measured, Setup};
 
-const BACKENDS: [(Backend, u16); 5] = [
-    (Backend::Gateway, 1500),
-    (Backend::User, 1500),
-    (Backend::Passt, 1500),
-    (Backend::Gateway, 65_520),
-    (Backend::Passt, 65_520),
+const fn setup(backend: Backend, mtu: u16, card: Card) -> Setup {
+    Setup { backend, mtu, card }
+}
+
+/// Our guests' packets are the large ones. The gateway is what differs from the plain ones beside it,
+/// the card from the last.
+const SETUPS: [Setup; 6] = [
+    setup(Backend::Gateway, 1500, Card::Plain),
+    setup(Backend::User, 1500, Card::Plain),
+    setup(Backend::Passt, 1500, Card::Plain),
+    setup(Backend::Gateway, 65_520, Card::Ours),
+    setup(Backend::Passt, 65_520, Card::Plain),
+    setup(Backend::Passt, 65_520, Card::Ours),
 ];
 
 /// `count` is how many MiB a guest moves each way.
@@ -74,21 +81,20 @@ fn compare(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     let bench = Bench::prepare(place)?;
     let peer = peer::start()?;
     let megabytes = u32::try_from(sizes.count)?;
-    let mut all = BACKENDS.map(|(backend, mtu)| Turns::new(backend, mtu));
+    let mut all = SETUPS.map(Turns::new);
     for turn in 1..=sizes.runs {
         for turns in &mut all {
-            let Turns { backend, mtu, .. } = *turns;
-            eprintln!("turn {turn} of {}: {} at MTU {mtu}", sizes.runs, backend.name());
-            turns.add(bench.measure(backend, mtu, peer.port(), megabytes)?);
+            let setup = turns.setup;
+            eprintln!("{}", setup.name(&format!("turn {turn} of {}", sizes.runs)));
+            turns.add(bench.measure(setup, peer.port(), megabytes)?);
         }
     }
     Ok(all.into_iter().flat_map(Turns::rows).collect())
 }
 
-/// All turns of one backend.
+/// All turns of one setup.
 struct Turns {
-    backend: Backend,
-    mtu: u16,
+    setup: Setup,
     values: BTreeMap<String, Vec<f64>>,
     memory: Option<(Memory, Memory)>,
 }
@@ -103,8 +109,8 @@ const TOLD: [(&str, &str, Unit); 5] = [
 ];
 
 impl Turns {
-    fn new(backend: Backend, mtu: u16) -> Self {
-        Self { backend, mtu, values: BTreeMap::new(), memory: None }
+    fn new(setup: Setup) -> Self {
+        Self { setup, values: BTreeMap::new(), memory: None }
     }
 
     fn add(&mut self, measured: Measured) {
@@ -118,16 +124,14 @@ impl Turns {
     }
 
     fn rows(self) -> Vec<Row> {
-        let Self { backend, mtu, mut values, memory } = self;
-        let name = |backend: Backend, what: &str| format!("{}, MTU {mtu}: {what}", backend.name());
+        let Self { setup, mut values, memory } = self;
+        let Setup { backend, mtu, .. } = setup;
+        let passt = Setup { backend: Backend::Passt, card: Card::Plain, ..setup };
         let is_main = backend == Backend::Gateway && mtu != 1500;
         let mut rows = Vec::new();
         for (told, what, unit) in TOLD {
-            let row = Row::new(name(backend, what), unit, values.remove(told).unwrap_or_default());
-            rows.push(match backend {
-                Backend::Passt => row,
-                Backend::Gateway | Backend::User => row.beside(name(Backend::Passt, what)),
-            });
+            let row = Row::new(setup.name(what), unit, values.remove(told).unwrap_or_default());
+            rows.push(if setup == passt { row } else { row.beside(passt.name(what)) });
         }
         if is_main {
             rows[..2].iter_mut().for_each(|row| row.main = true);
@@ -135,7 +139,7 @@ impl Turns {
         if let Some((idle, most)) = memory {
             let row = |what: &str, kib: u64| {
                 let what = format!("gateway's own memory, {what}");
-                Row::new(name(backend, &what), Unit::Mebibytes, vec![kib as f64 / 1024.0])
+                Row::new(setup.name(&what), Unit::Mebibytes, vec![kib as f64 / 1024.0])
             };
             rows.extend([row("idle", idle.own), row("at most", most.own)]);
         }

@@ -20,6 +20,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) program: &'a str,
     /// Of the kernel's, in the order of loading.
     pub(crate) modules: &'a [&'a str],
+    /// Programs that are there, in the root.
+    pub(crate) programs: &'a [&'a Path],
 }
 
 /// Kernel and initramfs.
@@ -52,6 +54,11 @@ impl Guest {
             let packed = newest.join(format!("boot-modules/{module}.ko.xz"));
             let unpacked = done(Command::new("xz").arg("-dc").arg(packed))?;
             fs::write(tree.join(format!("{module}.ko")), unpacked.stdout)?;
+        }
+        for program in recipe.programs {
+            let name = program.file_name().context("a program has a name")?;
+            fs::copy(program, tree.join(name))
+                .with_context(|| format!("{} cannot be copied", program.display()))?;
         }
         let source = folder.join("program.rs");
         fs::write(&source, recipe.program)?;

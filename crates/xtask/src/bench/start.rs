@@ -77,8 +77,12 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
 
 /// One that does as little as a guest can.
 fn lone_guest(place: &Place) -> Result<Guest> {
-    let recipe =
-        Recipe { init: include_str!("start/init.sh"), program: "fn main() {}", modules: &[] };
+    let recipe = Recipe {
+        init: include_str!("start/init.sh"),
+        program: "fn main() {}",
+        modules: &[],
+        programs: &[],
+    };
     let folder = place.folder.join("alone");
     fs::create_dir(&folder)?;
     Guest::prepare(&folder, &place.cache, &recipe)

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
@@ -29,6 +29,7 @@ use rustix::net::{
 use crate::bench::{
     guest::{Guest, Recipe},
     place::Place,
+    root,
 };
 
 /// The card's, as our gateway expects it: `egress::address::GUEST_MAC`.
@@ -42,6 +43,35 @@ pub(super) enum Backend {
     /// QEMU's own user networking (libslirp).
     User,
     Passt,
+}
+
+/// How a guest has its card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Card {
+    /// As the kernel has it.
+    Plain,
+    /// As our agent has it: docs/decisions/0021.
+    Ours,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setup {
+    pub(super) backend: Backend,
+    pub(super) mtu: u16,
+    pub(super) card: Card,
+}
+
+impl Setup {
+    /// In words, with what is measured of it.
+    pub(super) fn name(self, what: &str) -> String {
+        let Self { backend, mtu, card } = self;
+        let card = match (backend, card) {
+            (Backend::Gateway, _) | (_, Card::Plain) => "",
+            (_, Card::Ours) => ", card as ours",
+        };
+        format!("{}{card}, MTU {mtu}: {what}", backend.name())
+    }
 }
 
 /// The guest, and the program behind its card.
@@ -84,10 +114,12 @@ impl Backend {
 
 impl Bench {
     pub(super) fn prepare(place: &Place) -> Result<Self> {
+        let card = card_program()?;
         let recipe = Recipe {
             init: include_str!("init.sh"),
             program: include_str!("pump.rs"),
             modules: &["failover", "net_failover", "virtio_net"],
+            programs: &[&card],
         };
         let folder = place.folder.join("guest");
         fs::create_dir(&folder)?;
@@ -96,13 +128,8 @@ impl Bench {
     }
 
     /// Boots the guest on the backend and waits for what it prints.
-    pub(super) fn measure(
-        &self,
-        backend: Backend,
-        mtu: u16,
-        peer_port: u16,
-        megabytes: u32,
-    ) -> Result<Measured> {
+    pub(super) fn measure(&self, setup: Setup, peer_port: u16, megabytes: u32) -> Result<Measured> {
+        let Setup { backend, mtu, .. } = setup;
         let folder = tempfile::tempdir_in(&self.folder)?;
         let card = folder.path().join("card.sock");
         let _passt = match backend {
@@ -113,7 +140,7 @@ impl Bench {
             Backend::Gateway => Some(CardSocket::listen(&card)?),
             Backend::User | Backend::Passt => None,
         };
-        let task = Task { backend, mtu, peer_port, megabytes };
+        let task = Task { setup, peer_port, megabytes };
         let mut qemu = self.guest.qemu(&task.command_line());
         qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
         qemu.args([
@@ -168,31 +195,51 @@ impl Bench {
     }
 }
 
+/// The agent's way with a card, as a program of its own, static.
+fn card_program() -> Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let folder = root().join("target/bench");
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--locked", "-p", "guest", "--example", "card"])
+        .args(["--target", TARGET, "--target-dir"])
+        .arg(&folder)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .current_dir(root())
+        .status()
+        .context("cargo cannot be started")?;
+    ensure!(status.success(), "the guest's way with its card does not build: {status}");
+    Ok(folder.join(TARGET).join("release/examples/card"))
+}
+
 /// What one guest is to do.
 struct Task {
-    backend: Backend,
-    mtu: u16,
+    setup: Setup,
     peer_port: u16,
     megabytes: u32,
 }
 
 impl Task {
     fn command_line(&self) -> String {
-        let Addresses { guest, gateway } = self.backend.addresses();
-        let Self { mtu, peer_port, megabytes, .. } = self;
+        let Self { setup: Setup { backend, mtu, card }, peer_port, megabytes } = self;
+        let Addresses { guest, gateway } = backend.addresses();
         // Our gateway lets through what it was asked the name of.
-        let name = match self.backend {
+        let name = match backend {
             Backend::Gateway => egress::address::HOST_NAME,
             Backend::User | Backend::Passt => "",
         };
+        let card = match card {
+            Card::Plain => "",
+            Card::Ours => "ours",
+        };
         format!(
             "bench.address={guest} bench.gateway={gateway} bench.mtu={mtu} \
-             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes} bench.name={name}"
+             bench.peer={gateway}:{peer_port} bench.megabytes={megabytes} bench.name={name} bench.card={card}"
         )
     }
 
     fn netdev(&self, card: &Path, ours: Option<&CardSocket>) -> String {
-        match (self.backend, ours) {
+        match (self.setup.backend, ours) {
             (Backend::Gateway, Some(ours)) => {
                 let fd = ours.listener.as_raw_fd();
                 format!("stream,id=net0,server=on,addr.type=fd,addr.str={fd}")

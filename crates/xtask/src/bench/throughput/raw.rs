@@ -46,6 +46,7 @@ impl Raw {
             init: include_str!("init.sh"),
             program: include_str!("mover.rs"),
             modules: &["virtio_blk"],
+            programs: &[],
         };
         let guest = Guest::prepare(&folder, &place.cache, &recipe)?;
         let disk = folder.join("disk.ext4");
