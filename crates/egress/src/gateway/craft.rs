@@ -306,5 +306,28 @@ pub fn syn(to: SocketAddr, guest_port: u16, syn: Syn) -> Vec<u8> {
     packet
 }
 
+/// What a guest says with every segment: the number of the byte that it waits for, and how much it has
+/// room for, unscaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub acknowledgement: u32,
+    pub window: u16,
+}
+
+/// A guest's segment as a packet that says this and nothing else.
+#[must_use]
+pub fn acknowledgement(to: SocketAddr, guest_port: u16, sequence: u32, heard: Heard) -> Vec<u8> {
+    let from = guest_for(to.ip(), guest_port);
+    let way = Way { from: from.ip(), to: to.ip(), protocol: TCP };
+    let start = way.version().header_bytes();
+    let mut packet = vec![0; start + 20];
+    way.header(&mut packet, 20);
+    let segment = &mut packet[start..];
+    tcp_header(segment, (from, to), (sequence, heard.acknowledgement), FLAG_ACK);
+    segment[14..16].copy_from_slice(&heard.window.to_be_bytes());
+    way.seal(segment);
+    packet
+}
+
 #[cfg(test)]
 mod tests;

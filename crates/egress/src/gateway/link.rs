@@ -24,6 +24,8 @@ mod arrival;
 mod connection;
 mod flow;
 mod hub;
+mod pace;
+mod rescue;
 mod share;
 mod sys;
 mod wire;

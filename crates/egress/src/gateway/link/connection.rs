@@ -6,16 +6,23 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     socket::tcp::{Socket, SocketBuffer, State},
-    time::{Duration, Instant},
+    time::{self, Instant},
     wire::{HardwareAddress, IpCidr},
 };
 
-use super::{share::Share, sys, wire::Wire};
+use super::{
+    pace,
+    rescue::{Heard, Rescue},
+    share::Share,
+    sys,
+    wire::Wire,
+};
 use crate::{
     address::MTU,
     gateway::{
@@ -26,14 +33,14 @@ use crate::{
 };
 
 /// A guest that is gone is asked for a sign of life this often,
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: time::Duration = pace::told(Duration::from_secs(60));
 /// and given up after this long without one. A machine that is paused is as quiet as that.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: time::Duration = pace::told(Duration::from_secs(600));
 
 /// What the guest has sent is acknowledged after so long, if no answer does it before: each frame
 /// interrupts the guest. Much shorter than Linux's 40 ms, since a guest whose small writes wait for
 /// one another (Nagle) stands still meanwhile.
-const ACK_DELAY: Duration = Duration::from_millis(2);
+const ACK_DELAY: time::Duration = pace::told(Duration::from_millis(2));
 
 /// Three of the largest segments: at least two of them are on their way when a short one is next, and
 /// a guest acknowledges two at once.
@@ -106,6 +113,7 @@ pub(super) struct Tcp {
     /// The write side is to be closed once the connection stands.
     closing: bool,
     refill: Refill,
+    rescue: Rescue,
 }
 
 /// When more is taken to send.
@@ -164,6 +172,7 @@ impl Connection {
             unheard: 0,
             closing: false,
             refill: Refill::AtOnce,
+            rescue: Rescue::default(),
         };
         let packet = craft::syn(ends.to, ends.guest_port, syn);
         let mut wire = Wire::carrying(&packet, &mut *moment.out, ends.version());
@@ -193,6 +202,7 @@ impl Connection {
         let mut wire = Wire::carrying(segment.packet, out, self.ends.version());
         let Tcp { interface, sockets, .. } = &mut *tcp;
         interface.poll_ingress_single(now, &mut wire, sockets);
+        tcp.rescue.heard(segment);
         tcp.settle();
         if tcp.socket().state() == State::Established && self.holder.get() == Holder::Reads {
             self.limit.set(None);
@@ -230,6 +240,9 @@ impl Connection {
             tcp.socket().abort();
         }
         tcp.read = 0;
+        if let Some(heard) = tcp.rescue.is_due(now) {
+            self.lost(&mut tcp, heard, out, now);
+        }
         // Behind so much that is on its way a last short segment waits for more to come: a frame costs
         // the guest almost the same however long it is. What is on its way is acknowledged soon.
         let busy = MUCH_TO_SEND <= tcp.socket().send_queue();
@@ -251,11 +264,27 @@ impl Connection {
             | State::Closing
             | State::LastAck => false,
         };
-        let Tcp { interface, sockets, .. } = &mut *tcp;
+        let unheard_of = 0 < tcp.socket().send_queue();
+        let Tcp { interface, sockets, rescue, .. } = &mut *tcp;
         match interface.poll_at(now, sockets) {
             _ if over => Outcome::Over,
             Some(at) if at <= now && !out.has_room() => Outcome::Blocked,
-            at => Outcome::Waits(at.into_iter().chain(self.limit.get()).min()),
+            at => {
+                let rescue = if unheard_of { rescue.by(at, now) } else { None };
+                Outcome::Waits(at.into_iter().chain(self.limit.get()).chain(rescue).min())
+            }
+        }
+    }
+
+    /// Has smoltcp send anew what the guest has not acknowledged: it does after the third time that
+    /// it hears the same.
+    fn lost(&self, tcp: &mut Tcp, heard: Heard, out: &mut Outbox, now: Instant) {
+        let Ends { guest_port, to } = self.ends;
+        let sequence = tcp.expected();
+        let packet = craft::acknowledgement(to, guest_port, sequence, heard);
+        for _ in 0..3 {
+            let mut wire = Wire::carrying(&packet, out, self.ends.version());
+            tcp.interface.poll_ingress_single(now, &mut wire, &mut tcp.sockets);
         }
     }
 }
@@ -292,6 +321,13 @@ impl Tcp {
         // What lies behind has been received before.
         let behind = 1 << 31 <= end;
         behind || usize::try_from(end).is_ok_and(|end| end <= capacity)
+    }
+
+    /// The number of the next byte from the guest.
+    fn expected(&mut self) -> u32 {
+        // A buffer holds less than 4 GiB.
+        let waits = u32::try_from(self.socket().recv_queue()).unwrap_or(u32::MAX);
+        self.unread.wrapping_add(waits)
     }
 
     /// As many bytes from the guest have been read. Says whether the guest should hear of it.

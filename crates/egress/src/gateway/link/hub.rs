@@ -6,14 +6,16 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     rc::Rc,
     task::Waker,
+    time::Duration,
 };
 
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::{self, Instant};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     Arrival, LIMITS, Question, Refusal, Refused,
     connection::{Connection, Ends, Moment, Outcome},
+    pace,
     share::{Shares, Taken},
 };
 use crate::gateway::{
@@ -23,11 +25,11 @@ use crate::gateway::{
 };
 
 /// How long the guest has to answer the answer to its SYN.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+const HANDSHAKE: time::Duration = pace::told(Duration::from_secs(30));
 /// How long a connection that nobody holds may take to end.
-const FAREWELL: Duration = Duration::from_secs(60);
+const FAREWELL: time::Duration = pace::told(Duration::from_secs(60));
 /// smoltcp may ask to be called at once and then have nothing to do.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: time::Duration = pace::told(Duration::from_millis(1));
 
 /// Where news of the link go.
 #[derive(Debug)]
@@ -82,14 +84,12 @@ impl Hub {
     }
 
     pub(super) fn now(&self) -> Instant {
-        let micros = self.start.elapsed().as_micros();
-        Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+        pace::moment(self.start.elapsed())
     }
 
     /// When smoltcp's moment is.
     pub(super) fn at(&self, moment: Instant) -> tokio::time::Instant {
-        let micros = u64::try_from(moment.total_micros()).unwrap_or_default();
-        self.start + std::time::Duration::from_micros(micros)
+        self.start + pace::since_start(moment)
     }
 
     /// Who is woken when there is something to do.

@@ -1,5 +1,6 @@
 mod bursts;
 mod endings;
+mod losses;
 
 use std::os::fd::OwnedFd;
 
