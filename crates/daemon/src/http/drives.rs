@@ -11,7 +11,7 @@ use super::{
     json::{Body400, Query400},
     paging::{Wanted, by_time, is_by_time},
     placement,
-    wire::REGION,
+    wire::region,
 };
 use crate::{
     drives::{DriveView, Made, NewDrive},
@@ -104,7 +104,7 @@ fn told(view: DriveView) -> api::Drive {
         id: record.id.to_string(),
         name: record.name.to_string(),
         project_id: record.project.to_string(),
-        region: record.region.unwrap_or_else(|| REGION.to_owned()),
+        region: region(record.region.as_ref()),
         max_size_bytes: record.bytes,
         used_bytes,
         current_session_id: session.map(|id| id.to_string()),

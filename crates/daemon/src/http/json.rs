@@ -69,10 +69,37 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let place = if path == "." || path == "?" { String::new() } else { format!("`{path}`: ") };
-        Failure::bad_request(format!("Invalid request: {place}{}", error.inner()))
+        let fault = in_words(&error.inner().to_string());
+        Failure::bad_request(format!("Invalid request: {place}{fault}"))
     })?;
     json.end().map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     Ok(parsed)
+}
+
+/// A fault of the parser's, with what JSON has for what Rust has.
+fn in_words(fault: &str) -> String {
+    // What was given comes before, and may have these words too.
+    let Some((before, expected)) = fault.rsplit_once(", expected ") else {
+        return fault.to_owned();
+    };
+    let (what, place) = match expected.rfind(" at line ") {
+        Some(at) => expected.split_at(at),
+        None => (expected, ""),
+    };
+    let number = |max: u64| format!("a whole number from 0 to {max}");
+    let what = match what.split(' ').next() {
+        Some("u8") => number(u8::MAX.into()),
+        Some("u16") => number(u16::MAX.into()),
+        Some("u32") => number(u32::MAX.into()),
+        Some("u64" | "usize") => number(u64::MAX),
+        Some("struct") => "an object".to_owned(),
+        _ => match what {
+            "a map" => "an object".to_owned(),
+            "a sequence" => "a list".to_owned(),
+            other => other.to_owned(),
+        },
+    };
+    format!("{before}, expected {what}{place}")
 }
 
 #[cfg(test)]
@@ -88,11 +115,19 @@ mod tests {
             ("{", "Invalid request: EOF while parsing an object at line 1 column 1"),
             (
                 r#"{"ports":[99999999]}"#,
-                "Invalid request: `ports[0]`: invalid value: integer `99999999`, expected u16 at line 1 column 18",
+                "Invalid request: `ports[0]`: invalid value: integer `99999999`, expected a whole number from 0 to 65535 at line 1 column 18",
+            ),
+            (
+                r#"{"env":{"A":["x, expected u16 at line 7"]}}"#,
+                "Invalid request: `env.A`: invalid type: sequence, expected a string at line 1 column 12",
+            ),
+            (
+                r#"{"tags":"x, expected u16"}"#,
+                "Invalid request: `tags`: invalid type: string \"x, expected u16\", expected an object at line 1 column 25",
             ),
             (
                 r#"{"resources":{"vcpus":"two"}}"#,
-                "Invalid request: `resources.vcpus`: invalid type: string \"two\", expected u32 at line 1 column 27",
+                "Invalid request: `resources.vcpus`: invalid type: string \"two\", expected a whole number from 0 to 4294967295 at line 1 column 27",
             ),
         ];
         for (body, message) in table {

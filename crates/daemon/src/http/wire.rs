@@ -6,16 +6,14 @@ use super::{Server, drives, keeping, network_policy, ports};
 use crate::{
     network::Network,
     sandbox::{Sandbox, Session, View},
-    store::{
-        CommandRecord, Phase, SandboxRecord, SessionRecord, SnapshotMethod, SnapshotRecord, Usage,
-    },
+    store::{CommandRecord, Phase, SessionRecord, SnapshotMethod, SnapshotRecord, Usage},
 };
 
 /// Where sandboxes are, for clients that ask.
-pub(super) const REGION: &str = "local";
+const REGION: &str = "local";
 /// The old clients demand a runtime's name.
 const RUNTIME: &str = "node24";
-/// The public command line refuses a session without one. Nothing listens there yet.
+/// The public command line refuses a session without one, and goes by `/interactive`.
 const INTERACTIVE_PORT: u16 = 26661;
 const ARCHITECTURE: &str = "amd64";
 
@@ -56,7 +54,7 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         id: session.id.to_string(),
         memory: u64::from(record.shape.memory_mib),
         vcpus: record.shape.vcpus,
-        region: region(record),
+        region: region(record.placement.region.as_ref()),
         runtime: record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned()),
         architecture: Some(ARCHITECTURE.to_owned()),
         timeout: session.timeout_ms,
@@ -92,8 +90,8 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
     }
 }
 
-fn region(record: &SandboxRecord) -> String {
-    record.placement.region.clone().unwrap_or_else(|| REGION.to_owned())
+pub(super) fn region(asked: Option<&String>) -> String {
+    asked.map_or_else(|| REGION.to_owned(), Clone::clone)
 }
 
 /// Since when it is paused, if it is.
@@ -117,7 +115,7 @@ fn with_session(sandbox: &Sandbox, view: &View) -> api::Sandbox {
         status: status(view),
         status_updated_at: Some(session.updated_at),
         persistent: record.keeping.persistent,
-        region: Some(region(&record)),
+        region: Some(region(record.placement.region.as_ref())),
         failover_regions: record.placement.failover_regions,
         network_id: record.placement.network_id,
         vcpus: Some(record.shape.vcpus),
@@ -163,8 +161,8 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> api::Snapshot {
         id: record.id.to_string(),
         name: record.name.as_ref().map(ToString::to_string),
         source_session_id: record.session.to_string(),
-        region: REGION.to_owned(),
-        regions: vec![REGION.to_owned()],
+        region: region(record.region.as_ref()),
+        regions: vec![region(record.region.as_ref())],
         status: match record.is_there() {
             true => api::SnapshotStatus::Created,
             false => api::SnapshotStatus::Deleted,

@@ -46,6 +46,7 @@ impl World {
             image: "default".into(),
             image_digest: None,
             runtime: None,
+            region: None,
             user: "fumehood".into(),
             cwd: "/".into(),
             size_bytes: 7,

@@ -31,6 +31,9 @@ pub(crate) struct SnapshotRecord {
     pub(crate) image: String,
     pub(crate) image_digest: Option<String>,
     pub(crate) runtime: Option<String>,
+    /// Where its sandbox said that it was.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
     pub(crate) user: String,
     pub(crate) cwd: String,
     /// What its uppermost layer takes of the host's disk.
@@ -90,6 +93,7 @@ impl SnapshotRecord {
             image: sandbox.image.clone(),
             image_digest: sandbox.image_digest.clone(),
             runtime: sandbox.runtime.clone(),
+            region: sandbox.placement.region.clone(),
             user: sandbox.user.clone(),
             cwd: sandbox.cwd.clone(),
             size_bytes: 0,
