@@ -242,6 +242,10 @@ fn what_cannot_be_forked_is_told_and_goes_on() {
     hood.ok(&["create", "--name", "driven", "--mount", "/data=data"]);
     let refused = hood.run(&["fork", "driven"]);
     assert!(refused.code != Some(0) && refused.stderr.contains("drives"), "{refused:?}");
+    let made: Value = serde_json::from_str(&hood.ok(&["fork", "--json", "plain"])).unwrap();
+    let child = made["sandboxes"][0]["sandbox"]["name"].as_str().unwrap();
+    assert!(hood.ok(&["ls"]).contains(child), "{made}");
+    hood.ok(&["rm", "-f", child]);
     // A guest whose agent does not answer is forked all the same, and that is told.
     let mut child = silence(&hood, "plain");
     let forked = hood.run(&["fork", "plain"]);

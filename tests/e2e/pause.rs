@@ -150,6 +150,19 @@ fn huge_pages_of_the_guest_are_left_alone() {
     assert_eq!(hood.ok(&["exec", "box", "--", "cat", pool]), "5");
 }
 
+/// What somebody has frozen stands still afterwards too, and nothing else does.
+#[test]
+fn groups_that_the_guest_froze_stay_frozen() {
+    let hood = Hood::new();
+    hood.create(&["--name", "box", "--memory", "512"]);
+    let make = "cd /sys/fs/cgroup && mkdir held free && echo 1 > held/cgroup.freeze";
+    hood.ok(&["exec", "--sudo", "box", "--", "sh", "-c", make]);
+    hood.ok(&["pause", "box"]);
+    let look =
+        "cd /sys/fs/cgroup && cat held/cgroup.freeze free/cgroup.freeze fumehood/cgroup.freeze";
+    assert_eq!(hood.ok(&["exec", "box", "--", "sh", "-c", look]), "1\n0\n0");
+}
+
 /// What is typed wakes it, and none of it is lost.
 #[test]
 fn input_wakes_it() {

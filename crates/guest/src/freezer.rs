@@ -2,11 +2,13 @@
 //! process can see that it was done to it.
 //!
 //! The group of the root cannot be frozen, so those in it are put into one of ours. Groups that others
-//! have made, such as those of containers, are frozen as they are.
+//! have made, such as those of containers, are frozen as they are; what others have frozen stays so.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use protocol::Refusal;
@@ -22,6 +24,12 @@ const ROUNDS: usize = 64;
 const DEADLINE_MS: u64 = 500;
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
 
+/// The groups that were frozen by us.
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Puts the processes of the root's group into ours.
 pub(crate) fn gather() -> Result<(), Refusal> {
     gather_now().map_err(|error| refuse_io(&error, "control groups"))
@@ -32,13 +40,13 @@ pub(crate) fn freeze() -> Result<(), Refusal> {
     let frozen = gather_now().and_then(|()| freeze_now());
     frozen.map_err(|error| {
         // What could not be frozen as a whole is to go on as a whole.
-        drop(write_all("0"));
+        drop(thaw_now());
         refuse_io(&error, "freeze the processes")
     })
 }
 
 pub(crate) fn thaw() -> Result<(), Refusal> {
-    write_all("0").map_err(|error| refuse_io(&error, "thaw the processes"))
+    thaw_now().map_err(|error| refuse_io(&error, "thaw the processes"))
 }
 
 fn gather_now() -> io::Result<()> {
@@ -69,7 +77,10 @@ fn has_program(pid: &str) -> bool {
 }
 
 fn freeze_now() -> io::Result<()> {
-    write_all("1")?;
+    for group in groups()?.into_iter().filter(|group| !is_held(group)) {
+        write(&group, "1")?;
+        held().insert(group);
+    }
     let deadline = now_ms() + DEADLINE_MS;
     while !groups()?.iter().all(|group| is_frozen(group)) {
         if deadline < now_ms() {
@@ -87,14 +98,31 @@ fn is_frozen(group: &Path) -> bool {
     events.lines().any(|line| line == "frozen 1")
 }
 
-fn write_all(state: &str) -> io::Result<()> {
-    for group in groups()? {
-        match fs::write(group.join("cgroup.freeze"), state) {
-            Err(error) if group.exists() => return Err(error),
-            Ok(()) | Err(_) => {}
+/// Whether it was frozen already.
+fn is_held(group: &Path) -> bool {
+    let state = fs::read_to_string(group.join("cgroup.freeze"));
+    state.is_ok_and(|state| state.trim() == "1")
+}
+
+/// Every group goes on that was frozen by us, whatever becomes of the others.
+fn thaw_now() -> io::Result<()> {
+    let mut failed = Ok(());
+    held().retain(|group| match write(group, "0") {
+        Ok(()) => false,
+        Err(error) => {
+            failed = Err(error);
+            true
         }
+    });
+    failed
+}
+
+/// A group that has gone is no fault.
+fn write(group: &Path, state: &str) -> io::Result<()> {
+    match fs::write(group.join("cgroup.freeze"), state) {
+        Err(error) if group.exists() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Those right below the root: what is below them is frozen with them.

@@ -21,4 +21,8 @@ pub(crate) struct Fork {
     /// How many, 100 at most
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
     pub(crate) count: u32,
+
+    /// Print what the API answers, with sessions, ports and what a child may lack
+    #[arg(long)]
+    pub(crate) json: bool,
 }
