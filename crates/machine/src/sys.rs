@@ -1,6 +1,6 @@
 //! The few things that need `unsafe`: what happens between `fork` and `exec`, waiting for a
-//! descriptor, and the time stamp counter.
-#![expect(unsafe_code, reason = "pre_exec, AsyncFd and rdtsc have no safe form")]
+//! descriptor, the time stamp counter, and another process's memory.
+#![expect(unsafe_code, reason = "pre_exec, AsyncFd, rdtsc and process_vm_readv have no safe form")]
 
 use std::{
     io,
@@ -17,6 +17,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use crate::detached::{Detached, Sockets};
 
 mod calls;
+pub(crate) mod memory;
 
 /// Starts the process and gives its pid. It is our child until it is waited for.
 pub(crate) fn spawn(detached: Detached<'_>) -> io::Result<u32> {

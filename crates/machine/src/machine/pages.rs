@@ -4,7 +4,10 @@
 use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, thread};
 
 use super::FreeBlocks;
-use crate::Shape;
+use crate::{
+    Shape,
+    sys::memory::{self, Piece},
+};
 
 pub(super) const PAGE: usize = 4096;
 const ENTRY: usize = 8;
@@ -12,12 +15,16 @@ const ENTRY: usize = 8;
 const READERS_MAX: usize = 4;
 /// Of the page map, at once.
 const CHUNK: usize = 1 << 20;
+/// Of a run of pages, at once.
+const RUN_BYTES_MAX: usize = 64 << 20;
 
 /// The memory of a running machine.
 #[derive(Debug)]
 pub(super) struct Space {
     /// What is mapped.
     pub(super) file: PathBuf,
+    pid: u32,
+    /// Of this process and no later one that has its number.
     memory: File,
     map: File,
     areas: Vec<Area>,
@@ -56,7 +63,7 @@ impl Space {
             io::Error::other("its memory does not stand on a template that is there")
         })?;
         let (memory, map) = (File::open(proc.join("mem"))?, File::open(proc.join("pagemap"))?);
-        Ok(Self { file, memory, map, areas })
+        Ok(Self { file, pid, memory, map, areas })
     }
 
     /// Where the pages are that it has written.
@@ -103,19 +110,28 @@ impl Space {
 
     /// In runs of neighbours.
     pub(super) fn read_into(&self, at: &[u64], into: &mut [u8]) -> io::Result<()> {
-        let mut index = 0;
-        while index < at.len() {
-            let area = self.areas.iter().find(|area| area.holds(at[index]));
+        let mut pieces: Vec<Piece> = Vec::new();
+        for at in at {
+            let area = self.areas.iter().find(|area| area.holds(*at));
             let area = area.ok_or(io::ErrorKind::NotFound)?;
-            let follows = |next: &usize| {
-                at[*next] == at[index] + ((*next - index) * PAGE) as u64 && area.holds(at[*next])
-            };
-            let run = (index + 1..at.len()).take_while(follows).count() + 1;
-            let into = &mut into[index * PAGE..(index + run) * PAGE];
-            self.memory.read_exact_at(into, area.start + (at[index] - area.offset))?;
-            index += run;
+            let address = area.start + (at - area.offset);
+            match pieces.last_mut() {
+                Some(last)
+                    if last.address + last.bytes as u64 == address
+                        && last.bytes < RUN_BYTES_MAX =>
+                {
+                    last.bytes += PAGE;
+                }
+                _ => pieces.push(Piece { address, bytes: PAGE }),
+            }
         }
-        Ok(())
+        memory::read(self.pid, &pieces, into)?;
+        self.is_the_same(pieces.first())
+    }
+
+    /// That the process was there all the time: then its number was nobody else's.
+    fn is_the_same(&self, somewhere: Option<&Piece>) -> io::Result<()> {
+        somewhere.map_or(Ok(()), |piece| self.memory.read_exact_at(&mut [0], piece.address))
     }
 }
 
