@@ -144,7 +144,10 @@ pub fn open(cache: &Cache, name: &str) -> Result<Image, OpenError> {
     let images = list(cache)?;
     let named = images.iter().find(|image| image.names.iter().any(|other| other == name));
     let of_recipe = || images.iter().filter(|image| image.record.name == name);
-    let ours = || of_recipe().find(|image| recipe::is_current(cache, image));
+    let ours = || {
+        let recipe = recipe::recipe_key(cache);
+        of_recipe().find(|image| image.recipe() == recipe)
+    };
     let found = named.or_else(ours).or_else(|| of_recipe().next());
     let missing =
         || OpenError::Missing { name: name.to_owned(), folder: cache.folder().to_owned() };

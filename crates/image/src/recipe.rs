@@ -190,13 +190,9 @@ fn publish(draft: Draft, record: Record) -> Result<Image, RecipeError> {
 }
 
 fn cached(cache: &Cache) -> Result<Option<Image>, OpenError> {
+    let recipe = recipe_key(cache);
     let mut images = catalog::list(cache)?.into_iter();
-    Ok(images.find(|image| is_current(cache, image)))
-}
-
-/// Whether it is the default image as this version makes it.
-pub(crate) fn is_current(cache: &Cache, image: &Image) -> bool {
-    image.recipe() == recipe_key(cache)
+    Ok(images.find(|image| image.recipe() == recipe))
 }
 
 /// Changes with everything that we decide about the image.
