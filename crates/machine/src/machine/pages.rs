@@ -15,8 +15,6 @@ const ENTRY: usize = 8;
 const READERS_MAX: usize = 4;
 /// Of the page map, at once.
 const CHUNK: usize = 1 << 20;
-/// Of a run of pages, at once.
-const RUN_BYTES_MAX: usize = 64 << 20;
 
 /// The memory of a running machine.
 #[derive(Debug)]
@@ -118,7 +116,7 @@ impl Space {
             match pieces.last_mut() {
                 Some(last)
                     if last.address + last.bytes as u64 == address
-                        && last.bytes < RUN_BYTES_MAX =>
+                        && last.bytes < memory::PIECE_BYTES_MAX =>
                 {
                     last.bytes += PAGE;
                 }

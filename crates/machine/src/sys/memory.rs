@@ -3,12 +3,12 @@
 
 use std::{io, ptr};
 
-/// What the kernel takes at once, of pieces.
+/// What the kernel takes at once, of pieces,
 const PIECES_MAX: usize = 1024;
-/// And of bytes: less than 2 GiB.
-const BYTES_MAX: usize = 1 << 30;
+/// and of bytes 2 GiB: so many pieces of this size are half of that.
+pub(crate) const PIECE_BYTES_MAX: usize = 1 << 20;
 
-/// A stretch of another process's memory.
+/// A stretch of another process's memory, at most [`PIECE_BYTES_MAX`] long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) address: u64,
@@ -19,40 +19,29 @@ pub(crate) struct Piece {
 /// does: who reads makes sure afterwards that it still is the same process.
 pub(crate) fn read(pid: u32, pieces: &[Piece], mut into: &mut [u8]) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
-    let mut pieces = pieces.iter();
-    let mut there = Vec::with_capacity(PIECES_MAX.min(pieces.len()));
-    loop {
-        there.clear();
-        let mut total = 0;
-        for piece in pieces.as_slice() {
-            if there.len() == PIECES_MAX || BYTES_MAX < total + piece.bytes {
-                break;
-            }
-            let base = ptr::without_provenance_mut(usize::try_from(piece.address).unwrap_or(0));
-            there.push(libc::iovec { iov_base: base, iov_len: piece.bytes });
-            total += piece.bytes;
-        }
-        if there.is_empty() {
-            return if pieces.len() == 0 {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::InvalidInput.into())
-            };
-        }
-        let taken = there.len();
+    for pieces in pieces.chunks(PIECES_MAX) {
+        let theirs: Vec<_> = pieces.iter().map(Piece::there).collect();
+        let total = pieces.iter().map(|piece| piece.bytes).sum();
         let (now, rest) = into.split_at_mut_checked(total).ok_or(io::ErrorKind::InvalidInput)?;
-        let here = libc::iovec { iov_base: now.as_mut_ptr().cast(), iov_len: total };
-        let (ours, theirs) = (&raw const here, there.as_ptr());
+        let ours = libc::iovec { iov_base: now.as_mut_ptr().cast(), iov_len: total };
+        let (ours, count) = (&raw const ours, theirs.len() as u64);
         // SAFETY: it writes into `now` alone, which is as long as it is told; the other addresses are
         // looked up in the other process.
-        let read = unsafe { libc::process_vm_readv(pid, ours, 1, theirs, taken as u64, 0) };
+        let read = unsafe { libc::process_vm_readv(pid, ours, 1, theirs.as_ptr(), count, 0) };
         match usize::try_from(read) {
-            Ok(read) if read == total => {}
+            Ok(read) if read == total => into = rest,
             Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Err(_) => return Err(io::Error::last_os_error()),
         }
-        into = rest;
-        pieces = pieces.as_slice()[taken..].iter();
+    }
+    Ok(())
+}
+
+impl Piece {
+    /// As the kernel is told. Nothing is at an address that is none.
+    fn there(&self) -> libc::iovec {
+        let address = usize::try_from(self.address).unwrap_or(0);
+        libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: self.bytes }
     }
 }
 
