@@ -104,7 +104,7 @@ fn told(view: DriveView) -> api::Drive {
         id: record.id.to_string(),
         name: record.name.to_string(),
         project_id: record.project.to_string(),
-        region: region(record.region.as_ref()),
+        region: region(record.region.as_deref()),
         max_size_bytes: record.bytes,
         used_bytes,
         current_session_id: session.map(|id| id.to_string()),

@@ -87,17 +87,15 @@ fn in_words(fault: &str) -> String {
         None => (expected, ""),
     };
     let number = |max: u64| format!("a whole number from 0 to {max}");
-    let what = match what.split(' ').next() {
-        Some("u8") => number(u8::MAX.into()),
-        Some("u16") => number(u16::MAX.into()),
-        Some("u32") => number(u32::MAX.into()),
-        Some("u64" | "usize") => number(u64::MAX),
-        Some("struct") => "an object".to_owned(),
-        _ => match what {
-            "a map" => "an object".to_owned(),
-            "a sequence" => "a list".to_owned(),
-            other => other.to_owned(),
-        },
+    let what = match what {
+        "u8" => number(u8::MAX.into()),
+        "u16" => number(u16::MAX.into()),
+        "u32" => number(u32::MAX.into()),
+        "u64" | "usize" => number(u64::MAX),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "an object".to_owned(),
+        other if other.starts_with("struct ") => "an object".to_owned(),
+        other => other.to_owned(),
     };
     format!("{before}, expected {what}{place}")
 }

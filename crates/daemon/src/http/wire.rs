@@ -54,7 +54,7 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
         id: session.id.to_string(),
         memory: u64::from(record.shape.memory_mib),
         vcpus: record.shape.vcpus,
-        region: region(record.placement.region.as_ref()),
+        region: region(record.placement.region.as_deref()),
         runtime: record.runtime.clone().unwrap_or_else(|| RUNTIME.to_owned()),
         architecture: Some(ARCHITECTURE.to_owned()),
         timeout: session.timeout_ms,
@@ -90,8 +90,8 @@ pub(crate) fn session(of: &Session, view: &View) -> api::Session {
     }
 }
 
-pub(super) fn region(asked: Option<&String>) -> String {
-    asked.map_or_else(|| REGION.to_owned(), Clone::clone)
+pub(super) fn region(asked: Option<&str>) -> String {
+    asked.unwrap_or(REGION).to_owned()
 }
 
 /// Since when it is paused, if it is.
@@ -115,7 +115,7 @@ fn with_session(sandbox: &Sandbox, view: &View) -> api::Sandbox {
         status: status(view),
         status_updated_at: Some(session.updated_at),
         persistent: record.keeping.persistent,
-        region: Some(region(record.placement.region.as_ref())),
+        region: Some(region(record.placement.region.as_deref())),
         failover_regions: record.placement.failover_regions,
         network_id: record.placement.network_id,
         vcpus: Some(record.shape.vcpus),
@@ -161,8 +161,8 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> api::Snapshot {
         id: record.id.to_string(),
         name: record.name.as_ref().map(ToString::to_string),
         source_session_id: record.session.to_string(),
-        region: region(record.region.as_ref()),
-        regions: vec![region(record.region.as_ref())],
+        region: region(record.region.as_deref()),
+        regions: vec![region(record.region.as_deref())],
         status: match record.is_there() {
             true => api::SnapshotStatus::Created,
             false => api::SnapshotStatus::Deleted,

@@ -16,17 +16,11 @@ use smoltcp::{
     wire::{HardwareAddress, IpCidr},
 };
 
-use super::{
-    pace,
-    rescue::{Heard, Rescue},
-    share::Share,
-    sys,
-    wire::Wire,
-};
+use super::{pace, rescue::Rescue, share::Share, sys, wire::Wire};
 use crate::{
     address::MTU,
     gateway::{
-        craft::{self, Syn, Version},
+        craft::{self, Heard, Syn, Version},
         frames::Outbox,
         packet::Segment,
     },

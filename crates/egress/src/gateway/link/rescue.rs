@@ -9,8 +9,7 @@ use std::time::Duration;
 use smoltcp::time::{self, Instant};
 
 use super::pace;
-pub(super) use crate::gateway::craft::Heard;
-use crate::gateway::packet::Segment;
+use crate::gateway::{craft::Heard, packet::Segment};
 
 /// The guest has been silent for so long: longer than smoltcp waits where it has not forgotten.
 const SILENT: time::Duration = pace::told(Duration::from_millis(300));
