@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -98,12 +98,14 @@ fn connections_of_a_gateway_that_is_killed_are_reset() {
     let port = silent.local_addr().unwrap().port();
     let name = hood.create(&[&format!("--allow-host-port={port}")]);
     let script = format!(
-        "import socket; s = socket.create_connection(('host.fumehood.internal', {port}))
+        "import socket; s = socket.create_connection(('host.fumehood.internal', {port})); s.send(b'.')
 try: s.recv(1)
 except ConnectionResetError: print('reset')"
     );
     let waiting = hood.spawn(&["exec", &name, "--", "timeout", "60", "python3", "-c", &script]);
-    let (_held, _) = silent.accept().unwrap();
+    let (mut held, _) = silent.accept().unwrap();
+    // The gateway connects before it answers the guest, whose connection would be refused, not reset.
+    held.read_exact(&mut [0]).unwrap();
     let first = gateway(&hood);
     kill(first, Signal::KILL);
     let ended = waiting.wait_with_output().unwrap();

@@ -247,10 +247,7 @@ impl Agent {
             }
             Request::Gather => self.place.gather().map(done),
             Request::SetAside { blocks } => self.set_aside(blocks).map(done),
-            Request::ResetConnections => {
-                self.place.reset_connections();
-                Ok(Response::Done)
-            }
+            Request::ResetConnections => self.reset_connections().map(done),
             Request::Freeze => self.freeze().map(|free| Response::Frozen { free }),
             Request::Thaw => self.thaw().map(done),
             Request::Fork(claim) => self.fork(claim).map(done),
@@ -358,6 +355,17 @@ impl Agent {
             self.frozen = Some(Frozen::default());
         }
         Ok(self.place.free_of(&self.aside))
+    }
+
+    /// The kernel tells a call that waits for more of a broken pipe. One that was stopped meanwhile is
+    /// made again, and told of a reset.
+    fn reset_connections(&self) -> Result<(), Refusal> {
+        let stopped = match &self.frozen {
+            Some(_) => None,
+            None => self.place.freeze().ok(),
+        };
+        self.place.reset_connections();
+        stopped.map_or(Ok(()), |()| self.place.thaw())
     }
 
     fn thaw(&mut self) -> Result<(), Refusal> {
