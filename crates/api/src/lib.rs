@@ -10,6 +10,7 @@ mod command;
 mod drive;
 mod env;
 mod error;
+mod fault;
 mod files;
 mod image;
 pub mod network_policy;
@@ -32,6 +33,7 @@ pub use drive::{
 };
 pub use env::Env;
 pub use error::{Code, ErrorBody, Refusal};
+pub use fault::fault_in_words;
 pub use files::{
     CWD_HEADER, FileKind, FileStat, FsMkdir, FsPath, GZIP, OWNER_HEADER, OWNER_KEEP, TAR,
 };

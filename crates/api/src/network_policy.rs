@@ -17,7 +17,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::{Object, list, number, numbers, object, only};
+use crate::{
+    fault::fault_in_words,
+    object::{Object, list, object, only},
+};
 
 pub use explanation::{Decision, Explain, Explanation, Outcome, Question, Step};
 pub use ordered::{Allow, Ordered};
@@ -61,14 +64,14 @@ pub struct NetworkPolicy {
     pub strict: Option<bool>,
     /// TCP ports of the host that are reached at `host.fumehood.internal` (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(deserialize_with = "numbers")]
     pub host_ports: Option<Vec<u16>>,
 }
 
 impl NetworkPolicy {
-    /// Reads the JSON of one, as it is in a file.
-    pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json).map(|Object(policy)| policy)
+    /// Reads the JSON of one, as it is in a file. What is wrong with it is told in words.
+    pub fn read(json: &[u8]) -> Result<Self, String> {
+        let read = serde_json::from_slice(json).map(|Object(policy)| policy);
+        read.map_err(|error| fault_in_words(&error.to_string()))
     }
 }
 
@@ -190,7 +193,6 @@ impl fmt::Debug for SecretHeaders {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CannedResponse {
     /// 200 to 599.
-    #[serde(deserialize_with = "number")]
     pub status_code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,
@@ -294,7 +296,6 @@ pub struct ForwardRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResponseRule {
     pub domain: String,
-    #[serde(deserialize_with = "number")]
     pub status_code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<BTreeMap<String, String>>,

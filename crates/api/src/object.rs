@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A `T` that was written as an object.
 pub(crate) struct Object<T>(pub(crate) T);
@@ -72,43 +72,4 @@ pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Option<Vec<T>>, D::Error> {
     let all = Option::<Vec<Object<T>>>::deserialize(from)?;
     Ok(all.map(|all| all.into_iter().map(|Object(it)| it).collect()))
-}
-
-/// A port, or a status: what else it has to be is checked where it is used.
-struct Number(u16);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_u16(NumberVisitor)
-    }
-}
-
-struct NumberVisitor;
-
-impl Visitor<'_> for NumberVisitor {
-    type Value = Number;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number from 0 to 65535")
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Number, E> {
-        let fits = u16::try_from(number).map(Number);
-        fits.map_err(|_error| E::invalid_value(Unexpected::Unsigned(number), &self))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Number, E> {
-        let fits = u16::try_from(number).map(Number);
-        fits.map_err(|_error| E::invalid_value(Unexpected::Signed(number), &self))
-    }
-}
-
-pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
-    Number::deserialize(from).map(|Number(number)| number)
-}
-
-/// Of a member that may be absent or null.
-pub(crate) fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u16>>, D::Error> {
-    let all = Option::<Vec<Number>>::deserialize(from)?;
-    Ok(all.map(|all| all.into_iter().map(|Number(number)| number).collect()))
 }

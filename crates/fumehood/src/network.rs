@@ -80,7 +80,6 @@ fn read(file: &Path, stdin: Stdin) -> Result<NetworkPolicy, Failure> {
         return Err(Failure::new(Exit::Usage, message));
     }
     NetworkPolicy::read(&bytes).map_err(|fault| {
-        let fault = fault.to_string();
         // As a server shows a policy that has rules, it cannot be asked for: values are left out.
         let is_shown = ["headerNames", "rules"];
         let is_shown = is_shown.iter().any(|name| fault.contains(&format!("unknown field `{name}`")));

@@ -133,7 +133,7 @@ fn a_list_is_no_object_and_faults_are_told_in_words() {
         ),
     ];
     for (text, fault) in table {
-        let error = NetworkPolicy::read(text.as_bytes()).unwrap_err().to_string();
+        let error = NetworkPolicy::read(text.as_bytes()).unwrap_err();
         assert!(error.starts_with(fault), "{text}: {error}");
     }
 }

@@ -69,35 +69,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let place = if path == "." || path == "?" { String::new() } else { format!("`{path}`: ") };
-        let fault = in_words(&error.inner().to_string());
+        let fault = api::fault_in_words(&error.inner().to_string());
         Failure::bad_request(format!("Invalid request: {place}{fault}"))
     })?;
     json.end().map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
     Ok(parsed)
-}
-
-/// A fault of the parser's, with what JSON has for what Rust has.
-fn in_words(fault: &str) -> String {
-    // What was given comes before, and may have these words too.
-    let Some((before, expected)) = fault.rsplit_once(", expected ") else {
-        return fault.to_owned();
-    };
-    let (what, place) = match expected.rfind(" at line ") {
-        Some(at) => expected.split_at(at),
-        None => (expected, ""),
-    };
-    let number = |max: u64| format!("a whole number from 0 to {max}");
-    let what = match what {
-        "u8" => number(u8::MAX.into()),
-        "u16" => number(u16::MAX.into()),
-        "u32" => number(u32::MAX.into()),
-        "u64" | "usize" => number(u64::MAX),
-        "a sequence" => "a list".to_owned(),
-        "a map" => "an object".to_owned(),
-        other if other.starts_with("struct ") => "an object".to_owned(),
-        other => other.to_owned(),
-    };
-    format!("{before}, expected {what}{place}")
 }
 
 #[cfg(test)]
