@@ -5,6 +5,7 @@
 //! readers of the same bytes cannot disagree.
 
 mod account;
+mod alike;
 mod asked;
 mod corked;
 mod edits;

@@ -2,6 +2,7 @@
 
 use super::{
     Action, Domain, Head, Match, PairMatch, Rule, TextMatch,
+    identity::with_dashes,
     reading::{self, Pairs, PathReading},
 };
 
@@ -43,9 +44,16 @@ impl Fit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compare {
     AsWritten,
-    /// As the most forgiving server does: a rule that denies must not be dodged by `/Admin` or
-    /// `/admin/`. Regular expressions are compared as written.
+    /// As the most forgiving server does: a rule that denies must not be dodged by `/Admin`, `/admin/`
+    /// or `x_admin: 1`. Regular expressions are compared as written.
     Widely,
+}
+
+/// Where pairs stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Query,
+    Headers,
 }
 
 /// A request in all its readings.
@@ -78,10 +86,11 @@ impl Asked {
         let Match { path, methods, query, headers } = &rule.when;
         let path = path.as_ref().map_or(Fit::Yes, |text| self.fit_path(text, how));
         let queries = query.iter().map(|wanted| {
-            let fits = self.queries.iter().map(|pairs| fit_pairs(wanted, pairs, how));
+            let fits = self.queries.iter().map(|pairs| fit_pairs(wanted, pairs, Place::Query, how));
             fits.reduce(Fit::either).unwrap_or(Fit::No)
         });
-        let headers = headers.iter().map(|wanted| fit_pairs(wanted, &self.headers, how));
+        let headers =
+            headers.iter().map(|wanted| fit_pairs(wanted, &self.headers, Place::Headers, how));
         queries.chain(headers).fold(path.and(self.fit_method(methods)), Fit::and)
     }
 
@@ -158,10 +167,26 @@ fn text_is(wanted: &TextMatch, text: &str, how: Compare) -> bool {
     }
 }
 
+/// Whether a name is as wanted. Many servers take `_` in a header's for `-`.
+fn name_is(wanted: &TextMatch, name: &str, place: Place, how: Compare) -> bool {
+    let alike =
+        |wanted: &str, is: fn(&str, &str) -> bool| is(&with_dashes(name), &with_dashes(wanted));
+    match (wanted, place, how) {
+        (TextMatch::Exact(wanted), Place::Headers, Compare::Widely) => alike(wanted, str::eq),
+        (TextMatch::StartsWith(wanted), Place::Headers, Compare::Widely) => {
+            alike(wanted, |name, wanted| name.starts_with(wanted))
+        }
+        (TextMatch::Exact(_) | TextMatch::StartsWith(_) | TextMatch::Regex(_), _, _) => {
+            text_is(wanted, name, how)
+        }
+    }
+}
+
 /// Whether one of the pairs is as wanted. Where a key is named and comes again with another value,
 /// which of them the server takes is not known.
-fn fit_pairs(wanted: &PairMatch, pairs: &Pairs, how: Compare) -> Fit {
-    let key_is = |key: &str, how| wanted.key.as_ref().is_none_or(|text| text_is(text, key, how));
+fn fit_pairs(wanted: &PairMatch, pairs: &Pairs, place: Place, how: Compare) -> Fit {
+    let key_is =
+        |key: &str, how| wanted.key.as_ref().is_none_or(|text| name_is(text, key, place, how));
     let value_is = |value: &str| {
         wanted.value.as_ref().is_none_or(|text| text_is(text, value, Compare::AsWritten))
     };

@@ -6,9 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
 use zeroize::Zeroizing;
 
-use super::{pin, placeholder, query};
+use super::{alike, pin, placeholder, query};
 use crate::{
-    policy::{Credential, Edits, Pin, Place, Why, is_identity_header},
+    policy::{Credential, Edits, Pin, Place, Why, is_identity_header, with_dashes},
     secret::{SecretName, SecretText},
 };
 
@@ -48,6 +48,11 @@ pub(crate) fn apply(
             parts.uri = with_query(&parts.uri, &kept)?;
         }
     }
+    // The server is to find ours under a name, and nothing beside it.
+    let edited = set.iter().map(|edit| edit.name.as_str());
+    let named = edited.chain(credentials.iter().filter_map(header_of));
+    let set_by_us: Vec<String> = named.map(with_dashes).collect();
+    alike::take_out(&mut parts.headers, |name| set_by_us.iter().any(|ours| ours == name));
     for edit in set {
         if way == Way::Open {
             return Err(Why::InTheClear);
@@ -73,6 +78,14 @@ pub(crate) fn apply(
         }
     }
     Ok(injected)
+}
+
+fn header_of(credential: &Credential) -> Option<&str> {
+    match &credential.place {
+        Place::Header { name, .. } => Some(name),
+        Place::Basic { .. } => Some(header::AUTHORIZATION.as_str()),
+        Place::Placeholder(_) | Place::Query { .. } => None,
+    }
 }
 
 fn placeholder_of(credential: &Credential) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request::Parts};
 
-use super::{edits::Way, session::Session};
+use super::{alike, edits::Way, session::Session};
 use crate::{
     address::reserved,
     gateway::{
@@ -12,7 +12,7 @@ use crate::{
         http::upstream::{SendError, Sender},
         opened,
     },
-    policy::{ForwardTo, with_dashes},
+    policy::ForwardTo,
     secret::SecretText,
 };
 
@@ -87,17 +87,9 @@ pub(crate) fn readdress(
     Ok(())
 }
 
-/// Also where it is written with `_`, which many servers take for `-`.
 fn take_out_what_is_like_ours(headers: &mut HeaderMap) {
     let ours = [HOST, SCHEME, PORT, PATH, [IDENTITY, header::FORWARDED]];
-    let is_ours = |name: &&HeaderName| {
-        let name = with_dashes(name.as_str());
-        ours.as_flattened().iter().any(|own| own.as_str() == name)
-    };
-    let names: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+    alike::take_out(headers, |name| ours.as_flattened().iter().any(|own| own.as_str() == name));
 }
 
 /// Connects to who gets the request. The rule chose it; even so it is no way to addresses that no

@@ -277,6 +277,33 @@ fn headers_are_compared_by_each_of_their_values() {
     assert_eq!(with(&[("x-key", "other")]), "-api.example.com[2]: a rule denies it");
     let twice = [("x-key", "placeholder"), ("x-key", "other")];
     assert_eq!(with(&twice), "malformed api.example.com[0]");
+    let alike = [("x-key", "placeholder"), ("x_key", "other")];
+    assert_eq!(with(&alike), "malformed api.example.com[0]");
+    assert_eq!(with(&[("x_key", "placeholder")]), "-api.example.com[2]: a rule denies it");
+}
+
+#[test]
+fn a_header_that_servers_take_for_another_does_not_dodge_a_rule_that_denies() {
+    let header = |key| Match {
+        headers: vec![PairMatch { key: Some(key), value: None }],
+        ..Match::default()
+    };
+    let policy = one(vec![
+        deny(header(exact("x-http-method"))),
+        deny(header(starts("x-debug-"))),
+        allow(every()),
+    ]);
+    let table = [
+        ("X-Http-Method", "-api.example.com[0]: a rule denies it"),
+        ("x_http-method", "-api.example.com[0]: a rule denies it"),
+        ("x.http.method", "-api.example.com[0]: a rule denies it"),
+        ("X_DEBUG_LEVEL", "-api.example.com[1]: a rule denies it"),
+        ("x-debug", "+api.example.com[2]"),
+        ("x-httpmethod", "+api.example.com[2]"),
+    ];
+    for (name, answer) in table {
+        assert_eq!(ruled(&policy, NAME, "GET /", &[(name, "1")]), answer, "{name}");
+    }
 }
 
 #[test]

@@ -113,3 +113,22 @@ fn what_cannot_be_put_in_stops_the_request() {
     ask(&set("a"), Way::Sealed).unwrap();
     assert_eq!(value(&request, "x-team"), "a");
 }
+
+#[test]
+fn beside_a_header_that_is_set_there_is_none_that_servers_take_for_it() {
+    let headers = [
+        ("x-team", "theirs"),
+        ("x_team", "theirs"),
+        ("x.Team", "theirs"),
+        ("x-te", "stays"),
+        ("x_te-am", "theirs"),
+    ];
+    let mut request = parts("/", &headers);
+    let edit = HeaderEdit { name: "X-Team".to_owned(), value: SecretText::new("ours".to_owned()) };
+    let place = Place::Header { name: "x-te-am".to_owned(), prefix: String::new() };
+    let edits = Edits { headers: vec![edit], ..credential(place) };
+    apply(&mut request, Some(&edits), &Pin::Off, &secrets(), Way::Sealed).unwrap();
+    assert_eq!(request.headers.len(), 3, "{:?}", request.headers.keys());
+    assert_eq!((value(&request, "x-team"), value(&request, "x-te")), ("ours", "stays"));
+    assert_eq!(value(&request, "x-te-am"), SECRET);
+}
