@@ -44,6 +44,8 @@ api=$cache/api/$(sha256sum tests/api/requirements.txt | cut -c 1-16)
 step "fetching what tests the API from outside" tests/api/prepare.sh "$api"
 
 step "building the guest agent for its tests" cargo build --quiet --locked -p guest
-step "unit and integration tests" cargo test --quiet --locked --workspace --exclude tests
-step "end-to-end tests on real guests" cargo test --quiet --locked -p tests --test e2e -- --test-threads=2
-step "the gauntlet: attacks on the gateway, from real guests" cargo test --quiet --locked -p tests --test gauntlet
+# Far more than they take. What hangs is named by then.
+tests() { timeout --foreground 50m cargo test --quiet --locked "$@"; }
+step "unit and integration tests" tests --workspace --exclude tests
+step "end-to-end tests on real guests" tests -p tests --test e2e -- --test-threads=2
+step "the gauntlet: attacks on the gateway, from real guests" tests -p tests --test gauntlet
