@@ -27,6 +27,7 @@ pub(super) const GROUP: Group = Group {
                 {"match": {"path": {"startsWith": "/admin/"}}, "action": "deny"},
                 {"match": {"method": ["DELETE"]}, "action": "deny"},
                 {"match": {"queryString": [{"key": {"exact": "format"}, "value": {"exact": "raw"}}]}, "action": "deny"},
+                {"match": {"headers": [{"key": {"exact": "x-debug"}}]}, "action": "deny"},
             ],
             "also.test": [
                 {"match": {"path": {"startsWith": "/mine/"}, "method": ["GET"]}, "action": "allow"},
@@ -46,7 +47,10 @@ pub(super) const GROUP: Group = Group {
         other_ways_to_write_a_path,
         climbing_out_of_a_prefix,
         a_method_by_another_name,
+        a_path_by_another_name,
         a_query_by_another_name,
+        a_header_by_another_name,
+        a_header_beside_the_one_that_is_set,
         bodies_of_what_is_read,
         a_canned_answer,
         a_canned_answer_of_nobody,
@@ -177,6 +181,7 @@ fn a_method_by_another_name(t: &mut Trial<'_>) {
         {"do": "get", "host": "good.test", "method": "POST", "path": "/echo?_method=DELETE"},
         {"do": "get", "host": "registry.test", "headers": [["X-HTTP-Method-Override", "PUT"]]},
         {"do": "get", "host": "registry.test", "headers": [["X-HTTP-Method", "PUT"]]},
+        {"do": "get", "host": "registry.test", "headers": [["X_HTTP_Method", "PUT"]]},
         {"do": "get", "host": "registry.test", "path": "/echo?_method=put"},
     ]))
     .told("http", "")
@@ -184,6 +189,26 @@ fn a_method_by_another_name(t: &mut Trial<'_>) {
     t.lawful(&json!([
         {"do": "get", "host": "good.test", "method": "POST", "body": "x"},
         {"do": "get", "host": "registry.test", "headers": [["X-HTTP-Method-Override", "HEAD"]]},
+    ]));
+}
+
+/// Frameworks let a header say that the path is another one.
+fn a_path_by_another_name(t: &mut Trial<'_>) {
+    t.attack(&json!([
+        {"do": "get", "host": "good.test", "headers": [["X-Original-URL", "/admin"]]},
+        {"do": "get", "host": "good.test", "headers": [["X-Rewrite-URL", "https://good.test/%61dmin/x"]]},
+        {"do": "get", "host": "good.test", "headers": [["X_Original_URL", "/admin"]]},
+        {"do": "get", "host": "good.test", "headers": [["X-Original-URL", "/echo?format=raw"]]},
+        {"do": "get", "host": "good.test", "headers": [["X-Original-URL", "admin"]]},
+        {"do": "get", "host": "also.test", "path": "/mine/a", "headers": [["X-Original-URL", "/yours"]]},
+        {"do": "http2", "host": "good.test", "requests": [{"headers": [["x-original-url", "/admin"]]}]},
+    ]))
+    .told_of("http", "", &["good.test", "also.test"])
+    .unheard();
+    t.lawful(&json!([
+        {"do": "get", "host": "good.test", "headers": [["X-Original-URL", "/echo"]]},
+        {"do": "get", "host": "also.test", "path": "/mine/a", "headers": [["X-Original-URL", "/mine/b"]]},
+        {"do": "get", "host": "registry.test", "headers": [["X-Original-URL", "admin"]]},
     ]));
 }
 
@@ -208,6 +233,39 @@ fn a_query_by_another_name(t: &mut Trial<'_>) {
         {"do": "get", "host": "good.test", "path": "/echo?format=fine"},
         {"do": "get", "host": "good.test", "path": "/echo?x=format=raw"},
     ]));
+}
+
+/// Many servers take `_` in the name of a header for `-`.
+fn a_header_by_another_name(t: &mut Trial<'_>) {
+    t.attack(&json!([
+        {"do": "get", "host": "good.test", "headers": [["X-Debug", "1"]]},
+        {"do": "get", "host": "good.test", "headers": [["X_Debug", "1"]]},
+        {"do": "get", "host": "good.test", "headers": [["x.debug", "1"]]},
+        {"do": "http2", "host": "good.test", "requests": [{"headers": [["x_debug", "1"]]}]},
+    ]))
+    .told_of("http", "a rule denies it", &["good.test"])
+    .unheard();
+    t.lawful(&json!([
+        {"do": "get", "host": "good.test", "headers": [["X-Debugger", "1"]]},
+        {"do": "http2", "host": "good.test", "requests": [{"headers": [["x_bug", "1"]]}]},
+    ]));
+}
+
+/// What a rule sets is what the server finds, by whatever name it looks.
+fn a_header_beside_the_one_that_is_set(t: &mut Trial<'_>) {
+    let theirs = json!([["x-a", "theirs"], ["x_a", "theirs"], ["X.A", "theirs"], ["x-b", "kept"]]);
+    let mark = t.world.mark();
+    t.lawful(&json!([
+        {"do": "get", "host": "key.test", "headers": theirs},
+        {"do": "http2", "host": "key.test", "requests": [{"headers": [["x_a", "theirs"], ["x-b", "kept"]]}]},
+    ]));
+    let seen = t.world.since(mark);
+    assert_eq!(seen.heard().len(), 2);
+    for one in seen.heard() {
+        let headers = one["headers"].to_string().to_lowercase();
+        assert!(!headers.contains("theirs") && headers.contains("kept"), "{one}");
+        assert!(headers.contains(r#"["x-a","b"]"#), "{one}");
+    }
 }
 
 /// A GET with a body is still a GET, and its body passes: what is allowed by method and path is not

@@ -3,7 +3,7 @@
 use super::{
     Action, Domain, Head, Match, PairMatch, Rule, TextMatch,
     identity::with_dashes,
-    reading::{self, Pairs, PathReading},
+    reading::{self, Pairs, PathReading, Target},
 };
 
 /// Whether a request is what a rule asks for.
@@ -68,8 +68,13 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads as much of the request as the domain's rules look at.
     pub(super) fn of(domain: &Domain, head: &Head<'_>) -> Result<Self, &'static str> {
-        let paths = if domain.looks_at_paths() { reading::paths(head.path)? } else { Vec::new() };
-        let queries = reading::queries(head.query)?;
+        let (mut paths, mut queries) = (Vec::new(), Vec::new());
+        for Target { path, query } in reading::targets(head) {
+            if domain.looks_at_paths() {
+                paths.extend(reading::paths(&path)?);
+            }
+            queries.extend(reading::queries(query.as_deref())?);
+        }
         // Some servers stop reading a value where it is.
         if domain.looks_at_queries() && reading::has_nul(&queries) {
             return Err("the query has a NUL");

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::Head;
+use super::{Head, identity::with_dashes};
 
 /// Longest path that is compared with rules, in bytes.
 const PATH_BYTES_MAX: usize = 32 << 10;
@@ -20,6 +20,9 @@ const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
 /// The same in a query.
 const METHOD_OVERRIDE_KEY: &str = "_method";
+/// Headers by which a request says that it is for another path.
+const PATH_OVERRIDES: [&str; 4] =
+    ["x-original-url", "x-original-uri", "x-rewrite-url", "x-override-url"];
 
 /// One way to read a path, in the form in which rules are written ([`canonical`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,35 @@ pub fn canonical(path: &str) -> String {
         at += if escape(bytes, at).is_some() { 3 } else { 1 };
     }
     text
+}
+
+/// What a request is for.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) path: Cow<'a, str>,
+    pub(super) query: Option<Cow<'a, str>>,
+}
+
+/// What the request is for, and what else it says that it is for.
+pub(super) fn targets<'a>(head: &Head<'a>) -> Vec<Target<'a>> {
+    let own = Target { path: head.path.into(), query: head.query.map(Cow::Borrowed) };
+    let others = values(head.headers, &PATH_OVERRIDES).map(|text| {
+        let path = match text.split_once("://") {
+            Some((_scheme, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+            None => &text,
+        };
+        let path = path.split('#').next().unwrap_or_default();
+        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        let owned = |text: &str| Cow::Owned(text.to_owned());
+        Target { path: owned(path), query: query.map(owned) }
+    });
+    std::iter::once(own).chain(others).collect()
+}
+
+/// The values of the headers that servers take for one of these.
+fn values<'a>(headers: &'a http::HeaderMap, names: &[&str]) -> impl Iterator<Item = Cow<'a, str>> {
+    let named = headers.iter().filter(|(name, _)| names.contains(&&*with_dashes(name.as_str())));
+    named.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// Every way to read the path; the first is as it was sent.
@@ -224,10 +256,7 @@ pub(super) fn headers(headers: &http::HeaderMap) -> Pairs {
 /// The method, and those that the request says stand in its place.
 pub(super) fn methods(head: &Head<'_>, queries: &[Pairs]) -> Vec<String> {
     let mut methods = vec![head.method.to_owned()];
-    for name in METHOD_OVERRIDES {
-        let values = head.headers.get_all(name).iter();
-        methods.extend(values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    }
+    methods.extend(values(head.headers, &METHOD_OVERRIDES).map(Cow::into_owned));
     let named = queries.iter().flatten().filter(|(key, _)| key == METHOD_OVERRIDE_KEY);
     methods.extend(named.map(|(_, value)| value.clone()));
     methods.iter_mut().for_each(|method| method.make_ascii_uppercase());

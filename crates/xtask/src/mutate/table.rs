@@ -106,8 +106,19 @@ pub(super) const TABLE: &[Mutation] = mutations! {
         "if text.split('/').any(is_dots)" => "if false && text.split('/').any(is_dots)"
         fails "rules::climbing_out_of_a_prefix";
     "rules: the method that is said" in "crates/egress/src/policy/reading.rs":
-        "    for name in METHOD_OVERRIDES {" => "    for name in METHOD_OVERRIDES.into_iter().take(0) {"
+        "values(head.headers, &METHOD_OVERRIDES)" => "values(head.headers, &[])"
         fails "rules::a_method_by_another_name";
+    "rules: the path that is said" in "crates/egress/src/policy/reading.rs":
+        "values(head.headers, &PATH_OVERRIDES)" => "values(head.headers, &[])"
+        fails "rules::a_path_by_another_name";
+    "rules: headers only as written" in "crates/egress/src/policy/fit.rs":
+        "fit_pairs(wanted, &self.headers, Place::Headers, how)" =>
+        "fit_pairs(wanted, &self.headers, Place::Query, how)"
+        fails "rules::a_header_by_another_name";
+    "rules: a header beside ours" in "crates/egress/src/gateway/http/edits.rs":
+        "    alike::take_out(&mut parts.headers, |name| set_by_us.iter().any(|ours| ours == name));" =>
+        "    drop(set_by_us);"
+        fails "rules::a_header_beside_the_one_that_is_set";
     "rules: deny" in "crates/egress/src/policy/request.rs":
         "                    return Err(Denial { rule: self.label(Some(index)), why: Why::Rule });" =>
         "                    continue;"

@@ -194,7 +194,7 @@ fn a_method_is_what_the_server_may_take_it_for() {
     assert_eq!(with("get /", &[]), allowed);
     assert_eq!(with("PUT /", &[]), "-api.example.com[1]: a rule denies it");
     assert_eq!(with("POST /", &[("x-http-method-override", "get")]), allowed);
-    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+    for name in ["x-http-method-override", "x-http-method", "x-method-override", "X_HTTP_Method"] {
         assert_eq!(with("POST /", &[(name, "DELETE")]), "malformed api.example.com[0]");
     }
     assert_eq!(with("POST /?a=1&_method=delete", &[]), "malformed api.example.com[0]");
@@ -203,6 +203,36 @@ fn a_method_is_what_the_server_may_take_it_for() {
     assert_eq!(ruled(&policy, NAME, "delete /", &[]), denied);
     assert_eq!(ruled(&policy, NAME, "POST /", &[("x-http-method", "Delete")]), denied);
     assert_eq!(ruled(&policy, NAME, "POST /?_method=DELETE", &[]), denied);
+}
+
+#[test]
+fn a_path_is_also_what_a_header_says_that_it_is() {
+    let policy = one(vec![deny(path(starts("/admin"))), deny(query(exact("op"), exact("delete")))]);
+    let with = |header| ruled(&policy, NAME, "GET /open?a=1", &[header]);
+    let passes = "+api.example.com unchanged";
+    for name in ["x-original-url", "X-Rewrite-URL", "x_original_uri", "x-override-url"] {
+        let table = [
+            ("/admin/x", "-api.example.com[0]: a rule denies it"),
+            ("/%61dmin?x", "-api.example.com[0]: a rule denies it"),
+            ("https://api.example.com/admin", "-api.example.com[0]: a rule denies it"),
+            ("/open?op=delete#x", "-api.example.com[1]: a rule denies it"),
+            ("admin", "malformed api.example.com"),
+            ("", "malformed api.example.com"),
+            ("/x/../admin", "malformed api.example.com"),
+            ("https://api.example.com", passes),
+            ("/open?a=2", passes),
+        ];
+        for (value, answer) in table {
+            assert_eq!(with((name, value)), answer, "{name}: {value}");
+        }
+    }
+    let mine = one(vec![allow(path(starts("/mine/"))), deny(every())]);
+    let with = |value| ruled(&mine, NAME, "GET /mine/a", &[("x-original-url", value)]);
+    assert_eq!(with("/mine/b"), "+api.example.com[0]");
+    assert_eq!(with("/yours"), "malformed api.example.com[0]");
+    // Where no rule looks at it, it is the host's own.
+    let method = one(vec![deny(methods(&["DELETE"]))]);
+    assert_eq!(ruled(&method, NAME, "GET /", &[("x-original-url", "admin")]), passes);
 }
 
 #[test]
