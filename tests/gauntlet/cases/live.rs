@@ -19,6 +19,7 @@ pub(super) const GROUP: Group = Group {
         plain_connections_are_cut,
         opened_connections_are_cut,
         streams_are_cut,
+        a_name_that_is_said_keeps_nothing,
         raw_connections_are_cut,
         a_rule_reaches_open_connections,
         connections_that_may_stay_do,
@@ -147,6 +148,18 @@ fn streams_are_cut(t: &mut Trial<'_>) {
         &["--strict", "--allow", LESS],
         &json!({"way": "http2", "host": "live.test"}),
     );
+}
+
+/// What was open to anybody does not stay because it says a name that is still allowed.
+fn a_name_that_is_said_keeps_nothing(t: &mut Trial<'_>) {
+    for tls in [true, false] {
+        over_a_change(
+            t,
+            &["--allow-all"],
+            &["--allow", LESS],
+            &json!({"way": "http1", "host": "good.test", "address": "evil.test", "tls": tls}),
+        );
+    }
 }
 
 fn raw_connections_are_cut(t: &mut Trial<'_>) {

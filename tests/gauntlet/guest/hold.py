@@ -1,6 +1,6 @@
 """Opens a connection and keeps it, doing what is said line by line: `ask`, `close`.
 
-`hold.py '{"way": "raw"|"http1"|"http2", "host": …, "port": …, "tls": …}'`. Answers every line with
+`hold.py '{"way": "raw"|"http1"|"http2", "host": …, "port": …, "tls": …}'`; of `http1` also `address`, where the host is only said. Answers every line with
 one of JSON.
 """
 
@@ -28,10 +28,11 @@ class Http1:
     def __init__(self, asked):
         host, self.path = asked["host"], asked.get("path", "/echo")
         self.authority = host
+        to = asked.get("address", host)
         if asked.get("tls", True):
-            self.sock = wire.open_tls(host, asked.get("port", 443), alpn=("http/1.1",))
+            self.sock = wire.open_tls(to, asked.get("port", 443), sni=host, alpn=("http/1.1",))
         else:
-            self.sock = wire.open_tcp(host, asked.get("port", 80))
+            self.sock = wire.open_tcp(to, asked.get("port", 80))
         self.reader = self.sock.makefile("rb")
 
     def ask(self):

@@ -65,6 +65,13 @@ pub(crate) struct Peer {
     pub(crate) source_port: u16,
 }
 
+impl Peer {
+    /// The name, if the address was given out for it: what the guest says by itself leads nowhere.
+    pub(crate) fn led_by<'a>(&self, host: &'a Host) -> Option<&'a Host> {
+        Some(host).filter(|host| self.names.contains(host))
+    }
+}
+
 /// Any port does where only the address is asked about.
 const HTTPS_PORT: u16 = 443;
 
@@ -136,6 +143,7 @@ impl Gateway {
         if granted.as_ref().is_err_and(|denial| denial.why.is_about_the_address()) {
             return granted.map(drop);
         }
+        let to = to.to_canonical();
         let named = active.policy.subnets.allow.iter().any(|net| net.contains(to));
         if !named && !is_host_itself(host) && (self.is_own)(to) {
             return Err(Denial { rule: "default".to_owned(), why: Why::HostItself });
@@ -152,6 +160,7 @@ impl Gateway {
         host: Option<&Host>,
     ) -> Result<Wire, DialError> {
         let (chosen, port) = (peer.address.ip(), peer.address.port());
+        let host = host.and_then(|host| peer.led_by(host));
         let proxy = active.proxy.as_ref();
         let dial_all = async |addresses: &[IpAddr]| {
             dial::dial(Destination { host, addresses, port }, proxy, &self.lookup).await

@@ -189,13 +189,12 @@ impl Spliced {
         let Some(host) = &self.host else {
             return stays_unseen(gateway, active, peer, self.kind);
         };
-        let dialled_by = Some(host).filter(|_| !peer.names.is_empty());
         let unseen = match active.policy.connect(host, port) {
             Ok(Treatment::Raw(_)) => true,
             Ok(Treatment::Inspect { opened, .. }) => self.kind == Kind::Tls && !opened,
             Err(_) => false,
         };
-        unseen && gateway.may_dial(active, address, port, dialled_by)
+        unseen && gateway.may_dial(active, address, port, peer.led_by(host))
     }
 }
 

@@ -138,6 +138,10 @@ pub(super) const TABLE: &[Mutation] = mutations! {
     "credentials: placeholders elsewhere" in "crates/egress/src/gateway/http/session.rs":
         "                Self::guard_placeholders(parts, Some(&host), &active)?;\n" => ""
         fails "credentials::other_hosts_get_nothing";
+    "live: a name that is said" in "crates/egress/src/gateway/spliced.rs":
+        "gateway.may_dial(active, address, port, peer.led_by(host))" =>
+        "gateway.may_dial(active, address, port, Some(host))"
+        fails "live::a_name_that_is_said_keeps_nothing";
     "live: spliced connections stay" in "crates/egress/src/gateway/spliced.rs":
         "if !active.is_some_and(|active| self.stays(&active, peer, gateway)) {" =>
         "if active.is_none() {"

@@ -293,7 +293,7 @@ impl Session {
         let stays = candidates.iter().any(|candidate| match candidate {
             Named::Host(host) => {
                 active.policy.connect(host, port).is_ok()
-                    && self.gateway.may_dial(active, address, port, Some(host))
+                    && self.gateway.may_dial(active, address, port, self.peer.led_by(host))
             }
             Named::Address(_) => {
                 active.policy.connect_address(address, port).is_ok()
