@@ -3,7 +3,7 @@
 use super::{
     Action, Domain, Head, Match, PairMatch, Rule, TextMatch,
     identity::with_dashes,
-    reading::{self, Pairs, PathReading, Target},
+    reading::{self, Pairs, PathReading, Target, loose_key},
 };
 
 /// Whether a request is what a rule asks for.
@@ -68,12 +68,19 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads as much of the request as the domain's rules look at.
     pub(super) fn of(domain: &Domain, head: &Head<'_>) -> Result<Self, &'static str> {
+        if domain.looks_at_paths() && reading::is_shifted(head.headers) {
+            return Err("a header takes a part of the path away");
+        }
         let (mut paths, mut queries) = (Vec::new(), Vec::new());
         for Target { path, query } in reading::targets(head) {
             if domain.looks_at_paths() {
                 paths.extend(reading::paths(&path)?);
             }
-            queries.extend(reading::queries(query.as_deref())?);
+            let query = query.as_deref().unwrap_or_default();
+            if domain.looks_at_queries() && reading::has_wide_escape(query) {
+                return Err("the query has escapes that few servers know");
+            }
+            queries.extend(reading::queries(query)?);
         }
         // Some servers stop reading a value where it is.
         if domain.looks_at_queries() && reading::has_nul(&queries) {
@@ -172,17 +179,22 @@ fn text_is(wanted: &TextMatch, text: &str, how: Compare) -> bool {
     }
 }
 
-/// Whether a name is as wanted. Many servers take `_` in a header's for `-`.
+/// Whether a name is as wanted. Many servers take `_` in a header's for `-`, and PHP `.` in a query's
+/// for `_`; many take `key[]` for `key`.
 fn name_is(wanted: &TextMatch, name: &str, place: Place, how: Compare) -> bool {
-    let alike =
-        |wanted: &str, is: fn(&str, &str) -> bool| is(&with_dashes(name), &with_dashes(wanted));
-    match (wanted, place, how) {
-        (TextMatch::Exact(wanted), Place::Headers, Compare::Widely) => alike(wanted, str::eq),
-        (TextMatch::StartsWith(wanted), Place::Headers, Compare::Widely) => {
-            alike(wanted, |name, wanted| name.starts_with(wanted))
-        }
-        (TextMatch::Exact(_) | TextMatch::StartsWith(_) | TextMatch::Regex(_), _, _) => {
-            text_is(wanted, name, how)
+    let is = match wanted {
+        TextMatch::Exact(_) => str::eq,
+        TextMatch::StartsWith(_) => |name: &str, wanted: &str| name.starts_with(wanted),
+        TextMatch::Regex(_) => return text_is(wanted, name, how),
+    };
+    let text = text_of(wanted);
+    match (how, place) {
+        (Compare::AsWritten, _) => text_is(wanted, name, how),
+        (Compare::Widely, Place::Headers) => is(&with_dashes(name), &with_dashes(text)),
+        (Compare::Widely, Place::Query) => {
+            let (name, text) = (loose_key(name), loose_key(text));
+            let bare = name.split('[').next().unwrap_or_default();
+            is(&name, &text) || is(bare, &text)
         }
     }
 }

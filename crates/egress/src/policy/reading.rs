@@ -20,9 +20,20 @@ const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
 /// The same in a query.
 const METHOD_OVERRIDE_KEY: &str = "_method";
-/// Headers by which a request says that it is for another path.
-const PATH_OVERRIDES: [&str; 4] =
-    ["x-original-url", "x-original-uri", "x-rewrite-url", "x-override-url"];
+/// Headers by which a request says that it is for another path, or for another one too.
+const PATH_OVERRIDES: [&str; 9] = [
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-override-url",
+    "destination",
+    "x-amz-copy-source",
+    "x-goog-copy-source",
+    "x-ms-copy-source",
+    "x-ms-rename-source",
+];
+/// Headers that take a part of the path away.
+const PATH_SHIFTS: [&str; 3] = ["script-name", "x-script-name", "path-info"];
 
 /// One way to read a path, in the form in which rules are written ([`canonical`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,16 +74,27 @@ pub(super) struct Target<'a> {
 pub(super) fn targets<'a>(head: &Head<'a>) -> Vec<Target<'a>> {
     let own = Target { path: head.path.into(), query: head.query.map(Cow::Borrowed) };
     let others = values(head.headers, &PATH_OVERRIDES).map(|text| {
-        let path = match text.split_once("://") {
-            Some((_scheme, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
-            None => &text,
-        };
-        let path = path.split('#').next().unwrap_or_default();
-        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-        let owned = |text: &str| Cow::Owned(text.to_owned());
-        Target { path: owned(path), query: query.map(owned) }
+        let (path, query) = without_host(text.split('#').next().unwrap_or_default());
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let query = query.map(|query| Cow::Owned(query.to_owned()));
+        Target { path: Cow::Owned(format!("{slash}{path}")), query }
     });
     std::iter::once(own).chain(others).collect()
+}
+
+/// Path and query of a URL, which may have a scheme and a host before them.
+fn without_host(url: &str) -> (&str, Option<&str>) {
+    let (path, query) =
+        url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    match path.split_once("://").filter(|_| !path.starts_with('/')) {
+        Some((_scheme, rest)) => (rest.find('/').map_or("/", |at| &rest[at..]), query),
+        None => (path, query),
+    }
+}
+
+/// Whether a header takes a part of the path away for some servers.
+pub(super) fn is_shifted(headers: &http::HeaderMap) -> bool {
+    values(headers, &PATH_SHIFTS).next().is_some()
 }
 
 /// The values of the headers that servers take for one of these.
@@ -108,7 +130,8 @@ pub(super) fn paths(path: &str) -> Result<Vec<PathReading>, &'static str> {
     Ok(variants(texts))
 }
 
-/// With slashes that follow one another as one, and without parameters.
+/// With slashes that follow one another as one, without what stands behind two of them as a host does in
+/// a URL, and without parameters.
 fn variants(texts: Vec<String>) -> Vec<PathReading> {
     let mut readings = Vec::new();
     let mut add = |text: String, without_parameters| {
@@ -120,6 +143,9 @@ fn variants(texts: Vec<String>) -> Vec<PathReading> {
     for text in texts {
         if text.contains("//") {
             add(merge_slashes(&text), false);
+        }
+        if let Some(rest) = text.strip_prefix("//") {
+            add(rest.find('/').map_or("/", |at| &rest[at..]).to_owned(), false);
         }
         if text.contains(';') {
             let bare = without_parameters(&text);
@@ -220,13 +246,23 @@ fn push_escaped(text: &mut String, byte: u8) {
 pub(super) type Pairs = Vec<(String, String)>;
 
 /// Every way to read the query as pairs: `;` parts them for some servers.
-pub(super) fn queries(query: Option<&str>) -> Result<Vec<Pairs>, &'static str> {
-    let query = query.unwrap_or_default();
+pub(super) fn queries(query: &str) -> Result<Vec<Pairs>, &'static str> {
     let mut readings = vec![pairs(query.split('&'))?];
     if query.contains(';') {
         readings.push(pairs(query.split(['&', ';']))?);
     }
     Ok(readings)
+}
+
+/// Whether there are escapes that few servers know (`%u0061`).
+pub(super) fn has_wide_escape(query: &str) -> bool {
+    let mut parts = query.split("%u").skip(1);
+    parts.any(|part| 4 <= part.bytes().take_while(u8::is_ascii_hexdigit).count())
+}
+
+/// A key of a query as PHP has it, in lower case: without blanks before it, and blanks and dots as `_`.
+pub(super) fn loose_key(key: &str) -> String {
+    key.trim_start().to_ascii_lowercase().replace([' ', '.'], "_")
 }
 
 pub(super) fn has_nul(queries: &[Pairs]) -> bool {
@@ -257,7 +293,7 @@ pub(super) fn headers(headers: &http::HeaderMap) -> Pairs {
 pub(super) fn methods(head: &Head<'_>, queries: &[Pairs]) -> Vec<String> {
     let mut methods = vec![head.method.to_owned()];
     methods.extend(values(head.headers, &METHOD_OVERRIDES).map(Cow::into_owned));
-    let named = queries.iter().flatten().filter(|(key, _)| key == METHOD_OVERRIDE_KEY);
+    let named = queries.iter().flatten().filter(|(key, _)| loose_key(key) == METHOD_OVERRIDE_KEY);
     methods.extend(named.map(|(_, value)| value.clone()));
     methods.iter_mut().for_each(|method| method.make_ascii_uppercase());
     methods

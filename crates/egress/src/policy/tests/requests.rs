@@ -188,7 +188,7 @@ fn rules_are_written_in_the_form_in_which_paths_are_compared() {
 #[test]
 fn a_method_is_what_the_server_may_take_it_for() {
     let policy = one(vec![allow(methods(&["GET", "POST"])), deny(every())]);
-    let with = |request, headers: &[_]| ruled(&policy, NAME, request, headers);
+    let with = |request: &str, headers: &[_]| ruled(&policy, NAME, request, headers);
     let allowed = "+api.example.com[0]";
     assert_eq!(with("POST /", &[]), allowed);
     assert_eq!(with("get /", &[]), allowed);
@@ -197,7 +197,10 @@ fn a_method_is_what_the_server_may_take_it_for() {
     for name in ["x-http-method-override", "x-http-method", "x-method-override", "X_HTTP_Method"] {
         assert_eq!(with("POST /", &[(name, "DELETE")]), "malformed api.example.com[0]");
     }
-    assert_eq!(with("POST /?a=1&_method=delete", &[]), "malformed api.example.com[0]");
+    for key in ["_method", ".method", "+_method", "_METHOD"] {
+        let request = format!("POST /?a=1&{key}=delete");
+        assert_eq!(with(&request, &[]), "malformed api.example.com[0]", "{key}");
+    }
     let policy = one(vec![deny(methods(&["DELETE"]))]);
     let denied = "-api.example.com[0]: a rule denies it";
     assert_eq!(ruled(&policy, NAME, "delete /", &[]), denied);
@@ -216,9 +219,11 @@ fn a_path_is_also_what_a_header_says_that_it_is() {
             ("/%61dmin?x", "-api.example.com[0]: a rule denies it"),
             ("https://api.example.com/admin", "-api.example.com[0]: a rule denies it"),
             ("/open?op=delete#x", "-api.example.com[1]: a rule denies it"),
-            ("admin", "malformed api.example.com"),
-            ("", "malformed api.example.com"),
+            ("/admin?x=://a/open", "-api.example.com[0]: a rule denies it"),
+            ("admin", "-api.example.com[0]: a rule denies it"),
+            ("//x/admin", "-api.example.com[0]: a rule denies it"),
             ("/x/../admin", "malformed api.example.com"),
+            ("", passes),
             ("https://api.example.com", passes),
             ("/open?a=2", passes),
         ];
@@ -227,9 +232,19 @@ fn a_path_is_also_what_a_header_says_that_it_is() {
         }
     }
     let mine = one(vec![allow(path(starts("/mine/"))), deny(every())]);
-    let with = |value| ruled(&mine, NAME, "GET /mine/a", &[("x-original-url", value)]);
-    assert_eq!(with("/mine/b"), "+api.example.com[0]");
-    assert_eq!(with("/yours"), "malformed api.example.com[0]");
+    let with = |name, value| ruled(&mine, NAME, "GET /mine/a", &[(name, value)]);
+    let unclear = "malformed api.example.com[0]";
+    assert_eq!(with("x-original-url", "/mine/b"), "+api.example.com[0]");
+    assert_eq!(with("x-original-url", "/yours"), unclear);
+    assert_eq!(with("x-original-url", "/yours?x=://a/mine/b"), unclear);
+    assert_eq!(with("destination", "https://api.example.com/mine/b"), "+api.example.com[0]");
+    assert_eq!(with("destination", "https://api.example.com/yours"), unclear);
+    assert_eq!(with("x-goog-copy-source", "mine/b"), "+api.example.com[0]");
+    assert_eq!(with("x-goog-copy-source", "yours/b"), unclear);
+    for name in ["SCRIPT_NAME", "x-script-name", "Path_Info"] {
+        assert_eq!(with(name, "/mine"), "malformed api.example.com");
+    }
+    check(&mine, &[("GET //mine/a", unclear), ("GET //yours/mine/a", unclear)]);
     // Where no rule looks at it, it is the host's own.
     let method = one(vec![deny(methods(&["DELETE"]))]);
     assert_eq!(ruled(&method, NAME, "GET /", &[("x-original-url", "admin")]), passes);
@@ -270,6 +285,8 @@ fn a_query_is_decoded_and_no_key_is_hidden_behind_another() {
             ("GET /?mode=read+only&mode=write", unclear),
             ("GET /?mode=write&mode=read+only", unclear),
             ("GET /?mode=read+only&Mode=write", unclear),
+            ("GET /?mode=read+only&+mode=write", unclear),
+            ("GET /?mode=read+only&mode[]=write", unclear),
             ("GET /?mode=read+only;mode=write", unclear),
             ("GET /?a;mode=read+only", unclear),
         ],
@@ -285,6 +302,11 @@ fn a_query_is_decoded_and_no_key_is_hidden_behind_another() {
             ("GET /?%61dmin=%31", denied),
             ("GET /?x=2;admin=1", denied),
             ("GET /?Admin=1", denied),
+            ("GET /?admin[]=1", denied),
+            ("GET /?+admin=1", denied),
+            ("GET /?%u0061dmin=1", "malformed api.example.com"),
+            ("GET /?%u006=1", "+api.example.com unchanged"),
+            ("GET /?the_admin=1", "+api.example.com unchanged"),
             ("GET /?admin=0", "+api.example.com unchanged"),
         ],
     );
