@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Domain, Match, Pin, Policy};
+use super::{Action, Domain, Match, Pin, Place, Policy, identity::with_dashes};
 use crate::{address::HOST_NAME, host::Host};
 
 /// The ports of HTTP and HTTPS, which a domain covers that names none.
@@ -108,12 +108,13 @@ impl fmt::Display for Domain {
 }
 
 impl Policy {
-    /// Gives every rule of a domain that pins the pins of all of them. Whoever makes a policy calls
-    /// this.
+    /// Gives every rule of a domain that pins the pins of all of them, and the places of its credentials.
+    /// Whoever makes a policy calls this.
     pub fn spread_pins(&mut self) {
         for domain in &mut self.domains {
             let mut union = Pin::Off;
             domain.pins().for_each(|pin| union.add(pin));
+            domain.places().for_each(|place| union.name(place));
             for rule in &mut domain.rules {
                 if let Action::Send(edits) = &mut rule.then
                     && edits.pin != Pin::Off
@@ -125,7 +126,28 @@ impl Policy {
     }
 }
 
+impl Domain {
+    /// Where rules that pin put secrets.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let edits = self.rules.iter().filter_map(|rule| match &rule.then {
+            Action::Send(edits) if edits.pin != Pin::Off => Some(edits),
+            Action::Send(_) | Action::Deny | Action::Forward(_) | Action::Respond(_) => None,
+        });
+        edits.flat_map(|edits| edits.credentials.iter().map(|credential| &credential.place))
+    }
+}
+
 impl Pin {
+    /// Nobody else's is to be where a secret of ours is put.
+    fn name(&mut self, place: &Place) {
+        let Self::On { headers, query } = self else { return };
+        match place {
+            Place::Header { name, .. } => drop(headers.insert(with_dashes(name))),
+            Place::Query { name } => drop(query.insert(name.to_ascii_lowercase())),
+            Place::Basic { .. } | Place::Placeholder(_) => {}
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::On { headers, query }, Self::On { headers: more, query: keys }) => {

@@ -107,7 +107,7 @@ pub fn is_identity_protocol(name: &str) -> bool {
 pub fn is_identity_query_key(key: &str) -> bool {
     let key = key.trim().to_ascii_lowercase();
     let key = key.split('[').next().unwrap_or_default().trim();
-    IDENTITY_QUERY_KEYS.contains(&key)
+    IDENTITY_QUERY_KEYS.contains(&key) || with_dashes(key).contains("api-key")
 }
 
 /// In lower case, its words parted by `-`.

@@ -62,8 +62,9 @@ pub(crate) fn apply(
         // A header that says who sends the request holds a secret; any other may hold a word that
         // replies are full of.
         if is_identity_header(&edit.name) {
-            let bare = value.rsplit(' ').next().unwrap_or(value);
-            injected.texts.push(Zeroizing::new(bare.as_bytes().to_vec()));
+            let words = value.split([' ', ';']).flat_map(|word| [Some(word), after_name(word)]);
+            let texts = words.flatten().map(|word| Zeroizing::new(word.as_bytes().to_vec()));
+            injected.texts.extend(texts);
         }
     }
     for credential in credentials {
@@ -78,6 +79,11 @@ pub(crate) fn apply(
         }
     }
     Ok(injected)
+}
+
+/// The value of a cookie.
+fn after_name(pair: &str) -> Option<&str> {
+    pair.split_once('=').map(|(_, value)| value)
 }
 
 fn header_of(credential: &Credential) -> Option<&str> {

@@ -2,13 +2,14 @@
 
 use std::{rc::Rc, time::Duration};
 
-use http::{Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::{
     body::{Body, Incoming},
     upgrade::OnUpgrade,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{
     account::Account,
@@ -42,8 +43,13 @@ impl Session {
         let active = judged.active;
         let injected = edits::apply(parts, edits, pin, &active.secrets, self.way);
         let refused = |why| Self::refused_by_rule(why, judged.account);
-        let Injected { names, texts } = injected.map_err(refused)?;
+        let Injected { names, mut texts } = injected.map_err(refused)?;
         judged.account.change(|event| event.credentials = names);
+        if *pin != Pin::Off {
+            // A host may say later what it was sent before.
+            let all = active.secrets.values().map(|secret| secret.expose().as_bytes().to_vec());
+            texts.extend(all.map(Zeroizing::new));
+        }
         let secrets = Secrets::new(texts);
         let version = parts.version;
         self.whole_url(parts, &judged.asked.text)?;
@@ -78,7 +84,9 @@ impl Session {
         forward::fit(parts, sender.inside()).map_err(bad_url)?;
         let request = outgoing(parts, body, judged.account);
         let response = sender.send(request).await.map_err(failed)?;
-        self.pass_back(response, version, judged, None).await
+        let said = identity.map(|identity| identity.expose().as_bytes().to_vec());
+        let secrets = Secrets::new(said.into_iter().map(Zeroizing::new).collect());
+        self.pass_back(response, version, judged, secrets).await
     }
 
     /// The reply, as the guest gets it.
@@ -173,6 +181,11 @@ fn outgoing(
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut passing = Passing::new(body, account, Towards::Upstream);
+    let is_usual = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    if !is_usual && !passing.is_end_stream() && request.version() == http::Version::HTTP_11 {
+        // A server that does not read it would take it for the next request.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if waits && request.version() == http::Version::HTTP_11 && !passing.is_end_stream() {
         let told = CancellationToken::new();
         let tell = told.clone();

@@ -41,22 +41,35 @@ pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeho
 
 /// The query without the parameters that say who sends the request.
 pub(crate) fn query(text: &str, named: &BTreeSet<String>) -> Option<String> {
-    query::without(text, |key| is_identity_query_key(key) || named.contains(key.trim()))
+    query::without(text, |key| is_identity_query_key(key) || named.contains(key))
 }
 
 /// Whether the value is a placeholder, alone, behind the name of a scheme, or as one half of
-/// `Basic`. A value that holds anything else beside it could be somebody's.
+/// `Basic` beside a name. A value that holds anything else beside it could be somebody's.
 fn is_ours(value: &HeaderValue, placeholders: &[&str]) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let text = text.trim();
     let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
     if scheme.eq_ignore_ascii_case("basic") {
         return halves(rest.trim()).is_some_and(|(user, password)| {
-            placeholders.iter().any(|own| *user == **own || *password == **own)
+            let is_ours = |half: &str| placeholders.contains(&half);
+            (is_ours(&user) && (is_ours(&password) || is_name(&password)))
+                || (is_ours(&password) && is_name(&user))
         });
     }
     let scheme_only = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     scheme_only && scheme.len() <= 16 && placeholders.contains(&rest.trim())
+}
+
+/// Whether a half of `Basic` is the name of an account, or a word that stands for none, and no key: some
+/// servers look at one half alone.
+fn is_name(half: &str) -> bool {
+    const BYTES_MAX: usize = 64;
+    const DIGITS_MAX: usize = 8;
+    const PART_MAX: usize = 20;
+    let digits = half.bytes().filter(u8::is_ascii_digit).count();
+    let mut parts = half.split(|character: char| !character.is_ascii_alphanumeric());
+    half.len() <= BYTES_MAX && digits <= DIGITS_MAX && parts.all(|part| part.len() < PART_MAX)
 }
 
 fn halves(encoded: &str) -> Option<(Zeroizing<String>, Zeroizing<String>)> {
@@ -109,6 +122,20 @@ mod tests {
             ("authorization", "Bearer xFUMEHOOD_SECRET_x1".to_owned(), None),
             ("authorization", basic("user:FUMEHOOD_SECRET_x1"), Some("")),
             ("authorization", basic("FUMEHOOD_SECRET_x1:"), Some("")),
+            ("authorization", basic("FUMEHOOD_SECRET_x1:x-oauth-basic"), Some("")),
+            ("authorization", basic("FUMEHOOD_SECRET_x1:FUMEHOOD_SECRET_x1"), Some("")),
+            ("authorization", basic("first.last@example.com:FUMEHOOD_SECRET_x1"), Some("")),
+            (
+                "authorization",
+                basic("FUMEHOOD_SECRET_x1:ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
+                None,
+            ),
+            ("authorization", basic("sk_live_4eC39HqLyjWDarjtT1zdp7dc:FUMEHOOD_SECRET_x1"), None),
+            (
+                "authorization",
+                basic("01234567-89ab-cdef-0123-456789abcdef:FUMEHOOD_SECRET_x1"),
+                None,
+            ),
             ("authorization", basic("user:stolenFUMEHOOD_SECRET_x1"), None),
             ("x-api-key", "stolen".to_owned(), None),
             ("x-mine", "named".to_owned(), None),
@@ -143,7 +170,11 @@ mod tests {
             ("a=1&mine=2&Mine=3", "a=1"),
             ("keys=1&monkey=2", "keys=1&monkey=2"),
             ("token", ""),
-            ("a;key=1", "a;key=1"),
+            ("a;key=1", "a"),
+            ("x=1;private_token=x;b=2", "x=1;b=2"),
+            ("access.token=x&access%20token=x&access_token%00y=x&+token[]=x&a", "a"),
+            ("key=1;a=2", "a=2"),
+            ("x-algolia-api-key=1", ""),
         ] {
             let kept = query(text, &named).unwrap_or_else(|| text.to_owned());
             assert_eq!(kept, left, "{text}");

@@ -2,16 +2,23 @@
 
 use zeroize::Zeroizing;
 
-/// The query without the pairs whose keys are of a kind; keys are compared decoded and in lower
-/// case. `None` if there are none.
+/// The query without the pairs whose keys are of a kind; keys are compared decoded and in lower case, and
+/// as servers have them that overlook blanks and brackets, or read `.` as `_`. Pairs are parted by `&`,
+/// and for some servers by `;`. `None` if there are none.
 pub(crate) fn without(text: &str, is_one: impl Fn(&str) -> bool) -> Option<String> {
     let goes = |pair: &&str| {
-        let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
-        is_one(&decoded(key).to_ascii_lowercase())
+        let pair = pair.trim_end_matches(['&', ';']);
+        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+        let key = decoded(key).to_ascii_lowercase();
+        let bare = key.split(['[', '\0']).next().unwrap_or_default().trim();
+        is_one(&key) || is_one(bare) || is_one(&bare.replace([' ', '.'], "_"))
     };
-    text.split('&').any(|pair| goes(&pair)).then(|| {
-        let kept: Vec<&str> = text.split('&').filter(|pair| !goes(pair)).collect();
-        kept.join("&")
+    let pairs = || text.split_inclusive(['&', ';']);
+    pairs().any(|pair| goes(&pair)).then(|| {
+        let mut kept: String = pairs().filter(|pair| !goes(pair)).collect();
+        // What parted the last one from what is gone.
+        kept.truncate(kept.trim_end_matches(['&', ';']).len());
+        kept
     })
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     account::Account,
+    alike,
     asked::{Asked, Named, asked},
     edits::Way,
     passing::Passing,
@@ -263,6 +264,11 @@ impl Session {
         if let Some(why) = no_method(parts.method.as_str()) {
             return bad(StatusCode::METHOD_NOT_ALLOWED, why);
         }
+        alike::trim(&mut parts.headers);
+        alike::take_out_disguised(
+            &mut parts.headers,
+            &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING],
+        );
         let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
         if codings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
             return bad(StatusCode::NOT_IMPLEMENTED, "only the chunked transfer coding is known");

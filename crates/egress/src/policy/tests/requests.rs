@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::secret::SecretName;
 
 const NAME: &str = "api.example.com";
 
@@ -360,17 +361,22 @@ fn a_header_that_servers_take_for_another_does_not_dodge_a_rule_that_denies() {
 
 #[test]
 fn a_pin_holds_for_the_whole_domain() {
-    let pinned = |header: &str| {
+    let pinned = |header: &str, place| {
         let pin = Pin::On { headers: BTreeSet::from([header.to_owned()]), query: BTreeSet::new() };
-        Action::Send(Edits { pin, ..Edits::default() })
+        let credential = Credential { secret: SecretName::parse("KEY").unwrap(), place };
+        Action::Send(Edits { pin, credentials: vec![credential], ..Edits::default() })
     };
+    let (key, id) = ("Access_Key".to_owned(), "AppId".to_owned());
     let mut policy = listed(vec![
         domain(
             NAME,
             vec![
                 allow(methods(&["HEAD"])),
-                rule(methods(&["GET"]), pinned("x-a")),
-                rule(methods(&["PUT"]), pinned("x-b")),
+                rule(
+                    methods(&["GET"]),
+                    pinned("x-a", Place::Header { name: key, prefix: String::new() }),
+                ),
+                rule(methods(&["PUT"]), pinned("x-b", Place::Query { name: id })),
             ],
         ),
         domain("*.example.com", vec![allow(every())]),
@@ -384,8 +390,9 @@ fn a_pin_holds_for_the_whole_domain() {
             other => panic!("{other:?}"),
         }
     };
-    let headers = BTreeSet::from(["x-a".to_owned(), "x-b".to_owned()]);
-    let both = Pin::On { headers, query: BTreeSet::new() };
+    // Where secrets of ours are put is nobody else's either.
+    let headers = ["access-key", "x-a", "x-b"].map(str::to_owned).into();
+    let both = Pin::On { headers, query: ["appid".to_owned()].into() };
     for method in ["HEAD", "GET", "PUT", "POST"] {
         assert_eq!(pin(NAME, method), both, "{method}");
     }

@@ -41,6 +41,36 @@ fn plain_http_is_read_request_by_request() {
     });
 }
 
+/// A server that does not read it would take it for the next request.
+#[test]
+fn a_body_that_few_expect_is_the_last_of_its_connection() {
+    run(async {
+        let ca = TestCa::new();
+        let seen = Seen::default();
+        let port = http(echo(&seen)).await;
+        let world = World::new(policy(vec![domain(HOST, port, vec![look()])]), &ca.root);
+        for (method, body, ends) in [
+            ("POST", "x", None),
+            ("GET", "", None),
+            ("GET", "x", Some("close")),
+            ("DELETE", "x", Some("close")),
+        ] {
+            let io = TokioIo::new(world.plain(HOST, port));
+            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+            tokio::task::spawn_local(async move { drop(connection.await) });
+            let mut request = get(HOST, "/");
+            *request.method_mut() = method.parse().unwrap();
+            *request.body_mut() = full(body);
+            let reply = text(client.send_request(request).await.unwrap()).await;
+            assert_eq!(
+                reply,
+                if body.is_empty() { format!("{method} /") } else { body.to_owned() }
+            );
+            assert_eq!(seen.header("connection").as_deref(), ends, "{method} {body}");
+        }
+    });
+}
+
 #[test]
 fn http2_in_the_clear_is_read_too() {
     run(async {
