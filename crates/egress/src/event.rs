@@ -22,6 +22,10 @@ pub struct Event {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The host is what the guest says: it was never told that the name leads to the address, and no
+    /// certificate shows that it does.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub host_said: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +103,7 @@ impl Event {
             rule: rule.into(),
             reason: None,
             host: None,
+            host_said: false,
             address: None,
             method: None,
             path: None,

@@ -35,6 +35,9 @@ pub(crate) fn what(event: &Event) -> String {
     }
     let port = event.address.map(|address| address.port());
     match (&event.host, event.address) {
+        (Some(host), Some(address)) if event.host_said => {
+            what.push_str(&format!("{host} (said) at {address}"));
+        }
         (Some(host), _) => {
             what.push_str(host);
             let is_usual = matches!(event.kind, Kind::Dns) || matches!(port, Some(0 | 80 | 443));
@@ -154,6 +157,12 @@ mod tests {
             address: address("140.82.112.3:22"),
             ..event(Decision::Allow, Kind::Tcp, "github.com:22")
         };
+        let said = Event {
+            host: Some("pypi.org".into()),
+            host_said: true,
+            address: address("203.0.113.7:443"),
+            ..event(Decision::Allow, Kind::Tls, "default")
+        };
         let literal = Event {
             address: address("[fd00::1]:80"),
             reason: Some("it is a private address".into()),
@@ -173,6 +182,7 @@ mod tests {
                  alike: a rule denies it",
             ),
             (ssh, "allow  tcp      github.com:22  by github.com:22"),
+            (said, "allow  tls      pypi.org (said) at 203.0.113.7:443  by default"),
             (literal, "deny   tcp      [fd00::1]:80  by default: it is a private address"),
             (started, "note   gateway  it started"),
         ] {

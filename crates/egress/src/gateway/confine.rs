@@ -27,6 +27,10 @@ const NOBODY: u32 = 65_534;
 /// Two for each connection, and some.
 const OPEN_FILES_MAX: u64 = 2048;
 
+/// Memory of its own, in bytes: twice what its buffers come to when all are full. A guest that finds a way to
+/// have more held ends its own gateway, and takes nothing from the host.
+const DATA_BYTES_MAX: u64 = 512 << 20;
+
 /// Why the gateway could not be confined. It does not run then.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
@@ -46,7 +50,9 @@ pub enum ConfineError {
 /// process yet.
 pub(super) fn confine() -> Result<(), ConfineError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(ConfineError::Limit)?;
-    for (resource, most) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX)] {
+    let limits =
+        [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX), (Resource::Data, DATA_BYTES_MAX)];
+    for (resource, most) in limits {
         // None may be more than what the one who started us has.
         let most = getrlimit(resource).maximum.map_or(most, |allowed| most.min(allowed));
         let limit = Rlimit { current: Some(most), maximum: Some(most) };

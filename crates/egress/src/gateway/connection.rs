@@ -68,7 +68,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// The name, if the address was given out for it: what the guest says by itself leads nowhere.
     pub(crate) fn led_by<'a>(&self, host: &'a Host) -> Option<&'a Host> {
-        Some(host).filter(|host| self.names.contains(host))
+        Some(host).filter(|host| self.leads(host))
+    }
+
+    pub(crate) fn leads(&self, host: &Host) -> bool {
+        self.names.contains(host)
     }
 }
 

@@ -25,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 const ALIKE: Duration = Duration::from_secs(10);
 /// So often it is looked for those whose time is over.
 const SWEEP: Duration = Duration::from_secs(1);
-/// As many kinds of denial are told apart at a time.
+/// As many kinds of denial, and as many names that were answered, are told apart at a time.
 const ALIKE_MAX: usize = 256;
 
 /// Writes events down. Clones write to the same log.
@@ -41,7 +41,9 @@ struct Log {
     current: usize,
     bytes: u64,
     seq: u64,
-    alike: HashMap<Alike, Counted>,
+    denied: HashMap<Alike, Counted>,
+    /// Names that were answered. Their number is bounded elsewhere, so none is counted with others.
+    answered: HashMap<Alike, Counted>,
     swept: Instant,
 }
 
@@ -83,6 +85,18 @@ impl Alike {
         let rule = String::new();
         Self { kind, rule, target: None, port: None, method: None, path: None, reason: None }
     }
+
+    /// What is told of those that were left out. Of all kinds of things no one of them stands for the rest:
+    /// which is the last is the guest's choice.
+    fn told(&self, (last, before): (Box<Event>, u64)) -> Event {
+        if self.rule.is_empty() {
+            let mut event = Event::new(last.at, last.decision, last.kind, "several");
+            event.reason = Some("of too many different kinds to tell of each".to_owned());
+            event.repeated = Some(before + 1);
+            return event;
+        }
+        Event { repeated: Some(before).filter(|&n| n > 0), ..*last }
+    }
 }
 
 /// Adds one event to a log that nobody else is writing: the server tells so of a gateway that has
@@ -100,8 +114,8 @@ impl Recorder {
         end_line(&files[current])?;
         let bytes = (&files[current]).seek(SeekFrom::End(0))?;
         let seq = last[0].max(last[1]);
-        let alike = HashMap::new();
-        let log = Log { files, current, bytes, seq, alike, swept: Instant::now() };
+        let (denied, answered) = (HashMap::new(), HashMap::new());
+        let log = Log { files, current, bytes, seq, denied, answered, swept: Instant::now() };
         Ok(Self { log: Rc::new(RefCell::new(log)), written: watch::Sender::new(seq) })
     }
 
@@ -136,15 +150,20 @@ impl Recorder {
 
 impl Log {
     fn admit(&mut self, event: Event) -> Option<Event> {
-        if event.decision != Decision::Deny && event.kind != Kind::Dns {
-            return Some(event);
-        }
         let mut alike = Alike::of(&event);
-        if ALIKE_MAX <= self.alike.len() && !self.alike.contains_key(&alike) {
+        let table = match (event.decision, event.kind) {
+            (Decision::Deny, _) => &mut self.denied,
+            (Decision::Allow, Kind::Dns) => &mut self.answered,
+            (Decision::Allow | Decision::Note, _) => return Some(event),
+        };
+        if ALIKE_MAX <= table.len() && !table.contains_key(&alike) {
+            if event.decision != Decision::Deny {
+                return Some(event);
+            }
             alike = Alike::rest(event.kind);
         }
-        let Some(counted) = self.alike.get_mut(&alike) else {
-            self.alike.insert(alike, Counted { since: Instant::now(), left_out: None });
+        let Some(counted) = table.get_mut(&alike) else {
+            table.insert(alike, Counted { since: Instant::now(), left_out: None });
             return Some(event);
         };
         let before = counted.left_out.take().map_or(0, |(_, before)| before + 1);
@@ -160,21 +179,26 @@ impl Log {
             return;
         }
         self.swept = now;
+        self.tell_counted(|counted| ALIKE <= now.duration_since(counted.since));
+    }
+
+    fn tell_counted(&mut self, is_due: impl Fn(&Counted) -> bool) {
+        let now = Instant::now();
         let mut due = Vec::new();
-        self.alike.retain(|_, counted| {
-            if now.duration_since(counted.since) < ALIKE {
-                return true;
-            }
-            counted.since = now;
-            let left_out = counted.left_out.take();
-            let goes_on = left_out.is_some();
-            due.extend(left_out);
-            goes_on
-        });
-        due.sort_by_key(|(event, _)| event.at);
-        for (event, before) in due {
-            self.write(Event { repeated: Some(before).filter(|&n| n > 0), ..*event });
+        for table in [&mut self.denied, &mut self.answered] {
+            table.retain(|alike, counted| {
+                if !is_due(counted) {
+                    return true;
+                }
+                counted.since = now;
+                let left_out = counted.left_out.take();
+                let goes_on = left_out.is_some();
+                due.extend(left_out.map(|left_out| alike.told(left_out)));
+                goes_on
+            });
         }
+        due.sort_by_key(|event| event.at);
+        due.into_iter().for_each(|event| self.write(event));
     }
 
     fn write(&mut self, mut event: Event) {
@@ -200,6 +224,13 @@ impl Log {
             tracing::error!(%error, "a log could not be emptied");
         }
         self.bytes = 0;
+    }
+}
+
+impl Drop for Log {
+    /// What was counted is told, though its time is not over.
+    fn drop(&mut self) {
+        self.tell_counted(|_| true);
     }
 }
 
@@ -312,7 +343,38 @@ mod tests {
         assert_eq!(lines(&folder).len(), ALIKE_MAX + 1);
         tokio::time::advance(ALIKE).await;
         recorder.tell(denial("z.test"));
-        assert_eq!(lines(&folder).last().unwrap().host.as_deref(), Some("z.test"));
+        let told = lines(&folder);
+        assert_eq!(told.last().unwrap().host.as_deref(), Some("z.test"));
+        let rest = &told[told.len() - 2];
+        assert_eq!(
+            (rest.host.as_deref(), rest.repeated),
+            (None, Some(9_743)),
+            "none for the others"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_are_answered_do_not_drown_in_denials() {
+        let (folder, recorder) = logs();
+        let answered = |name: &str| Event { decision: Decision::Allow, ..denial(name) };
+        for number in 0..1000 {
+            recorder.tell(denial(&format!("n{number}.test")));
+            recorder.tell(answered(&format!("a{number}.test")));
+        }
+        let told = lines(&folder);
+        let names = told.iter().filter(|event| event.decision == Decision::Allow);
+        assert_eq!(names.count(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_counted_is_told_at_the_end() {
+        let (folder, recorder) = logs();
+        for _ in 0..5 {
+            recorder.tell(denial("a.test"));
+        }
+        assert_eq!(lines(&folder).len(), 1);
+        drop(recorder);
+        assert_eq!(lines(&folder).last().unwrap().repeated, Some(3));
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Nothing is believed for longer, whatever it says of itself.
 const TTL_MAX: Duration = Duration::from_secs(300);
 const TTL_NEGATIVE_MAX: Duration = Duration::from_secs(30);
+/// Nor for less: a name that may not be kept would carry a word outside each time that it is asked for.
+const TTL_MIN: Duration = Duration::from_secs(5);
 
 /// Asks the host's name servers.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ impl Resolver {
         options.timeout = TIMEOUT;
         options.attempts = 2;
         options.edns0 = true;
+        options.positive_min_ttl = Some(TTL_MIN);
+        options.negative_min_ttl = Some(TTL_MIN);
         options.positive_max_ttl = Some(TTL_MAX);
         options.negative_max_ttl = Some(TTL_NEGATIVE_MAX);
         options.preserve_intermediates = false;

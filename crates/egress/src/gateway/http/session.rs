@@ -190,7 +190,10 @@ impl Session {
     ) -> Result<Response<Passing>, Answer> {
         let active = self.gateway.active().ok_or_else(|| refused(Why::Rule))?;
         let asked = self.address(parts, &active)?;
-        account.change(|event| event.host = Some(asked.whom.to_string()));
+        account.change(|event| {
+            event.host = Some(asked.whom.to_string());
+            event.host_said = self.is_only_said(&asked.whom);
+        });
         let upgrade = self.check(parts)?;
         let judged = Judged { active: &active, account, asked, upgrade };
         let Named::Host(host) = judged.asked.whom.clone() else {
@@ -225,6 +228,13 @@ impl Session {
                 account.change(|event| event.status = Some(response.status().as_u16()));
                 Ok(response)
             }
+        }
+    }
+
+    fn is_only_said(&self, whom: &Named) -> bool {
+        match (self.way, whom) {
+            (Way::Open, Named::Host(host)) => !self.peer.leads(host),
+            (Way::Open, Named::Address(_)) | (Way::Sealed, _) => false,
         }
     }
 
