@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use image::disk::ext4::WriteError;
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) struct Drives {
     folder: PathBuf,
     store: Store,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
     /// Held while one is changed, so that store and memory say the same.
     changing: tokio::sync::Mutex<()>,
 }
@@ -110,7 +110,8 @@ impl Drives {
         attachments: Vec<AttachmentRecord>,
     ) -> Self {
         let drives = drives.into_iter().map(|drive| (drive.id.clone(), drive)).collect();
-        let known = Mutex::new(Known { drives, attachments, merging: HashSet::new() });
+        let known = Known { drives, attachments, merging: HashSet::new() };
+        let known = Arc::new(Mutex::new(known));
         Self { folder, store, known, changing: tokio::sync::Mutex::default() }
     }
 
@@ -235,13 +236,16 @@ impl Drives {
         }
     }
 
-    /// Stores changes, and knows them.
+    /// Stores changes, and knows them, also when who asked is gone: what is stored is known.
     async fn commit(&self, changes: Vec<DriveChange>) -> Result<(), StoreError> {
-        let stored = changes.iter().cloned().map(Change::Drive).collect();
-        self.store.commit(stored).await?;
-        let mut known = self.known();
-        changes.into_iter().for_each(|change| known.apply(change));
-        Ok(())
+        let (store, known) = (self.store.clone(), Arc::clone(&self.known));
+        let committed = tokio::spawn(async move {
+            store.commit(changes.iter().cloned().map(Change::Drive).collect()).await?;
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            changes.into_iter().for_each(|change| known.apply(change));
+            Ok(())
+        });
+        committed.await.unwrap_or(Err(StoreError::Closed))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

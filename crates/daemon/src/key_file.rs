@@ -49,7 +49,8 @@ pub(crate) fn keep(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     write(path, content).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+/// The same, for whoever has errors of their own.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

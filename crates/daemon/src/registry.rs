@@ -106,7 +106,7 @@ pub(crate) struct Registry {
 
 /// Room for one more session, until it is one.
 #[derive(Debug)]
-struct Promise<'a> {
+pub(crate) struct Promise<'a> {
     registry: &'a Registry,
     number: u64,
 }
@@ -158,7 +158,7 @@ impl Registry {
             self.until_free(SandboxKey { project: new.project.clone(), name: name.clone() }).await;
         }
         let key = self.reserve(&new.project, new.name, new.shape, host)?;
-        let mut abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
+        let abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
         let mut record = (new.record)(key.clone(), SessionId::random());
         let from_image = new.snapshot.is_none();
         let parked = Kind::of(&record).filter(|_| from_image).and_then(|kind| pool.take(&kind));
@@ -180,9 +180,16 @@ impl Registry {
             }
         }
         let beginning = Beginning { parked, source: new.source, split };
-        let sandbox = Owner::create(&self.context, record, session, network, beginning).await?;
+        let registry = Arc::clone(self);
+        // What is recorded is known, also when nobody waits for it any more.
+        let made = tokio::spawn(async move {
+            let context = &registry.context;
+            let sandbox = Owner::create(context, record, session, network, beginning).await?;
+            registry.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
+            Ok::<_, StoreError>((sandbox, abandoned))
+        });
+        let (sandbox, mut abandoned) = made.await.unwrap_or(Err(StoreError::Closed))?;
         standing.stays();
-        self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
         let session = sandbox.current();
         let view = session.started().await;
         if let Some(failure) = view.failure {
@@ -240,6 +247,11 @@ impl Registry {
             }
         }
         promised
+    }
+
+    /// Room for a machine of this shape that is nobody's, while it is held.
+    pub(crate) fn room_for(&self, shape: Shape) -> Result<Promise<'_>, CreateError> {
+        Ok(self.promise(shape, Host::now(self.context.paths.state())?)?)
     }
 
     /// Room for one more session of this shape.

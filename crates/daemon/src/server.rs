@@ -7,10 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::AsRawFd,
-    os::unix::{
-        fs::{OpenOptionsExt, PermissionsExt},
-        net::UnixStream,
-    },
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,7 +26,7 @@ use crate::{
     http::{self, Access, Door, Later, Loopback, Opened, Tickets, Token},
     identity::Issuer,
     ids,
-    key_file::KeyFileError,
+    key_file::{self, KeyFileError},
     limits,
     network::Egress,
     pass::Passes,
@@ -385,13 +382,9 @@ async fn open_tcp(listen: &Listen) -> Result<(Door, SocketAddr), ServeError> {
 
 /// The administrator's bearer token, made at the first start.
 pub(crate) fn token(path: &Path) -> io::Result<Token> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => {
-            let bytes: [u8; 32] = ids::random();
-            io::Write::write_all(&mut file, format!("{}\n", hex(&bytes)).as_bytes())?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    if !path.try_exists()? {
+        let bytes: [u8; 32] = ids::random();
+        key_file::write(path, format!("{}\n", hex(&bytes)).as_bytes())?;
     }
     let text = std::fs::read_to_string(path)?;
     let token = text.trim();

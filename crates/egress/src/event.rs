@@ -22,10 +22,8 @@ pub struct Event {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The host is what the guest says: it was never told that the name leads to the address, and no
-    /// certificate shows that it does.
-    #[serde(skip_serializing_if = "is_false", default)]
-    pub host_said: bool,
+    #[serde(skip_serializing_if = "NamedBy::is_known", default)]
+    pub named_by: NamedBy,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +61,23 @@ pub const UNDER_WAY: Duration = Duration::from_secs(2);
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// How the host is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NamedBy {
+    /// By the answer that led to the address, or by the host's certificate.
+    #[default]
+    Known,
+    /// By what the guest says alone.
+    Guest,
+}
+
+impl NamedBy {
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Known)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +118,7 @@ impl Event {
             rule: rule.into(),
             reason: None,
             host: None,
-            host_said: false,
+            named_by: NamedBy::default(),
             address: None,
             method: None,
             path: None,

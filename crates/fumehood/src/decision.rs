@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use egress::event::{Decision, Event, Kind};
+use egress::event::{Decision, Event, Kind, NamedBy};
 
 use crate::failure::printable;
 use crate::utc;
@@ -35,7 +35,7 @@ pub(crate) fn what(event: &Event) -> String {
     }
     let port = event.address.map(|address| address.port());
     match (&event.host, event.address) {
-        (Some(host), Some(address)) if event.host_said => {
+        (Some(host), Some(address)) if event.named_by == NamedBy::Guest => {
             what.push_str(&format!("{host} (said) at {address}"));
         }
         (Some(host), _) => {
@@ -159,7 +159,7 @@ mod tests {
         };
         let said = Event {
             host: Some("pypi.org".into()),
-            host_said: true,
+            named_by: NamedBy::Guest,
             address: address("203.0.113.7:443"),
             ..event(Decision::Allow, Kind::Tls, "default")
         };

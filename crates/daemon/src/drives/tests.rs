@@ -15,12 +15,12 @@ impl World {
     }
 
     /// As a server that starts finds them; `over` are the sessions that ended meanwhile.
-    async fn open(&self, over: &[&SessionId]) -> std::sync::Arc<Drives> {
+    async fn open(&self, over: &[&SessionId]) -> Arc<Drives> {
         let folder = self.folder.path().join("drives");
         std::fs::create_dir_all(&folder).unwrap();
         let (store, stored) = Store::open(&self.folder.path().join("store.db")).unwrap();
         let drives = Drives::new(folder, store, stored.drives, stored.attachments);
-        let drives = std::sync::Arc::new(drives);
+        let drives = Arc::new(drives);
         drives.settle(|session| over.contains(&session)).await.unwrap();
         drives
     }
@@ -56,7 +56,7 @@ async fn attach(
 }
 
 /// Writes a byte into a drive as a machine would, and lets go of it.
-async fn write(drives: &std::sync::Arc<Drives>, drive: &str, at: u64, byte: u8) {
+async fn write(drives: &Arc<Drives>, drive: &str, at: u64, byte: u8) {
     let session = SessionId::random();
     let plugs = attach(drives, &session, &[("/d", drive, api::MountMode::ReadWrite)]).await;
     let plugs = plugs.unwrap();

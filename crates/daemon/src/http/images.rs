@@ -1,6 +1,6 @@
 //! Images: what there is, bringing one here, taking one away.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
 use api::{
     CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent,
@@ -25,7 +25,6 @@ use super::{
     sandboxes,
 };
 use crate::{
-    context::Context,
     images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
     registry::Awake,
@@ -152,7 +151,7 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
         let work = async {
             let image = work.await?;
             if let Some(shape) = shape {
-                warm(server.context(), shape, &image, &out).await?;
+                warm(&server, shape, &image, &out).await?;
             }
             Ok(described(upkeep(&server).inspect(&own_digest(&image)).await?))
         };
@@ -349,13 +348,15 @@ pub(crate) async fn save(
     Ok(([(header::CONTENT_TYPE, api::TAR)], Body::from_stream(all)).into_response())
 }
 
-/// Makes the template of an image.
+/// Makes the template of an image, if there is room for a machine of this shape.
 async fn warm(
-    context: &Arc<Context>,
+    server: &Server,
     shape: machine::Shape,
     image: &image::catalog::Image,
     out: &Lines,
 ) -> Reply<()> {
+    let context = server.context();
+    let _room = server.registry().room_for(shape)?;
     let platform = context.platform().await?;
     let notice = |step: &str| {
         let progress = PullProgress { step: step.to_owned(), ..PullProgress::default() };

@@ -33,6 +33,7 @@ use crate::{
     platform::{self, PlatformError},
     store::{ForkFlaw, SandboxRecord, SessionRecord, Traffic},
     templates::{BaseImage, MakeError},
+    turns::Turns,
 };
 
 mod born;
@@ -257,8 +258,8 @@ async fn attempt(
     let turn = context.turns.take().await;
     let machine = make(context, template, layers, &folder).await?;
     let agent = agent_of(&machine);
-    let settled = settle(context, job, made_of, &machine, (&agent, None)).await;
-    drop(turn);
+    let settling = settle(context, job, made_of, &machine, (&agent, None));
+    let settled = Turns::within(turn, settling).await;
     let settled = sourced(context, job, &agent, settled).await;
     concluded(context, machine, agent, settled).await
 }

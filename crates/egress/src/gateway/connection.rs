@@ -36,7 +36,7 @@ use super::{
 use crate::{
     address::HOST_NAME,
     clock,
-    event::{Decision, Event, Kind},
+    event::{Decision, Event, Kind, NamedBy},
     host::Host,
     policy::{Denial, Why},
 };
@@ -68,11 +68,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// The name, if the address was given out for it: what the guest says by itself leads nowhere.
     pub(crate) fn led_by<'a>(&self, host: &'a Host) -> Option<&'a Host> {
-        Some(host).filter(|host| self.leads(host))
+        Some(host).filter(|host| self.names.contains(host))
     }
 
-    pub(crate) fn leads(&self, host: &Host) -> bool {
-        self.names.contains(host)
+    pub(crate) fn named_by(&self, host: &Host) -> NamedBy {
+        self.led_by(host).map_or(NamedBy::Guest, |_| NamedBy::Known)
     }
 }
 

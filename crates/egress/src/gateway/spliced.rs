@@ -20,7 +20,7 @@ use super::{
     connection::{Gateway, Peer, event, stays_unseen},
 };
 use crate::{
-    event::{Event, Kind, UNDER_WAY},
+    event::{Event, Kind, NamedBy, UNDER_WAY},
     host::Host,
     policy::{Grant, Treatment},
 };
@@ -213,7 +213,8 @@ impl Told<'_> {
         let mut event = event(self.peer, self.spliced.kind, self.spliced.host.as_ref());
         // The address is all that is known of one that said no name.
         event.host = self.spliced.host.as_ref().map(Host::to_string);
-        event.host_said = self.spliced.host.as_ref().is_some_and(|host| !self.peer.leads(host));
+        event.named_by =
+            self.spliced.host.as_ref().map_or(NamedBy::Known, |host| self.peer.named_by(host));
         event.rule.clone_from(&self.spliced.grant.rule);
         event.sent = Some(self.passed.sent.get());
         event.received = Some(self.passed.received.get());

@@ -38,10 +38,13 @@ async fn attempt(
     let machine = well(context, Machine::clone_fork(platform, &split.point, spec).await)?;
     let agent = agent_of(&machine);
     let gateway = gateway_of(context, &machine, &job.sandbox, job.network.clone());
-    let (named, started) = tokio::join!(
-        name(context, job, &agent, split, image),
-        Gateway::start(gateway, None, job.news.clone())
-    );
+    let settling = async {
+        tokio::join!(
+            name(context, job, &agent, split, image),
+            Gateway::start(gateway, None, job.news.clone())
+        )
+    };
+    let (named, started) = Turns::within(turn, settling).await;
     let (flaw, settled) = match (named, started) {
         (Ok(flaw), Ok(gateway)) => (flaw, Ok(gateway)),
         (Err(error), Ok(gateway)) => {
@@ -50,7 +53,6 @@ async fn attempt(
         }
         (_, Err(error)) => (None, Err(PrepareError::Gateway(error))),
     };
-    drop(turn);
     let prepared = concluded(context, machine, agent, settled).await?;
     Ok(Prepared { flaw, ..prepared })
 }

@@ -27,7 +27,7 @@ use super::{
     upstream::{KeptOpen, SendError, Upstream},
 };
 use crate::{
-    event::Event,
+    event::{Event, NamedBy},
     gateway::{
         active::Active,
         connection::{Gateway, Peer},
@@ -192,7 +192,7 @@ impl Session {
         let asked = self.address(parts, &active)?;
         account.change(|event| {
             event.host = Some(asked.whom.to_string());
-            event.host_said = self.is_only_said(&asked.whom);
+            event.named_by = self.named_by(&asked.whom);
         });
         let upgrade = self.check(parts)?;
         let judged = Judged { active: &active, account, asked, upgrade };
@@ -231,10 +231,11 @@ impl Session {
         }
     }
 
-    fn is_only_said(&self, whom: &Named) -> bool {
+    fn named_by(&self, whom: &Named) -> NamedBy {
         match (self.way, whom) {
-            (Way::Open, Named::Host(host)) => !self.peer.leads(host),
-            (Way::Open, Named::Address(_)) | (Way::Sealed, _) => false,
+            (Way::Open, Named::Host(host)) => self.peer.named_by(host),
+            // A certificate shows that it is.
+            (Way::Open, Named::Address(_)) | (Way::Sealed, _) => NamedBy::Known,
         }
     }
 
