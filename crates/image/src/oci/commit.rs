@@ -3,12 +3,12 @@
 
 use std::fs::File;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::blob::{BlobError, Blobs};
 use super::config::{ConfigError, ImageConfig};
 use super::convert::{self, ConvertError};
-use super::layered::{self, LayeredError};
+use super::layered::{self, Fields, LayeredError};
 use super::manifest::{CONFIG_BYTES_MAX, LAYERS_MAX};
 use super::media;
 use crate::cache::Cache;
@@ -73,8 +73,8 @@ pub fn commit(commit: Commit<'_>, progress: Progress<'_>) -> Result<Image, Commi
     let of_base = layered::layered(cache, blobs, base, progress)?;
     let mut manifest = convert::manifest(blobs, &of_base)?;
     let config = blobs.read(&manifest.config.digest, CONFIG_BYTES_MAX)?;
-    let mut config: Value = serde_json::from_slice(&config).map_err(CommitError::Config)?;
-    change(&mut config["config"], changes);
+    let mut config: Fields = serde_json::from_slice(&config).map_err(CommitError::Config)?;
+    layered::change_object(&mut config, "config", |run| change(run, changes));
     // Before anything is done that takes time.
     let text = serde_json::to_vec(&config).unwrap_or_default();
     ImageConfig::parse(&text).map_err(CommitError::Changes)?;
@@ -95,14 +95,11 @@ pub fn commit(commit: Commit<'_>, progress: Progress<'_>) -> Result<Image, Commi
     Ok(convert::convert(cache, blobs, &manifest, Some(name), progress)?)
 }
 
-fn change(config: &mut Value, changes: &Changes) {
+fn change(config: &mut Fields, changes: &Changes) {
     let Changes { env, user, cwd, entrypoint, cmd } = changes;
-    if !config.is_object() {
-        *config = json!({});
-    }
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
-            config[key] = value;
+            config.insert(key.to_owned(), value);
         }
     };
     set("User", user.as_deref().map(Value::from));
@@ -119,9 +116,10 @@ fn change(config: &mut Value, changes: &Changes) {
     }
 }
 
-fn env_of(config: &mut Value) -> Option<&mut Vec<Value>> {
-    if !config["Env"].is_array() {
-        config["Env"] = json!([]);
+fn env_of(config: &mut Fields) -> Option<&mut Vec<Value>> {
+    let env = config.entry("Env").or_insert(Value::Null);
+    if !env.is_array() {
+        *env = Vec::<Value>::new().into();
     }
-    config["Env"].as_array_mut()
+    env.as_array_mut()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::descriptor::null_is_empty;
+use super::descriptor::{Object, null_is_empty};
 use super::digest::Digest;
 use super::manifest::CONFIG_BYTES_MAX;
 use super::platform::Platform;
@@ -59,8 +59,8 @@ struct Raw {
     #[serde(default)]
     variant: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
-    config: RawRun,
-    rootfs: RawRoot,
+    config: Object<RawRun>,
+    rootfs: Object<RawRoot>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +91,8 @@ impl ImageConfig {
         if bytes.len() as u64 > CONFIG_BYTES_MAX {
             return Err(ConfigError::Field { field: "text", fault: "is too long" });
         }
-        let Raw { architecture, os, variant, config, rootfs } = serde_json::from_slice(bytes)?;
+        let Object(raw): Object<Raw> = serde_json::from_slice(bytes)?;
+        let Raw { architecture, os, variant, config: Object(config), rootfs: Object(rootfs) } = raw;
         if !matches!(rootfs.kind.as_str(), "" | "layers") {
             let found = rootfs.kind.chars().take(NAME_BYTES_MAX).collect();
             return Err(ConfigError::RootKind { found });

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::blob::{BlobError, Blobs, Hashed};
@@ -25,6 +25,9 @@ use crate::volume::{
 
 /// Half the time of the usual 6, for a twentieth more bytes.
 const LEVEL: Compression = Compression::new(4);
+
+/// A config, or an object in it.
+pub(super) type Fields = Map<String, Value>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayeredError {
@@ -126,32 +129,48 @@ pub(super) fn write(
 }
 
 /// Of OCI's form, for an image that has no config.
-fn config_of(cache: &Cache, image: &Image) -> Value {
+fn config_of(cache: &Cache, image: &Image) -> Fields {
     let Platform { os, architecture, .. } = Platform::of(cache.architecture());
     let run = image.config();
     let env: Vec<String> = run.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    json!({
-        "os": os,
-        "architecture": architecture,
-        "config": {"User": run.user, "WorkingDir": run.cwd, "Env": env},
-        "rootfs": {"type": "layers", "diff_ids": []},
-    })
+    let mut config = Fields::new();
+    for (key, value) in [
+        ("os", json!(os)),
+        ("architecture", json!(architecture)),
+        ("config", json!({"User": run.user, "WorkingDir": run.cwd, "Env": env})),
+        ("rootfs", json!({"type": "layers", "diff_ids": []})),
+    ] {
+        config.insert(key.to_owned(), value);
+    }
+    config
 }
 
 /// Says in a config that there is one more layer.
-pub(super) fn add_layer(config: &mut Value, layer: &Layer, (created, by): (&str, &str)) {
-    config["created"] = created.into();
+pub(super) fn add_layer(config: &mut Fields, layer: &Layer, (created, by): (&str, &str)) {
+    config.insert("created".to_owned(), created.into());
     if layer.written.entries > 0 {
-        push(&mut config["rootfs"]["diff_ids"], layer.diff_id.to_string().into());
+        change_object(config, "rootfs", |rootfs| {
+            push(rootfs, "diff_ids", layer.diff_id.to_string().into());
+        });
     }
     let mut step = json!({"created": created, "created_by": by});
     if layer.written.entries == 0 {
         step["empty_layer"] = true.into();
     }
-    push(&mut config["history"], step);
+    push(config, "history", step);
 }
 
-fn push(list: &mut Value, item: Value) {
+/// Changes the object of this name. Whatever else is there is none: what a config says is its maker's.
+pub(super) fn change_object(of: &mut Fields, key: &str, change: impl FnOnce(&mut Fields)) {
+    let place = of.entry(key).or_insert(Value::Null);
+    let mut fields = if let Value::Object(fields) = place.take() { fields } else { Fields::new() };
+    change(&mut fields);
+    *place = fields.into();
+}
+
+/// To the list of this name, likewise.
+fn push(of: &mut Fields, key: &str, item: Value) {
+    let list = of.entry(key).or_insert(Value::Null);
     match list.as_array_mut() {
         Some(items) => items.push(item),
         None => *list = vec![item].into(),
@@ -170,7 +189,7 @@ fn empty() -> Descriptor {
 /// Files a config and the manifest that it is of.
 pub(super) fn put(
     blobs: &Blobs,
-    config: &Value,
+    config: &Fields,
     mut manifest: Manifest,
 ) -> Result<Digest, BlobError> {
     let config = serde_json::to_vec(config).unwrap_or_default();
@@ -198,6 +217,30 @@ pub(super) fn rfc3339(unix_seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_is_added_whatever_the_config_is() {
+        let [digest, diff_id] = [Digest::of(b"layer"), Digest::of(b"tar")];
+        let layer = Layer { digest, bytes: 5, diff_id, written: Written { entries: 1, bytes: 3 } };
+        let list = format!(r#"["layers",["{digest}"]]"#);
+        for (rootfs, expected) in [
+            (list.as_str(), json!({"diff_ids": [diff_id.to_string()]})),
+            ("1", json!({"diff_ids": [diff_id.to_string()]})),
+            (
+                r#"{"type":"layers","diff_ids":["x"]}"#,
+                json!({"type": "layers", "diff_ids": ["x", diff_id.to_string()]}),
+            ),
+            (r#"{"diff_ids":{"x":1}}"#, json!({"diff_ids": [diff_id.to_string()]})),
+        ] {
+            let config = format!(
+                r#"{{"os":"linux","architecture":"amd64","config":{{}},"rootfs":{rootfs},"history":"x"}}"#
+            );
+            let mut config: Fields = serde_json::from_str(&config).unwrap();
+            add_layer(&mut config, &layer, ("now", "a test"));
+            assert_eq!(config["rootfs"], expected, "{rootfs}");
+            assert_eq!(config["history"], json!([{"created": "now", "created_by": "a test"}]));
+        }
+    }
 
     #[test]
     fn times() {

@@ -55,6 +55,7 @@ fn what_cannot_be_is_refused() {
         (format!(r#"{{"Entrypoint": ["{long}"]}}"#), "too long"),
         (r#"{"WorkingDir": "/\u0000"}"#.to_owned(), "path"),
         (r#"{"Cmd": "text"}"#.to_owned(), "not the config"),
+        (r#"["root"]"#.to_owned(), "not the config"),
         ("[".repeat(1 << 20), "not the config"),
     ];
     for (text, part) in table {
@@ -64,4 +65,15 @@ fn what_cannot_be_is_refused() {
     let other = r#"{"architecture": "amd64", "os": "linux", "rootfs": {"type": "wasm"}}"#;
     assert!(ImageConfig::parse(other.as_bytes()).unwrap_err().to_string().contains("wasm"));
     assert!(ImageConfig::parse(&vec![b' '; (4 << 20) + 1]).is_err());
+    // Lists of what the fields of an object are.
+    let digest = Digest::of(b"");
+    for text in [
+        format!(
+            r#"{{"os":"linux","architecture":"amd64","config":{{}},"rootfs":["layers",["{digest}"]]}}"#
+        ),
+        format!(r#"["amd64","linux",null,{{}},{{"type":"layers","diff_ids":["{digest}"]}}]"#),
+    ] {
+        let said = ImageConfig::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(said.contains("not the config"), "{said}");
+    }
 }
