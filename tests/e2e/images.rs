@@ -134,6 +134,29 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
 }
 
 #[test]
+fn of_images_with_one_disk_a_sandbox_has_the_environment_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    let own = registry.push("own", &["--config.env=FROM=own"]);
+    hood.ok(&["image", "pull", &own]);
+    let twin = registry.push_twin("twin", "own", &["--config.env=FROM=twin"]);
+    hood.ok(&["image", "pull", &twin]);
+    let digest = |image: &str| {
+        let listed: serde_json::Value =
+            serde_json::from_str(&hood.ok(&["image", "ls", "--json"])).unwrap();
+        let found = listed.as_array().unwrap().iter().find(|one| one["name"] == image);
+        found.unwrap()["digest"].clone()
+    };
+    assert_eq!(digest(&own), digest(&twin), "the same disk");
+    for (image, expected) in [(&own, "own"), (&twin, "twin")] {
+        let run = ["run", "--pull", "never", "--image", image];
+        let told = ["--", "/busybox", "sh", "-c", "echo $FROM"];
+        assert_eq!(hood.ok(&[&run[..], &SMALL[..], &told[..]].concat()), expected);
+    }
+    hood.assert_nothing_left();
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());

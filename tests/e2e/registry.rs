@@ -67,6 +67,18 @@ impl Registry {
         run("umoci", &["repack", "--image", &image, &bundle]);
         run("umoci", &[&["config", "--image", &image], settings].concat());
         fs::remove_dir_all(bundle).unwrap();
+        self.send(name, &image)
+    }
+
+    /// One that has the layers of another which was pushed, with further settings.
+    pub(crate) fn push_twin(&self, name: &str, of: &str, settings: &[&str]) -> String {
+        let layout = self.folder.path().join("layout").display().to_string();
+        let from = format!("{layout}:{of}");
+        run("umoci", &[&["config", "--image", &from, "--tag", name], settings].concat());
+        self.send(name, &format!("{layout}:{name}"))
+    }
+
+    fn send(&self, name: &str, image: &str) -> String {
         let target = format!("{}/test/{name}:1", self.place);
         let from = format!("oci:{image}");
         let to = format!("docker://{target}");

@@ -10,6 +10,7 @@ mod obtain;
 mod origin;
 mod outgoing;
 mod push;
+mod remembered;
 mod upkeep;
 mod usage;
 
@@ -31,6 +32,7 @@ pub(crate) use error::ImageError;
 pub(crate) use obtain::Progress;
 pub(crate) use origin::parse;
 pub use origin::{image_name, is_image_tag};
+pub(crate) use remembered::Remembered;
 pub(crate) use upkeep::{Described, Prune, Removed, Stood, Upkeep};
 
 use crate::{config::Paths, limits, platform, uplink::Uplink};
@@ -164,20 +166,9 @@ impl Images {
         .await
     }
 
-    /// The image whose disk has this digest, or else the one of this name.
-    pub(crate) async fn of_digest(
-        &self,
-        digest: Option<String>,
-        name: &str,
-    ) -> Result<Image, ImageError> {
-        let name = name.to_owned();
-        self.blocking(move |paths| {
-            let cache = platform::cache(paths)?;
-            let Some(digest) = digest else { return Ok(catalog::open(&cache, &name)?) };
-            let mut all = catalog::list(&cache)?.into_iter();
-            all.find(|image| image.digest() == digest).ok_or(ImageError::Gone(name))
-        })
-        .await
+    /// The very image that is remembered.
+    pub(crate) async fn recall(&self, of: Remembered) -> Result<Image, ImageError> {
+        self.blocking(move |paths| of.find(&platform::cache(paths)?)).await
     }
 
     fn fetch(&self, reference: &Reference) -> Arc<Coming> {

@@ -40,6 +40,8 @@ pub(crate) struct Kind {
     pub(crate) shape: Shape,
     pub(crate) image: String,
     pub(crate) digest: String,
+    /// Of which of the images of that disk: it is rehearsed with its environment.
+    pub(crate) origin: Option<String>,
     /// Whether it trusts whom the host trusts beside its own authority.
     pub(crate) trust_host_ca: bool,
 }
@@ -49,7 +51,8 @@ impl Kind {
     pub(crate) fn of(sandbox: &SandboxRecord) -> Option<Self> {
         let (shape, trust_host_ca) = (sandbox.shape, sandbox.trust_host_ca);
         let (image, digest) = (sandbox.image.clone(), sandbox.image_digest.clone()?);
-        Some(Self { shape, image, digest, trust_host_ca })
+        let origin = sandbox.image_origin.clone();
+        Some(Self { shape, image, digest, origin, trust_host_ca })
     }
 }
 

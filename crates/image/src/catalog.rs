@@ -72,6 +72,11 @@ impl Image {
         &self.names
     }
 
+    /// Whether this is one of its names, or what always leads to it.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.record.name == name || self.names.iter().any(|own| own == name)
+    }
+
     /// The same under this of its names alone, if that is one of them.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {
@@ -84,6 +89,13 @@ impl Image {
     /// The manifest of an image that was converted.
     pub fn manifest(&self) -> Option<Digest> {
         self.record.manifest
+    }
+
+    /// What it was made of: the digest of its manifest, or the key of its recipe. Images of one disk may
+    /// run commands otherwise; this and the disk's digest are of one image alone.
+    pub fn origin(&self) -> String {
+        let manifest = self.record.manifest.map(|digest| digest.to_string());
+        manifest.unwrap_or_else(|| self.record.recipe.clone())
     }
 
     /// Hexadecimal SHA-256 over everything on the disk.

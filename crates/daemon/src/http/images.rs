@@ -153,7 +153,7 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
             if let Some(shape) = shape {
                 warm(&server, shape, &image, &out).await?;
             }
-            Ok(described(upkeep(&server).inspect(&own_digest(&image)).await?))
+            Ok(described(upkeep(&server).describe(image).await?))
         };
         let last = tokio::select! {
             done = work => match done {
@@ -166,11 +166,6 @@ pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> 
         drop(out.send(last).await);
     });
     Ok(in_lines(lines))
-}
-
-/// What leads to this image and no other: two of different manifests may have the same disk.
-fn own_digest(image: &image::catalog::Image) -> String {
-    image.manifest().map_or_else(|| image.digest().to_owned(), |manifest| manifest.to_string())
 }
 
 fn in_lines<T: serde::Serialize + Send + 'static>(lines: mpsc::Receiver<T>) -> Response {
@@ -242,7 +237,7 @@ pub(crate) async fn commit(
     let Awake { agent, in_use } = server.awake(&session).await?;
     let context = server.context();
     let record = sandbox.durable.record();
-    let base = context.images.of_digest(record.image_digest.clone(), &record.image).await?;
+    let base = context.images.recall((&record).into()).await?;
     let View { network, session: record, .. } = session.view();
     let own = network.map(|network| network.certificate().to_vec());
     let disk = Disk {
@@ -263,7 +258,7 @@ pub(crate) async fn commit(
         let work = async {
             let images = &server.context().images;
             let image = images.commit((agent, disk), name, changes, report).await?;
-            Reply::Ok(described(upkeep(&server).inspect(&own_digest(&image)).await?))
+            Reply::Ok(described(upkeep(&server).describe(image).await?))
         };
         let last = match work.await {
             Ok(image) => PullEvent::Done { image: Box::new(image) },

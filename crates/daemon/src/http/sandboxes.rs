@@ -160,6 +160,7 @@ pub(crate) fn check_fields(fields: &Fields<'_>) -> Reply<()> {
 struct Ground {
     image: String,
     digest: Option<String>,
+    origin: Option<String>,
     user: String,
     cwd: String,
     snapshot: Option<SnapshotRecord>,
@@ -182,12 +183,13 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
             body.runtime.clone_from(&snapshot.runtime);
         }
         if body.runtime.is_some() {
-            let image = images.of_digest(snapshot.image_digest.clone(), &snapshot.image).await?;
+            let image = images.recall((&snapshot).into()).await?;
             runtimes::put_first(body, &image.config().env);
         }
         return Ok(Ground {
             image: snapshot.image.clone(),
             digest: snapshot.image_digest.clone(),
+            origin: snapshot.image_origin.clone(),
             user: snapshot.user.clone(),
             cwd: snapshot.cwd.clone(),
             snapshot: Some(snapshot),
@@ -197,12 +199,13 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
     let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
     let image = images.get(&wanted, body.pull.unwrap_or_default()).await?;
     images.note_use(image.digest()).await;
-    let runtime_user = image.config().runtime_user.clone();
+    let (origin, runtime_user) = (image.origin(), image.config().runtime_user.clone());
     let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };
     runtimes::choose(body, &mut image, runtime_user.as_deref());
     Ok(Ground {
         image: image.name,
         digest: Some(image.digest),
+        origin: Some(origin),
         user: image.user,
         cwd: image.cwd,
         snapshot: None,
@@ -275,6 +278,7 @@ fn record(body: CreateSandbox, shape: Shape, settings: Settings, ground: Ground)
         project,
         image: ground.image,
         image_digest: ground.digest,
+        image_origin: ground.origin,
         runtime: body.runtime,
         shape,
         timeout_ms: body.timeout.unwrap_or(limits::TIMEOUT_MS),

@@ -111,6 +111,7 @@ fn stand_on(record: &mut SandboxRecord, snapshot: &SnapshotRecord) {
     record.current_snapshot = Some(snapshot.id.clone());
     record.image.clone_from(&snapshot.image);
     record.image_digest.clone_from(&snapshot.image_digest);
+    record.image_origin.clone_from(&snapshot.image_origin);
     record.user.clone_from(&snapshot.user);
     record.cwd.clone_from(&snapshot.cwd);
 }

@@ -82,7 +82,10 @@ impl Upkeep<'_> {
 
     /// The image that is called so.
     pub(crate) async fn inspect(&self, name: &str) -> Result<Described, ImageError> {
-        let image = self.named(name).await?;
+        self.describe(self.named(name).await?).await
+    }
+
+    pub(crate) async fn describe(&self, image: Image) -> Result<Described, ImageError> {
         let (templates, stood) = (self.context.templates.clone(), self.stood.clone());
         let describe = move |paths: &Paths| Ground::new(paths, templates, stood)?.describe(image);
         self.context.images.blocking(describe).await
@@ -155,7 +158,7 @@ fn of_digits<'a>(all: &'a [Image], digits: &str) -> Option<&'a Image> {
 }
 
 /// The name in full, where it is one.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
     match name.parse::<Reference>() {
         Ok(reference) => reference.to_string(),
         Err(_) => name.to_owned(),

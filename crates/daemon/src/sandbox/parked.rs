@@ -61,7 +61,7 @@ impl Parked {
         session: SessionId,
     ) -> Result<Self, PrepareError> {
         let platform = context.platform().await?;
-        let image = context.images.of_digest(Some(kind.digest.clone()), &kind.image).await;
+        let image = context.images.recall(kind.into()).await;
         let image = platform::base_image(&image.map_err(Box::new)?);
         let template =
             Box::pin(context.templates.warm(platform, kind.shape, &image, &|_| {})).await?;

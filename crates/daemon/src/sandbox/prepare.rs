@@ -188,7 +188,7 @@ pub(crate) async fn prepare(
     let sandbox = &job.sandbox;
     let whose = (&sandbox.project, &sandbox.name, &sandbox.session);
     let plugs = context.drives.attach(whose, &sandbox.mounts).await?;
-    let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
+    let image = context.images.recall(sandbox.into()).await;
     let image = platform::base_image(&image.map_err(Box::new)?);
     let Some(split) = &job.split else {
         return prepare_new(context, job, &MadeOf { image: &image, plugs: &plugs }, parked).await;

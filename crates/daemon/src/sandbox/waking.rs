@@ -155,7 +155,7 @@ impl Owner {
     async fn attempt(&self, saved: &SavedMemory, network: Network) -> Result<Rebuilt, WakingError> {
         let (context, sandbox) = (&self.context, self.durable.record());
         let platform = context.platform().await?;
-        let image = context.images.of_digest(sandbox.image_digest.clone(), &sandbox.image).await;
+        let image = context.images.recall((&sandbox).into()).await;
         let image = platform::base_image(&image.map_err(Box::new)?);
         let layers = self.session.layers.iter().map(|layer| context.snapshots.file(layer));
         let spec = CloneSpec {

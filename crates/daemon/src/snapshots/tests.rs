@@ -45,6 +45,7 @@ impl World {
             layers: [own].into_iter().chain(on.iter().cloned()).collect(),
             image: "default".into(),
             image_digest: None,
+            image_origin: None,
             runtime: None,
             region: None,
             user: "fumehood".into(),

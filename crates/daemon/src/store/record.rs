@@ -42,6 +42,10 @@ pub(crate) struct SandboxRecord {
     /// That of the disk it stands on; sandboxes of earlier versions have none.
     #[serde(default)]
     pub(crate) image_digest: Option<String>,
+    /// What tells its image from others of that disk, see [`image::catalog::Image::origin`]; sandboxes of
+    /// earlier versions have none.
+    #[serde(default)]
+    pub(crate) image_origin: Option<String>,
     /// As the client named it; the old clients demand to see one.
     pub(crate) runtime: Option<String>,
     pub(crate) shape: Shape,

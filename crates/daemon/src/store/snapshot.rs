@@ -30,6 +30,9 @@ pub(crate) struct SnapshotRecord {
     pub(crate) layers: Vec<LayerId>,
     pub(crate) image: String,
     pub(crate) image_digest: Option<String>,
+    /// As its sandbox had it.
+    #[serde(default)]
+    pub(crate) image_origin: Option<String>,
     pub(crate) runtime: Option<String>,
     /// Where its sandbox said that it was.
     #[serde(default)]
@@ -92,6 +95,7 @@ impl SnapshotRecord {
             layers: vec![plan.layer],
             image: sandbox.image.clone(),
             image_digest: sandbox.image_digest.clone(),
+            image_origin: sandbox.image_origin.clone(),
             runtime: sandbox.runtime.clone(),
             region: sandbox.placement.region.clone(),
             user: sandbox.user.clone(),

@@ -15,6 +15,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         project: Project::default(),
         image: "default".into(),
         image_digest: None,
+        image_origin: None,
         runtime: None,
         shape: Shape { vcpus: 1, memory_mib: 512 },
         timeout_ms: 1000,
@@ -136,6 +137,35 @@ fn a_child_starts_from_nothing_that_its_parent_was_before() {
         SandboxRecord { current_snapshot: None, created_at, used_before, ..parent.clone() }
     };
     assert_eq!(child, own(&child), "all else is the same");
+}
+
+/// Others have the same disk, and other environments.
+#[test]
+fn what_an_image_was_made_of_goes_with_its_disk() {
+    let (mut parent, session, _) = sandbox("parent");
+    parent.image_digest = Some("disk".into());
+    parent.image_origin = Some("sha256:manifest".into());
+    assert_eq!(parent.child().image_origin, parent.image_origin);
+    let plan = SnapshotPlan {
+        id: crate::ids::SnapshotId::random(),
+        name: None,
+        layer: crate::ids::LayerId::random(),
+        method: SnapshotMethod::Manual,
+        expiration_ms: 0,
+    };
+    let snapshot = SnapshotRecord::of(plan, &parent, session.id);
+    assert_eq!(snapshot.image_origin, parent.image_origin);
+
+    let mut old = serde_json::to_value((&parent, &snapshot)).unwrap();
+    for record in old.as_array_mut().unwrap() {
+        assert!(record.as_object_mut().unwrap().remove("image_origin").is_some());
+    }
+    let (sandbox, snapshot): (SandboxRecord, SnapshotRecord) = serde_json::from_value(old).unwrap();
+    assert_eq!((sandbox.image_origin, snapshot.image_origin), (None, None));
+    assert_eq!(
+        (sandbox.image_digest, snapshot.image_digest.as_deref()),
+        (parent.image_digest, Some("disk"))
+    );
 }
 
 #[test]
