@@ -15,6 +15,8 @@ use crate::{
     fork::{COUNTER, count, grows, now, silence, start},
     hood::{Hood, entries, kill, wait_until},
     ports::visitor::visit,
+    projects::ask,
+    remote::serve,
 };
 
 /// As the list has it.
@@ -415,6 +417,38 @@ fn who_is_not_needed_sleeps_until_somebody_comes() {
     hood.ok(&["resume", "box"]);
     thread::sleep(Duration::from_millis(1500));
     assert!(!is_paused(&hood, "box"));
+    hood.ok(&["rm", "-f", "box"]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn a_token_that_reads_wakes_nothing() {
+    let hood = Hood::new();
+    let (_server, address, _) = serve(&hood, &[]);
+    let reader = hood.ok(&["token", "create", "--scope", "read"]);
+    hood.create(&["--name", "box", "--memory", "512"]);
+    let command = hood.ok(&["exec", "-d", "box", "--", "sleep", "600"]);
+    let session = listed(&hood, "box")["currentSessionId"].as_str().unwrap().to_owned();
+    let told = |method: &str, path: &str, body: Option<&str>| {
+        let url = format!("http://{address}/v2/sandboxes/sessions/{session}{path}");
+        ask(&reader, method, &url, body)
+    };
+    let file = Some(r#"{"path":"/etc/hostname"}"#);
+    assert_eq!(told("POST", "/fs/stat", file).0, 200, "it runs");
+    hood.ok(&["pause", "box"]);
+    let wait = format!("/cmd/{command}?wait=true");
+    for (method, path, body) in [
+        ("POST", "/fs/stat", file),
+        ("POST", "/fs/read", file),
+        ("GET", "/fs/tar?path=/etc/hostname", None),
+        ("GET", &wait, None),
+    ] {
+        let (status, said) = told(method, path, body);
+        assert!(status == 403 && said.contains("paused"), "{path}: {status} {said}");
+    }
+    assert_eq!(told("GET", &format!("/cmd/{command}"), None).0, 200, "that needs no machine");
+    assert!(is_paused(&hood, "box") && hood.machines().is_empty());
+    assert_eq!(memories(&hood).len(), 1);
     hood.ok(&["rm", "-f", "box"]);
     hood.assert_nothing_left();
 }

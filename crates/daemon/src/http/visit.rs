@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     ids::{Project, SandboxKey, SandboxName},
     registry::{Awake, Registry},
-    sandbox::{Sandbox, Session},
+    sandbox::{NotRunning, Sandbox, Session},
 };
 
 /// What every route is given: the server, narrowed to what the request may see. A request names its
@@ -180,9 +180,16 @@ impl Server {
         })
     }
 
-    /// A session's machine: one that sleeps is woken, and stays awake while the answer is kept.
+    /// A session's machine: one that sleeps is woken, and stays awake while the answer is kept. Who may
+    /// change nothing wakes none, since that is a change.
     pub(crate) async fn awake(&self, session: &Session) -> Reply<Awake> {
-        Ok(self.registry().awake(session).await?)
+        match self.visitor.scope {
+            TokenScope::Full => Ok(self.registry().awake(session).await?),
+            TokenScope::Read => {
+                let awake = Awake::already(session).await?;
+                awake.ok_or_else(|| not_woken(session.agent().err()))
+            }
+        }
     }
 
     /// The sandboxes of the request's project, by name.
@@ -194,6 +201,37 @@ impl Server {
     }
 }
 
+/// Why a session that sleeps is not woken for who may change nothing.
+fn not_woken(why: Option<NotRunning>) -> Failure {
+    match why {
+        // Without a reason somebody has woken it just now.
+        None | Some(NotRunning::Paused) => {
+            let text = "The sandbox is paused, and this token may read and wake nothing.";
+            Failure::new(Code::Forbidden, text)
+        }
+        Some(why) => why.into(),
+    }
+}
+
 fn no_project(project: &Project) -> Failure {
     Failure::new(Code::NotFound, format!("Project '{project}' not found."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::EndReason;
+
+    #[test]
+    fn who_may_change_nothing_is_refused_what_sleeps_and_told_of_what_has_ended() {
+        let table = [
+            (None, Code::Forbidden),
+            (Some(NotRunning::Paused), Code::Forbidden),
+            (Some(NotRunning::Stopped(EndReason::Stopped)), Code::SandboxStopped),
+        ];
+        for (why, expected) in table {
+            let Failure(refusal) = not_woken(why.clone());
+            assert_eq!(refusal.code, expected, "{why:?}");
+        }
+    }
 }

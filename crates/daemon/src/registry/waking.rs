@@ -43,17 +43,26 @@ pub(crate) enum WakeError {
     Waking(WakingError),
 }
 
+impl Awake {
+    /// Keeps a session awake that is; none if it would have to be woken.
+    pub(crate) async fn already(session: &Session) -> Result<Option<Self>, NotRunning> {
+        while let Some(in_use) = session.activity.begin() {
+            match session.agent() {
+                // It fell asleep just now.
+                Err(NotRunning::Paused) => tokio::task::yield_now().await,
+                agent => return Ok(Some(Self { agent: agent?, in_use })),
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Registry {
     /// Wakes a session if it is paused, and keeps it awake.
     pub(crate) async fn awake(&self, session: &Session) -> Result<Awake, WakeError> {
         loop {
-            if let Some(in_use) = session.activity.begin() {
-                match session.agent() {
-                    // It fell asleep just now.
-                    Err(NotRunning::Paused) => tokio::task::yield_now().await,
-                    agent => return Ok(Awake { agent: agent?, in_use }),
-                }
-                continue;
+            if let Some(awake) = Awake::already(session).await? {
+                return Ok(awake);
             }
             let _one_at_a_time = session.waking.lock().await;
             if session.activity.is_asleep() {
