@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use serde_json::json;
+
 use crate::{
     hood::Hood,
     remote::{curl, serve},
@@ -119,5 +121,36 @@ fn a_context_is_a_server_with_its_token() {
     assert_eq!(hood.run(&["--context", "lab", "ls"]).code, Some(242));
     assert_eq!(hood.run(&["context", "add", "x", "--server", "ftp://x"]).code, Some(241));
     hood.ok(&["ls"]);
+    hood.assert_nothing_left();
+}
+
+#[test]
+fn a_token_of_a_project_opens_nothing_of_the_hosts() {
+    let hood = Hood::new();
+    let (_server, address, administrator) = serve(&hood, &[]);
+    let web = hood.ok(&["token", "create", "--project", "web"]);
+    let local = hood.ok(&["token", "create"]);
+    // A secret that nobody has stored: who may open what is asked for is refused for that.
+    let names = json!({"example.com": [{"credential": {"secret": "NOBODYS"}}]});
+    let url = format!("http://{address}/v2/sandboxes");
+    for policy in [
+        json!({"allow": names, "hostPorts": [5432]}),
+        json!({"allow": names, "subnets": {"allow": ["127.0.0.1/32"]}}),
+        json!({"allow": names, "subnets": {"allow": ["0.0.0.0/0"]}}),
+    ] {
+        let body = json!({"networkPolicy": policy}).to_string();
+        let (status, said) = ask(&web, "POST", &url, Some(&body));
+        assert!(status == 403 && said.contains("--projects-reach-host"), "{body}: {said}");
+        for token in [&local, &administrator] {
+            let (status, said) = ask(token, "POST", &url, Some(&body));
+            assert!(status == 400 && said.contains("NOBODYS"), "{body}: {status} {said}");
+        }
+    }
+    let url = format!("http://{address}/v1/fumehood/images/pull");
+    for image in ["localhost:1/x", "127.0.0.1:1/x", "10.0.0.1/x"] {
+        let body = format!(r#"{{"image":"{image}"}}"#);
+        let (status, said) = ask(&web, "POST", &url, Some(&body));
+        assert!(status == 403 && said.contains(image.split('/').next().unwrap()), "{said}");
+    }
     hood.assert_nothing_left();
 }

@@ -9,6 +9,7 @@ mod doors;
 mod drives;
 mod error;
 mod files;
+mod host_reach;
 mod identity;
 mod images;
 mod ingress;
@@ -53,6 +54,7 @@ pub(crate) use access::{Access, Token};
 pub(crate) use connections::{Door, serve};
 use description::Routes;
 pub(crate) use doors::{Later, Loopback, Opened, serve_all};
+pub use host_reach::HostReach;
 pub(crate) use ingress::Ingress;
 pub(crate) use interactive::Tickets;
 use keeping::Defaults;
@@ -70,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) loopback: Arc<Loopback>,
     /// Whether all guests trust the authorities that this host was given, where nobody says.
     pub(crate) trust_host_ca: bool,
+    pub(crate) host_reach: HostReach,
     /// Told once a newer server wants to take over.
     pub(crate) handover: tokio_util::sync::CancellationToken,
 }

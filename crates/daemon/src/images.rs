@@ -112,6 +112,16 @@ pub(crate) enum Found {
     Coming(Arc<Coming>),
 }
 
+impl Found {
+    /// The image, waited for if it has to come first.
+    pub(crate) async fn arrived(self) -> Result<Image, Arc<ImageError>> {
+        match self {
+            Self::Here(image) => Ok(*image),
+            Self::Coming(coming) => coming.arrived().await,
+        }
+    }
+}
+
 impl Images {
     pub(crate) fn new(paths: Paths, uplink: Uplink) -> Self {
         let turns = Arc::new(Semaphore::new(limits::IMAGES_AT_ONCE));
@@ -141,18 +151,6 @@ impl Images {
     pub(crate) fn import(&self, local: Local, name: &Reference) -> Found {
         let name = origin::name_of(name);
         Found::Coming(self.start(Reference::Local(local), name))
-    }
-
-    /// The image, waited for if it has to come first.
-    pub(crate) async fn get(
-        &self,
-        reference: &Reference,
-        policy: PullPolicy,
-    ) -> Result<Image, Arc<ImageError>> {
-        match self.find(reference, policy).await? {
-            Found::Here(image) => Ok(*image),
-            Found::Coming(coming) => coming.arrived().await,
-        }
     }
 
     /// The image in the cache that has the reference's name.

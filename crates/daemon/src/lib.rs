@@ -43,7 +43,7 @@ mod uplink;
 
 pub use config::{AgentProgram, Paths};
 pub use doctor::{Finding, Health, doctor};
-pub use http::network_policy;
+pub use http::{HostReach, network_policy};
 pub use images::{image_name, is_image_tag};
 pub use key_file::KeyFileError;
 pub use server::{Encryption, IngressConfig, Listen, Listening, ServeError, ServerConfig, serve};

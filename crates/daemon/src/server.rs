@@ -23,7 +23,7 @@ use crate::{
     config::{AgentProgram, Paths},
     context::{Context, IngressPlace, Kept},
     drives::Drives,
-    http::{self, Access, Door, Later, Loopback, Opened, Tickets, Token},
+    http::{self, Access, Door, HostReach, Later, Loopback, Opened, Tickets, Token},
     identity::Issuer,
     ids,
     key_file::{self, KeyFileError},
@@ -60,6 +60,7 @@ pub struct ServerConfig {
     /// Whether the guests of remote clients too trust the authorities that this host was given, where a
     /// request does not say.
     pub trust_host_ca: bool,
+    pub host_reach: HostReach,
 }
 
 /// A TCP listener.
@@ -191,6 +192,7 @@ pub async fn serve(
         version: config.version.clone(),
         loopback: Arc::new(loopback),
         trust_host_ca: config.trust_host_ca,
+        host_reach: config.host_reach,
         handover: handover.clone(),
     };
     begin_upkeep(&context, handover.clone());

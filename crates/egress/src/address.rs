@@ -103,6 +103,41 @@ pub fn reserved(address: IpAddr) -> Option<Reserved> {
     }
 }
 
+/// The networks of all addresses that are reserved by themselves. One that only carries another is let
+/// through with that one alone, so it is in none of them for that.
+pub(crate) const RESERVED_NETWORKS: [(IpAddr, u8); 20] = [
+    v4([0, 0, 0, 0], 8),
+    v4([10, 0, 0, 0], 8),
+    v4([100, 64, 0, 0], 10),
+    v4([127, 0, 0, 0], 8),
+    // Azure's metadata, alone among public addresses.
+    v4([168, 63, 129, 16], 32),
+    v4([169, 254, 0, 0], 16),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 0, 0, 0], 24),
+    v4([192, 0, 2, 0], 24),
+    v4([192, 88, 99, 0], 24),
+    v4([192, 168, 0, 0], 16),
+    v4([198, 18, 0, 0], 15),
+    v4([198, 51, 100, 0], 24),
+    v4([224, 0, 0, 0], 3),
+    // All but 2000::/3, and what is set aside in that.
+    v6([0, 0], 3),
+    v6([0x4000, 0], 2),
+    v6([0x8000, 0], 1),
+    v6([0x2001, 0], 23),
+    v6([0x2001, 0xdb8], 32),
+    v6([0x3fff, 0], 20),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> (IpAddr, u8) {
+    (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix)
+}
+
+const fn v6([first, second]: [u16; 2], prefix: u8) -> (IpAddr, u8) {
+    (IpAddr::V6(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)), prefix)
+}
+
 fn reserved_v4(address: Ipv4Addr) -> Option<Reserved> {
     if METADATA_V4.contains(&address) {
         return Some(Reserved::Metadata);

@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use api::{
-    CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullProgress, PushEvent,
-    PushImage, PushedImage,
+    CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullPolicy, PullProgress,
+    PushEvent, PushImage, PushedImage,
 };
 use axum::{
     Json,
@@ -20,6 +20,7 @@ use super::{
     Administrator, Reader, Server,
     access::Caller,
     error::{Failure, Reply},
+    host_reach,
     json::{Body400, Query400},
     output::{body, line},
     sandboxes,
@@ -45,6 +46,22 @@ pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> 
         return Err(ImageError::Elsewhere.into());
     }
     Ok(reference)
+}
+
+/// The image here, or on its way. Whoever may not open what is the host's has of the registries there
+/// what is here already.
+pub(crate) async fn find(server: &Server, wanted: &Reference, policy: PullPolicy) -> Reply<Found> {
+    let images = &server.context().images;
+    let Err(refused) = host_reach::check_registry(server, wanted) else {
+        return Ok(images.find(wanted, policy).await?);
+    };
+    if policy == PullPolicy::Always {
+        return Err(refused);
+    }
+    match images.find(wanted, PullPolicy::Never).await {
+        Err(ImageError::NotHere(_)) => Err(refused),
+        found => Ok(found?),
+    }
 }
 
 /// An image's name for people.
@@ -145,6 +162,10 @@ fn removed(all: Removed) -> api::RemovedImages {
 pub(crate) async fn pull(server: Server, Body400(asked): Body400<PullImage>) -> Reply<Response> {
     let wanted = reference(Some(&asked.image), server.visitor.caller)?;
     let shape = asked.warm.map(sandboxes::shape).transpose()?;
+    // A refusal is the answer, and no line of it. Nothing begins to come here.
+    if host_reach::check_registry(&server, &wanted).is_err() {
+        find(&server, &wanted, asked.pull).await?;
+    }
     let (out, lines) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let work = bring(&server, &wanted, &asked, &out);
@@ -285,7 +306,7 @@ async fn bring(
 ) -> Reply<image::catalog::Image> {
     let images = &server.context().images;
     let found = match (&asked.name, wanted) {
-        (None, _) => images.find(wanted, asked.pull).await?,
+        (None, _) => find(server, wanted, asked.pull).await?,
         (Some(name), Reference::Local(local)) => match parse(name)? {
             name @ Reference::Registry(_) => images.import(local.clone(), &name),
             Reference::Default

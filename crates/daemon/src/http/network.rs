@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use super::{
     Reader, Server,
     error::{Failure, Reply},
+    host_reach,
     json::{Body400, Query400},
     network_policy, sessions, wire,
 };
@@ -136,6 +137,7 @@ fn parse(
 ) -> Reply<Policy> {
     let policy = network_policy::policy(asked, placeholder)
         .map_err(|error| Failure::bad_request(format!("Invalid request: {error}")))?;
+    host_reach::check_policy(server, &policy)?;
     let secrets = &server.context().egress.secrets;
     match secret_names(&policy).into_iter().find(|name| !secrets.is_known(project, name)) {
         Some(unknown) => Err(Failure::bad_request(format!(

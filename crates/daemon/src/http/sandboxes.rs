@@ -197,7 +197,8 @@ async fn ground(server: &Server, body: &mut CreateSandbox, project: &Project) ->
         });
     }
     let wanted = images::reference(body.image.as_deref(), server.visitor.caller)?;
-    let image = images.get(&wanted, body.pull.unwrap_or_default()).await?;
+    let found = images::find(server, &wanted, body.pull.unwrap_or_default()).await?;
+    let image = found.arrived().await?;
     images.note_use(image.digest()).await;
     let (origin, runtime_user) = (image.origin(), image.config().runtime_user.clone());
     let mut image = BaseImage { name: images::shown(&wanted), ..platform::base_image(&image) };

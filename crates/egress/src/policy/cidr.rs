@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Cidr, Subnets};
-use crate::address::{carried, reserved};
+use crate::address::{RESERVED_NETWORKS, carried, reserved};
 
 /// Text that is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,16 @@ impl Cidr {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && cut(address, self.prefix) == self.address
+    }
+
+    /// Whether reserved addresses are in the network, which it opens where it is allowed.
+    #[must_use]
+    pub fn has_reserved(&self) -> bool {
+        // Of two networks that share an address one is in the other.
+        RESERVED_NETWORKS.iter().any(|(address, prefix)| {
+            self.contains(*address)
+                || Self { address: *address, prefix: *prefix }.contains(self.address)
+        })
     }
 }
 

@@ -83,6 +83,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "FUMEHOOD_TRUST_HOST_CA")]
     pub(crate) trust_host_ca: bool,
 
+    /// Let tokens of projects open ports of this host, reserved networks and local registries, as your own
+    /// requests do; whoever has such a token then reaches what you reach from here
+    #[arg(long, env = "FUMEHOOD_PROJECTS_REACH_HOST")]
+    pub(crate) projects_reach_host: bool,
+
     /// Leave the session of whoever started it (as the command line does)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::IsTerminal;
 
 use daemon::{
-    Encryption, IngressConfig, Listen, Listening, Paths, ServeError, ServerConfig, TlsFiles,
+    Encryption, HostReach, IngressConfig, Listen, Listening, Paths, ServeError, ServerConfig,
+    TlsFiles,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,10 @@ pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
         version: own::version(),
         pool: args.pool,
         trust_host_ca: args.trust_host_ca,
+        host_reach: match args.projects_reach_host {
+            true => HostReach::Projects,
+            false => HostReach::Owner,
+        },
         ingress: ingress(&args),
         listen: listen(args),
     };

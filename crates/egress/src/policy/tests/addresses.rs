@@ -1,5 +1,7 @@
+use std::net::IpAddr;
+
 use super::*;
-use crate::address::stand_in;
+use crate::address::{RESERVED_NETWORKS, carried, reserved, stand_in};
 
 fn dialled(policy: &Policy, address: &str, port: u16, name: Option<&str>) -> String {
     told(policy.dial(address.parse().unwrap(), port, name.map(host).as_ref()))
@@ -166,4 +168,49 @@ fn everything_public_is_reached_and_the_web_is_looked_at() {
     assert_eq!(connect(&policy, "example.com", 443), "opened default");
     assert_eq!(connect(&policy, "raw.example.com", 9000), "raw raw.example.com:9000");
     assert_eq!(treated(policy.connect_address("1.1.1.1".parse().unwrap(), 443)), "opened default");
+}
+
+/// What is reserved is so by one list as by the other, at every edge and all over.
+#[test]
+fn a_subnet_has_reserved_addresses_where_one_of_its_is() {
+    let single =
+        |address: IpAddr| Cidr { address, prefix: if address.is_ipv4() { 32 } else { 128 } };
+    let edges = RESERVED_NETWORKS.iter().flat_map(|(address, prefix)| match address {
+        IpAddr::V4(v4) => {
+            let (first, size) = (v4.to_bits(), 1_u32 << (32 - prefix));
+            let all = [first, first.wrapping_sub(1), first + (size - 1), first.wrapping_add(size)];
+            all.map(|bits| IpAddr::V4(bits.into()))
+        }
+        IpAddr::V6(v6) => {
+            let (first, size) = (v6.to_bits(), 1_u128 << (128 - prefix));
+            let all = [first, first.wrapping_sub(1), first + (size - 1), first.wrapping_add(size)];
+            all.map(|bits| IpAddr::V6(bits.into()))
+        }
+    });
+    let all_v4 = (0..=u16::MAX).map(|high| IpAddr::V4((u32::from(high) << 16 | 0x0101).into()));
+    let all_v6 = (0..=u16::MAX).map(|high| IpAddr::V6((u128::from(high) << 112 | 7).into()));
+    for address in edges.chain(all_v4).chain(all_v6) {
+        let carries = match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => carried(v6).iter().any(Option::is_some),
+        };
+        let has = single(address).has_reserved();
+        assert!(carries || has == reserved(address).is_some(), "{address}: {has}");
+    }
+    let table = [
+        ("0.0.0.0/0", true),
+        ("::/0", true),
+        ("2000::/3", true),
+        ("168.0.0.0/8", true),
+        ("10.20.0.0/16", true),
+        ("fd00:ec2::254", true),
+        ("8.0.0.0/7", false),
+        ("203.0.113.0/24", false),
+        ("2400::/6", false),
+        // What it carries has to be allowed as well.
+        ("2002::/16", false),
+    ];
+    for (net, expected) in table {
+        assert_eq!(cidr(net).has_reserved(), expected, "{net}");
+    }
 }
