@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Action, Domain, Match, Pin, Place, Policy, identity::with_dashes};
+use super::{
+    Action, Domain, Match, Pin, Place, Policy, is_identity_header, is_identity_query_key,
+    with_dashes,
+};
 use crate::{address::HOST_NAME, host::Host};
 
 /// The ports of HTTP and HTTPS, which a domain covers that names none.
@@ -138,13 +141,20 @@ impl Domain {
 }
 
 impl Pin {
-    /// Nobody else's is to be where a secret of ours is put.
+    /// Nobody else's is to be where a secret of ours is put. Usual names go without saying.
     fn name(&mut self, place: &Place) {
         let Self::On { headers, query } = self else { return };
         match place {
-            Place::Header { name, .. } => drop(headers.insert(with_dashes(name))),
-            Place::Query { name } => drop(query.insert(name.to_ascii_lowercase())),
-            Place::Basic { .. } | Place::Placeholder(_) => {}
+            Place::Header { name, .. } if !is_identity_header(name) => {
+                headers.insert(with_dashes(name));
+            }
+            Place::Query { name } if !is_identity_query_key(name) => {
+                query.insert(name.to_ascii_lowercase());
+            }
+            Place::Header { .. }
+            | Place::Query { .. }
+            | Place::Basic { .. }
+            | Place::Placeholder(_) => {}
         }
     }
 

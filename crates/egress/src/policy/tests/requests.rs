@@ -366,7 +366,7 @@ fn a_pin_holds_for_the_whole_domain() {
         let credential = Credential { secret: SecretName::parse("KEY").unwrap(), place };
         Action::Send(Edits { pin, credentials: vec![credential], ..Edits::default() })
     };
-    let (key, id) = ("Access_Key".to_owned(), "AppId".to_owned());
+    let (key, id) = ("AccessKey".to_owned(), "AppId".to_owned());
     let mut policy = listed(vec![
         domain(
             NAME,
@@ -391,7 +391,7 @@ fn a_pin_holds_for_the_whole_domain() {
         }
     };
     // Where secrets of ours are put is nobody else's either.
-    let headers = ["access-key", "x-a", "x-b"].map(str::to_owned).into();
+    let headers = ["accesskey", "x-a", "x-b"].map(str::to_owned).into();
     let both = Pin::On { headers, query: ["appid".to_owned()].into() };
     for method in ["HEAD", "GET", "PUT", "POST"] {
         assert_eq!(pin(NAME, method), both, "{method}");
