@@ -24,7 +24,9 @@ pub use cidr::InvalidCidr;
 pub use explain::{Explanation, Outcome, Question, Step};
 pub use forward_to::InvalidForward;
 pub use host_pattern::InvalidPattern;
-pub use identity::{is_identity_header, is_identity_protocol, is_identity_query_key, with_dashes};
+pub use identity::{
+    is_identity_header, is_identity_protocol, is_identity_query_key, loose_key, with_dashes,
+};
 pub use model::{
     Action, Canned, Cidr, Credential, Domain, Edits, ForwardTo, HeaderEdit, HostPattern, Match,
     PairMatch, Pattern, Pin, Place, Policy, Reach, Rule, Subnets, TextMatch,

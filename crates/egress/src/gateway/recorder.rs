@@ -150,12 +150,12 @@ impl Recorder {
 
 impl Log {
     fn admit(&mut self, event: Event) -> Option<Event> {
-        let mut alike = Alike::of(&event);
         let table = match (event.decision, event.kind) {
             (Decision::Deny, _) => &mut self.denied,
             (Decision::Allow, Kind::Dns) => &mut self.answered,
             (Decision::Allow | Decision::Note, _) => return Some(event),
         };
+        let mut alike = Alike::of(&event);
         if ALIKE_MAX <= table.len() && !table.contains_key(&alike) {
             if event.decision != Decision::Deny {
                 return Some(event);

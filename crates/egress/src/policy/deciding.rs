@@ -146,7 +146,7 @@ impl Pin {
         let Self::On { headers, query } = self else { return };
         match place {
             Place::Header { name, .. } if !is_identity_header(name) => {
-                headers.insert(with_dashes(name));
+                headers.insert(with_dashes(name).into_owned());
             }
             Place::Query { name } if !is_identity_query_key(name) => {
                 query.insert(name.to_ascii_lowercase());

@@ -1,9 +1,9 @@
 //! Whether a request fits what a rule asks for, in every way in which it can be read.
 
 use super::{
-    Action, Domain, Head, Match, PairMatch, Rule, TextMatch,
-    identity::with_dashes,
-    reading::{self, Pairs, PathReading, Target, loose_key},
+    Action, Domain, Head, Match, PairMatch, Rule, TextMatch, loose_key,
+    reading::{self, Pairs, PathReading, Target},
+    with_dashes,
 };
 
 /// Whether a request is what a rule asks for.

@@ -1,5 +1,7 @@
 //! By which headers and query keys a client says who it is: what a pin takes out.
 
+use std::borrow::Cow;
+
 /// Headers whose names alone do not tell it: see [`is_identity_header`]. In lower case.
 const HEADERS: &[&str] = &[
     "cf-access-client-id",
@@ -88,9 +90,9 @@ const IDENTITY_QUERY_KEYS: &[&str] = &[
 #[must_use]
 pub fn is_identity_header(name: &str) -> bool {
     let name = with_dashes(name);
-    let is_other = OTHERS.contains(&name.as_str()) || name.contains("encryption");
+    let is_other = OTHERS.contains(&&*name) || name.contains("encryption");
     let tells = tells(&name) || name.ends_with("-key");
-    HEADERS.contains(&name.as_str()) || (tells && !is_other)
+    HEADERS.contains(&&*name) || (tells && !is_other)
 }
 
 /// Whether one of the names in a `Sec-WebSocket-Protocol` is a client's identity: browsers can send
@@ -112,8 +114,17 @@ pub fn is_identity_query_key(key: &str) -> bool {
 
 /// In lower case, its words parted by `-`.
 #[must_use]
-pub fn with_dashes(name: &str) -> String {
-    name.to_ascii_lowercase().replace(['_', '.'], "-")
+pub fn with_dashes(name: &str) -> Cow<'_, str> {
+    if !name.bytes().any(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'.')) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.to_ascii_lowercase().replace(['_', '.'], "-"))
+}
+
+/// A key of a query as PHP has it, in lower case: without blanks before it, and blanks and dots as `_`.
+#[must_use]
+pub fn loose_key(key: &str) -> String {
+    key.trim_start().to_ascii_lowercase().replace([' ', '.'], "_")
 }
 
 fn tells(name: &str) -> bool {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{Head, identity::with_dashes};
+use super::{Head, loose_key, with_dashes};
 
 /// Longest path that is compared with rules, in bytes.
 const PATH_BYTES_MAX: usize = 32 << 10;
@@ -258,11 +258,6 @@ pub(super) fn queries(query: &str) -> Result<Vec<Pairs>, &'static str> {
 pub(super) fn has_wide_escape(query: &str) -> bool {
     let mut parts = query.split("%u").skip(1);
     parts.any(|part| 4 <= part.bytes().take_while(u8::is_ascii_hexdigit).count())
-}
-
-/// A key of a query as PHP has it, in lower case: without blanks before it, and blanks and dots as `_`.
-pub(super) fn loose_key(key: &str) -> String {
-    key.trim_start().to_ascii_lowercase().replace([' ', '.'], "_")
 }
 
 pub(super) fn has_nul(queries: &[Pairs]) -> bool {

@@ -6,20 +6,20 @@ use crate::policy::with_dashes;
 
 /// Takes out each header whose name, in lower case and with dashes, is one.
 pub(super) fn take_out(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
-    let named = |name: &&HeaderName| is_one(&with_dashes(name.as_str()));
-    let names: Vec<HeaderName> = headers.keys().filter(named).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+    remove(headers, |name| is_one(&with_dashes(name.as_str())));
 }
 
 /// Takes out each header that is none of these, and that servers may take for one.
 pub(super) fn take_out_disguised(headers: &mut HeaderMap, names: &[HeaderName]) {
-    let is_disguised = |name: &&HeaderName| {
-        !names.contains(name) && names.iter().any(|own| own.as_str() == with_dashes(name.as_str()))
-    };
-    let disguised: Vec<HeaderName> = headers.keys().filter(is_disguised).cloned().collect();
-    for name in disguised {
+    remove(headers, |name| {
+        let plain = with_dashes(name.as_str());
+        !names.contains(name) && names.iter().any(|own| own.as_str() == plain)
+    });
+}
+
+fn remove(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_one(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }

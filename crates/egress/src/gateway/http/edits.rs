@@ -1,6 +1,6 @@
 //! What is changed in a request before it leaves: identities taken out, headers set, secrets put in.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
@@ -51,7 +51,7 @@ pub(crate) fn apply(
     // The server is to find ours under a name, and nothing beside it.
     let edited = set.iter().map(|edit| edit.name.as_str());
     let named = edited.chain(credentials.iter().filter_map(header_of));
-    let set_by_us: Vec<String> = named.map(with_dashes).collect();
+    let set_by_us: Vec<Cow<'_, str>> = named.map(with_dashes).collect();
     alike::take_out(&mut parts.headers, |name| set_by_us.iter().any(|ours| ours == name));
     for edit in set {
         if way == Way::Open {

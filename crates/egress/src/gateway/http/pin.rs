@@ -17,7 +17,7 @@ pub(crate) fn headers(headers: &mut HeaderMap, named: &BTreeSet<String>, placeho
         .filter(|name| {
             is_identity_header(name.as_str())
                 || named.contains(name.as_str())
-                || named.contains(&with_dashes(name.as_str()))
+                || named.contains(&*with_dashes(name.as_str()))
                 || *name == header::SEC_WEBSOCKET_PROTOCOL
         })
         .cloned()

@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::policy::loose_key;
+
 /// The query without the pairs whose keys are of a kind; keys are compared decoded and in lower case, and
 /// as servers have them that overlook blanks and brackets, or read `.` as `_`. Pairs are parted by `&`,
 /// and for some servers by `;`. `None` if there are none.
@@ -11,7 +13,7 @@ pub(crate) fn without(text: &str, is_one: impl Fn(&str) -> bool) -> Option<Strin
         let key = pair.split_once('=').map_or(pair, |(key, _)| key);
         let key = decoded(key).to_ascii_lowercase();
         let bare = key.split(['[', '\0']).next().unwrap_or_default().trim();
-        is_one(&key) || is_one(bare) || is_one(&bare.replace([' ', '.'], "_"))
+        is_one(&key) || is_one(bare) || is_one(&loose_key(bare))
     };
     let pairs = || text.split_inclusive(['&', ';']);
     pairs().any(|pair| goes(&pair)).then(|| {

@@ -1,7 +1,6 @@
 //! An address that is allowed by itself, once names have led to it.
 
 use hyper::StatusCode;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{super::*, origin::*, world::*};
@@ -106,9 +105,7 @@ fn a_request_may_be_for_the_address_whatever_names_lead_there() {
         let ruled = domain(HOST, port, vec![look()]);
         let world = World::new(policy(vec![domain("a.test", port, vec![]), ruled, deny]), &ca.root);
         let status = async |names: &[&str], host: &str| {
-            let io = TokioIo::new(world.open(world.peer(names, port)).0);
-            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-            tokio::task::spawn_local(async move { drop(connection.await) });
+            let mut client = speak1(world.open(world.peer(names, port)).0).await;
             client.send_request(get(host, "/")).await.unwrap().status()
         };
         let own = format!("127.0.0.1:{port}");

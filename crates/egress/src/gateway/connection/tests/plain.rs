@@ -27,9 +27,7 @@ fn plain_http_is_read_request_by_request() {
         let world = World::new(policy(domains), &ca.root);
         // The address stands for two names; the first request says which of them it is.
         let peer = world.peer(&["b.test", HOST], port);
-        let io = TokioIo::new(world.open(peer).0);
-        let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        let mut client = speak1(world.open(peer).0).await;
         let reply = client.send_request(get(HOST, "/1")).await.unwrap();
         assert_eq!(text(reply).await, "GET /1");
         let reply = client.send_request(get("b.test", "/2")).await.unwrap();
@@ -55,9 +53,7 @@ fn a_body_that_few_expect_is_the_last_of_its_connection() {
             ("GET", "x", Some("close")),
             ("DELETE", "x", Some("close")),
         ] {
-            let io = TokioIo::new(world.plain(HOST, port));
-            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-            tokio::task::spawn_local(async move { drop(connection.await) });
+            let mut client = speak1(world.plain(HOST, port)).await;
             let mut request = get(HOST, "/");
             *request.method_mut() = method.parse().unwrap();
             *request.body_mut() = full(body);
@@ -191,9 +187,7 @@ fn the_hosts_proxy_is_gone_through_and_tls_passes_by_its_name() {
         let (stream, carrying) = world.open(elsewhere(&world, HOST, 443));
         let connector = tokio_rustls::TlsConnector::from(config);
         let tls = connector.connect(HOST.try_into().unwrap(), stream).await.unwrap();
-        let (mut client, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        let mut client = speak1(tls).await;
         let reply = client.send_request(get(HOST, "/1")).await.unwrap();
         assert_eq!(text(reply).await, "GET /1");
         drop(client);
@@ -207,9 +201,7 @@ fn the_hosts_proxy_is_gone_through_and_tls_passes_by_its_name() {
         // Its no is told, and what is excepted does not come to it.
         let peer = elsewhere(&world, "forbidden.test", 443);
         let tls = world.tls_as(peer, "forbidden.test", &["http/1.1"]).await.unwrap();
-        let (mut client, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        let mut client = speak1(tls).await;
         let reply = client.send_request(get("forbidden.test", "/")).await.unwrap();
         let why = text(reply).await;
         assert!(why.contains("the host's proxy answered with status 403"), "{why}");
@@ -261,9 +253,7 @@ fn an_address_by_itself_may_be_called_by_its_number_or_an_allowed_name() {
         ] {
             let mut peer = elsewhere(&world, HOST, 80);
             peer.names.clear();
-            let io = TokioIo::new(world.open(peer).0);
-            let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-            tokio::task::spawn_local(async move { drop(connection.await) });
+            let mut client = speak1(world.open(peer).0).await;
             let reply = client.send_request(get(host, "/")).await.unwrap();
             assert_eq!(reply.status(), status, "{host}");
         }

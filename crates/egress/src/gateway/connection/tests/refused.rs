@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{super::Peer, origin::*, world::*};
@@ -165,9 +164,7 @@ fn what_stands_in_for_a_host_is_never_dialled() {
             Peer { address: (address, 443).into(), ..world.peer(&[HOST], 443) }
         };
         let tls = world.tls_as(at(HOST), HOST, &["http/1.1"]).await.unwrap();
-        let (mut client, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        let mut client = speak1(tls).await;
         let post = Request::post("/").header("host", HOST).body(full("")).unwrap();
         assert_eq!(text(client.send_request(post).await.unwrap()).await, "made up");
         let reply = client.send_request(get(HOST, "/")).await.unwrap();

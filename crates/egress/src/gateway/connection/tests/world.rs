@@ -156,9 +156,7 @@ impl World {
     /// HTTP/1 to a name over TLS.
     pub(super) async fn http1(&self, name: &str, port: u16) -> conn::http1::SendRequest<GuestBody> {
         let tls = self.tls(name, port, &["http/1.1"]).await.unwrap();
-        let (sender, connection) = conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::task::spawn_local(async move { drop(connection.await) });
-        sender
+        speak1(tls).await
     }
 
     /// HTTP/2 to a name over TLS.
@@ -260,4 +258,14 @@ pub(super) fn get2(host: &str, path: &str) -> Request<GuestBody> {
 pub(super) async fn text(response: Response<Incoming>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A client that speaks HTTP/1 on it.
+pub(super) async fn speak1<S>(stream: S) -> conn::http1::SendRequest<GuestBody>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    sender
 }
