@@ -163,6 +163,53 @@ impl Ticker {
     }
 }
 
+/// Writes its memory over and over, page by page. Before it writes a page, that has to be as it was left
+/// the last time round, and so has what comes after it.
+const SCRIBBLER: &str = "PAGE = 4096
+COUNT = 16384
+memory = bytearray(PAGE * COUNT)
+rounds = 0
+lost = 0
+while True:
+    was, now = rounds % 251, (rounds + 1) % 251
+    for at in range(0, len(memory), PAGE):
+        if memory[at] != was or memory[at + PAGE - 1] != was:
+            lost += 1
+        memory[at] = memory[at + PAGE - 1] = now
+    rounds += 1
+    with open('/tmp/rounds', 'w') as file:
+        file.write(f'{rounds} {lost} .')
+";
+
+/// How often it went round, and the pages that it lost.
+fn rounds(hood: &Hood, name: &str) -> Option<(u64, u64)> {
+    let text = hood.run(&["exec", name, "--", "cat", "/tmp/rounds"]).stdout;
+    let (rounds, lost) = text.strip_suffix(" .")?.split_once(' ')?;
+    Some((rounds.parse().ok()?, lost.parse().ok()?))
+}
+
+#[test]
+fn what_is_written_while_it_is_forked_is_of_one_moment() {
+    let hood = Hood::new();
+    hood.create(&["--name", "parent", "--timeout", "20m", "--memory", "512"]);
+    start(&hood, "parent", SCRIBBLER);
+    wait_until("it goes round", || rounds(&hood, "parent").is_some_and(|(rounds, _)| 1 < rounds));
+    let mut children = fork(&hood, "parent", &["-n", "2"]);
+    // By now other pages are its own than those that were read first.
+    children.extend(fork(&hood, "parent", &[]));
+    for name in children.iter().map(String::as_str).chain(["parent"]) {
+        let went = |more: u64| {
+            let begun = rounds(&hood, name).map_or(0, |(rounds, _)| rounds);
+            wait_until("it goes round", || {
+                rounds(&hood, name).is_some_and(|(rounds, _)| begun + more < rounds)
+            });
+        };
+        went(1);
+        assert_eq!(rounds(&hood, name).unwrap().1, 0, "pages of {name} are of another moment");
+        hood.ok(&["rm", "-f", name]);
+    }
+}
+
 #[test]
 fn connections_to_the_outside_stay_the_parents() {
     let hood = Hood::new();

@@ -246,7 +246,9 @@ impl Agent {
                 self.place.mount(&mount, &identity.user).map(done)
             }
             Request::Gather => self.place.gather().map(done),
-            Request::SetAside { blocks } => self.set_aside(blocks).map(done),
+            Request::SetAside { blocks } => {
+                self.set_aside(blocks).map(|free| Response::Aside { free })
+            }
             Request::ResetConnections => self.reset_connections().map(done),
             Request::Freeze => self.freeze().map(|free| Response::Frozen { free }),
             Request::Thaw => self.thaw().map(done),
@@ -333,13 +335,13 @@ impl Agent {
         Ok(Response::Started { pid })
     }
 
-    fn set_aside(&mut self, blocks: Vec<u32>) -> Result<(), Refusal> {
+    fn set_aside(&mut self, blocks: Vec<u32>) -> Result<Vec<u32>, Refusal> {
         if self.phase != Phase::Live {
             return Err(self.wrong_phase());
         }
         self.give_back();
         self.aside = self.place.set_aside(blocks);
-        Ok(())
+        Ok(self.place.free_of(&self.aside))
     }
 
     /// Tells which blocks are free and stay so.

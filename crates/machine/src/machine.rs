@@ -32,6 +32,7 @@ mod launch;
 mod merge;
 mod pages;
 mod pause;
+mod precopy;
 mod record;
 mod restore;
 mod saved;

@@ -1,6 +1,9 @@
 //! The few things that need `unsafe`: what happens between `fork` and `exec`, waiting for a
-//! descriptor, the time stamp counter, and another process's memory.
-#![expect(unsafe_code, reason = "pre_exec, AsyncFd, rdtsc and process_vm_readv have no safe form")]
+//! descriptor, the time stamp counter, and another process's memory and what it writes to it.
+#![expect(
+    unsafe_code,
+    reason = "pre_exec, AsyncFd, rdtsc, process_vm_readv and ptrace have no safe form"
+)]
 
 use std::{
     io,
@@ -18,6 +21,9 @@ use crate::detached::{Detached, Sockets};
 
 mod calls;
 pub(crate) mod memory;
+#[cfg_attr(not(target_arch = "x86_64"), path = "sys/untraced.rs")]
+mod tracing;
+pub(crate) mod written;
 
 /// Starts the process and gives its pid. It is our child until it is waited for.
 pub(crate) fn spawn(detached: Detached<'_>) -> io::Result<u32> {

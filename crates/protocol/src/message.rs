@@ -149,7 +149,7 @@ pub enum Request {
     Wake(Wake),
     /// Blocks of memory, of 2 MiB and numbered by their addresses: those that are free now stay so
     /// until [`Request::Thaw`] or what else ends a freeze, as far as that can be done at once. The
-    /// answer to [`Request::Freeze`] tells of which it was done.
+    /// answer tells of which it seems to be done, and the one to [`Request::Freeze`] of which it was.
     SetAside {
         blocks: Vec<u32>,
     },
@@ -347,6 +347,10 @@ pub enum Response {
     Connected,
     /// Nothing goes on, and what is in these blocks, set aside before, nobody needs.
     Frozen {
+        free: Vec<u32>,
+    },
+    /// These blocks seem to be free, and are likely to stay so. An agent of an earlier server says [`Response::Done`].
+    Aside {
         free: Vec<u32>,
     },
 }

@@ -3,20 +3,29 @@
 
 use std::time::Duration;
 
-use protocol::Request;
+use machine::FreeBlocks;
+use protocol::{Request, Response};
 
 use crate::{agent::Agent, causes};
 
 /// The guest goes on meanwhile.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// That it cannot costs room alone.
-pub(super) async fn set_aside(agent: &Agent, blocks: &[u32]) {
+/// Gives what seems to be free. That it cannot costs room alone.
+pub(super) async fn set_aside(agent: &Agent, blocks: &[u32]) -> FreeBlocks {
     if blocks.is_empty() {
-        return;
+        return FreeBlocks::default();
     }
     let blocks = blocks.to_vec();
-    if let Err(error) = agent.request(Request::SetAside { blocks }, DEADLINE).await {
-        tracing::warn!(error = causes(&error), "free memory is not set aside, and will be kept");
+    match agent.request(Request::SetAside { blocks }, DEADLINE).await {
+        Ok(Response::Aside { free }) => free.into_iter().collect(),
+        Ok(_) => FreeBlocks::default(),
+        Err(error) => {
+            tracing::warn!(
+                error = causes(&error),
+                "free memory is not set aside, and will be kept"
+            );
+            FreeBlocks::default()
+        }
     }
 }

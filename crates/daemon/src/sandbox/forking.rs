@@ -205,13 +205,15 @@ impl Owner {
         machine.stop_merging().await.map_err(ForkError::from)?;
         let begun = machine.begin_fork(spec).await?;
         let quietened = async {
-            set_aside(&agent, begun.worth_asking()).await;
+            let free = set_aside(&agent, begun.worth_asking()).await;
+            let begun = begun.precopy(free).await?;
             let paused = Instant::now();
             let (frozen, free) = freeze(&agent).await?;
             let quiet = agent.quiet(QUIET_DEADLINE).await;
-            Ok::<_, SplitError>((paused, frozen, free, quiet))
+            Ok::<_, SplitError>((begun, paused, frozen, free, quiet))
         };
-        let (paused, frozen, free, quiet) = self.watched.unless_gone(machine, quietened).await??;
+        let (begun, paused, frozen, free, quiet) =
+            self.watched.unless_gone(machine, quietened).await??;
         let taken = machine.fork(begun, free).await;
         drop(quiet);
         let taken = taken?;

@@ -208,7 +208,8 @@ impl Owner {
 async fn stand_still(agent: &Agent, worth_asking: &[u32]) -> Result<FreeBlocks, PauseError> {
     agent.request(Request::Sync, SYNC_DEADLINE).await.map_err(PauseError::Agent)?;
     agent.request(Request::Gather, FREEZE_DEADLINE).await.map_err(PauseError::Agent)?;
-    set_aside(agent, worth_asking).await;
+    // What is free when nothing goes on any more is told then.
+    let _now: FreeBlocks = set_aside(agent, worth_asking).await;
     match agent.freeze(FREEZE_DEADLINE).await {
         Ok(free) => Ok(free.into_iter().collect()),
         Err(AgentError::Refused(refusal)) if refusal.code == RefusalCode::AlreadyExists => {

@@ -40,8 +40,13 @@ impl FreeBlocks {
     /// Takes the pages in them out; `at` are places in the memory's file.
     pub(super) fn take_from(&self, at: &mut Vec<u64>) {
         if !self.0.is_empty() {
-            at.retain(|at| self.0.get(number(*at)) != Some(&true));
+            at.retain(|at| !self.holds(*at));
         }
+    }
+
+    /// Whether the page at this place is in one of them.
+    pub(super) fn holds(&self, at: u64) -> bool {
+        self.0.get(number(at)) == Some(&true)
     }
 }
 

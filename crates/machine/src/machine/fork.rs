@@ -10,7 +10,8 @@ use std::{fs::OpenOptions, io::BufWriter, os::unix::fs::OpenOptionsExt, time::Du
 use tokio::time::Instant;
 
 use super::{
-    pages::{PAGE, Pages, Space},
+    pages::{PAGE, Space},
+    precopy::{Copied, Precopy, Unordered},
     saved::{Base, Draft, Header},
     stream::Stream,
     *,
@@ -24,8 +25,6 @@ const NODE_MAX: usize = 31;
 const DEVICES: &str = "fork-devices";
 /// Beyond it the machine would stand still for seconds.
 const WRITTEN_MAX_MIB: usize = 2048;
-/// A few pages more are written until it stands still.
-const SLACK: usize = 1024;
 
 /// What a fork is made of.
 #[derive(Clone, Debug)]
@@ -63,8 +62,7 @@ pub struct ForkBegun {
     space: Arc<Space>,
     base: Base,
     worth_asking: Vec<u32>,
-    /// Large enough for all pages.
-    buffer: Vec<u8>,
+    copy: Precopy,
 }
 
 impl ForkBegun {
@@ -73,6 +71,15 @@ impl ForkBegun {
     pub fn worth_asking(&self) -> &[u32] {
         &self.worth_asking
     }
+
+    /// Copies most of what the machine has written, but what is `free` as yet, while the guest goes on.
+    pub async fn precopy(mut self, free: FreeBlocks) -> Result<Self, ForkError> {
+        let copied = move || {
+            self.copy.run(&self.space, free).map_err(ForkError::Memory)?;
+            Ok(self)
+        };
+        blocking(copied).await
+    }
 }
 
 /// A machine as it was at one moment; it has gone on.
@@ -80,7 +87,7 @@ impl ForkBegun {
 pub struct ForkTaken {
     spec: ForkSpec,
     base: Base,
-    pages: Pages,
+    copied: Unordered,
     devices: Vec<u8>,
     held: Duration,
 }
@@ -88,11 +95,15 @@ pub struct ForkTaken {
 impl ForkTaken {
     /// Writes it to its file, so that others can start from it.
     pub async fn save(self) -> Result<ForkPoint, ForkError> {
-        let Self { spec, base, pages, devices, held } = self;
-        let written_bytes = pages.bytes.len() as u64;
+        let Self { spec, base, copied, devices, held } = self;
+        let written_bytes = copied.bytes();
         let (shape, state) = (spec.shape, spec.state.clone());
         let memory = u64::from(shape.memory_mib) << 20;
-        blocking(move || write_state(&spec.state, memory, &pages, &devices)).await?;
+        let written = move || {
+            let pages = copied.order().map_err(ForkError::Memory)?;
+            write_state(&spec.state, memory, &pages, &devices)
+        };
+        blocking(written).await?;
         Ok(ForkPoint { shape, ram: base.ram, state, held, written_bytes })
     }
 
@@ -117,10 +128,11 @@ impl ForkTaken {
     /// [`SavedMemory`]. The file is there once all of it is, and on the disk.
     pub async fn keep(self, platform: &Platform, file: PathBuf) -> Result<Paused, ForkError> {
         let began = Instant::now();
-        let Self { spec, base, pages, devices, .. } = self;
+        let Self { spec, base, copied, devices, .. } = self;
         let header = Header { key: Key::of_paused(platform, spec.shape), shape: spec.shape, base };
-        let written_bytes = pages.bytes.len() as u64;
+        let written_bytes = copied.bytes();
         let written = move || {
+            let pages = copied.order().map_err(ForkError::Memory)?;
             let mut draft = Draft::begin(&file, &header)?;
             for (at, page) in pages.each() {
                 draft.page(at, page)?;
@@ -159,9 +171,8 @@ impl Machine {
             if WRITTEN_MAX_MIB < mib {
                 return Err(ForkError::TooMuch { mib });
             }
-            // Not noughts, which would be no memory yet.
-            let buffer = vec![0xff; (pages + pages / 4 + SLACK) * PAGE];
-            Ok(ForkBegun { spec, space: Arc::new(space), base, worth_asking, buffer })
+            let copy = Precopy::of(pages);
+            Ok(ForkBegun { spec, space: Arc::new(space), base, worth_asking, copy })
         };
         let begun = blocking(looked).await?;
         let mut node = json!({
@@ -175,20 +186,20 @@ impl Machine {
     /// Holds the guest, takes what it is but what is `free`, and lets it go on. On failure
     /// [`Machine::end_fork`] tells how far it came.
     pub async fn fork(&self, begun: ForkBegun, free: FreeBlocks) -> Result<ForkTaken, ForkError> {
-        let ForkBegun { spec, space, base, buffer, .. } = begun;
+        let ForkBegun { spec, space, base, copy, .. } = begun;
         let top = self.top_node().await?;
         let began = Instant::now();
         self.stop().await?;
         let over = json!({ "node": top, "overlay": node(&spec.mark) });
         self.qmp.ask("blockdev-snapshot", over).await?;
         self.save_devices_in(DEVICES).await?;
-        let read = move || space.read(space.needed(&free)?, buffer);
-        let pages = blocking(read).await.map_err(ForkError::Memory)?;
+        let copied = blocking(move || copy.finish(&space, &free)).await;
+        let copied = copied.map_err(ForkError::Memory)?;
         self.cont().await?;
         let held = began.elapsed();
         let devices = self.folder.join(DEVICES);
         let devices = blocking(move || Ok::<_, ForkError>(read_devices(&devices)?)).await?;
-        Ok(ForkTaken { spec, base, pages, devices, held })
+        Ok(ForkTaken { spec, base, copied, devices, held })
     }
 
     /// Brings a fork to its end, whatever has become of it: the guest goes on. Tells whether the disk
@@ -226,7 +237,7 @@ fn node(mark: &str) -> String {
     format!("{NODE}{mark}").chars().take(NODE_MAX).collect()
 }
 
-fn write_state(state: &Path, memory: u64, pages: &Pages, devices: &[u8]) -> Result<(), ForkError> {
+fn write_state(state: &Path, memory: u64, pages: &Copied, devices: &[u8]) -> Result<(), ForkError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(state)?;
     let to = BufWriter::with_capacity(1 << 20, file);
     let mut stream = Stream::begin(to, memory)?;

@@ -1,12 +1,15 @@
 //! The pages that a clone has written: those of its memory that are not the file's any more. Found and
 //! read from outside, as a debugger would.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, thread};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::PathBuf, thread};
 
 use super::FreeBlocks;
 use crate::{
     Shape,
-    sys::memory::{self, Piece},
+    sys::{
+        memory::{self, Piece},
+        written::{Run, Writes},
+    },
 };
 
 pub(super) const PAGE: usize = 4096;
@@ -44,9 +47,9 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Each page and where it belongs.
-    pub(super) fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE])> {
-        self.at.iter().copied().zip(self.bytes.as_chunks().0)
+    /// A page and where it belongs.
+    pub(super) fn get(&self, index: usize) -> Option<(u64, &[u8; PAGE])> {
+        Some((*self.at.get(index)?, self.bytes.as_chunks().0.get(index)?))
     }
 }
 
@@ -91,6 +94,23 @@ impl Space {
         Ok(at)
     }
 
+    /// What the machine writes from now on, which is noted until that is dropped.
+    pub(super) fn writes(&self) -> io::Result<Writes> {
+        let map = File::open(format!("/proc/{}/pagemap", self.pid))?;
+        let writes = Writes::of(self.pid, map, self.areas.iter().map(Area::addresses).collect())?;
+        // Of this process and not of one that has its number by now.
+        self.is_the_same(self.areas.first().map(|area| area.start))?;
+        Ok(writes)
+    }
+
+    /// Where in the memory these pages are.
+    pub(super) fn places(&self, run: &Run) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        let area = self.areas.iter().find(|area| area.addresses().contains(&run.pages.start));
+        let area = area.ok_or(io::ErrorKind::NotFound)?;
+        let place = |address| address - area.start + area.offset;
+        Ok((place(run.pages.start)..place(run.pages.end)).step_by(PAGE))
+    }
+
     /// Reads these pages. Its buffer is best as large as needed already.
     pub(super) fn read(&self, at: Vec<u64>, mut bytes: Vec<u8>) -> io::Result<Pages> {
         bytes.resize(at.len() * PAGE, 0);
@@ -124,16 +144,20 @@ impl Space {
             }
         }
         memory::read(self.pid, &pieces, into)?;
-        self.is_the_same(pieces.first())
+        self.is_the_same(pieces.first().map(|piece| piece.address))
     }
 
     /// That the process was there all the time: then its number was nobody else's.
-    fn is_the_same(&self, somewhere: Option<&Piece>) -> io::Result<()> {
-        somewhere.map_or(Ok(()), |piece| self.memory.read_exact_at(&mut [0], piece.address))
+    fn is_the_same(&self, somewhere: Option<u64>) -> io::Result<()> {
+        somewhere.map_or(Ok(()), |address| self.memory.read_exact_at(&mut [0], address))
     }
 }
 
 impl Area {
+    fn addresses(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
     fn holds(&self, at: u64) -> bool {
         self.offset <= at && at - self.offset < self.end - self.start
     }
@@ -161,7 +185,9 @@ fn find(maps: &str, bases: &[PathBuf], bytes: u64) -> Option<(PathBuf, Vec<Area>
             None => found = Some((path, vec![area])),
         }
     }
-    let (_, areas) = found.as_ref()?;
+    let (_, areas) = found.as_mut()?;
+    // What is at the first addresses need not be the file's beginning.
+    areas.sort_unstable_by_key(|area| area.offset);
     let mapped: u64 = areas.iter().map(|area| area.end - area.start).sum();
     found.filter(|_| mapped == bytes)
 }

@@ -17,7 +17,7 @@ use super::{
 
 const CREATE: &str = "create (clone)";
 /// MiB that the source has written.
-const WRITTEN: [u32; 3] = [0, 64, 256];
+const WRITTEN: [u32; 4] = [0, 64, 256, 512];
 /// A fork of so many children is made fewer times.
 const MANY: usize = 10;
 
