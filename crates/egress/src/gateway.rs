@@ -17,6 +17,7 @@ mod dial;
 pub mod dns;
 pub mod frames;
 mod http;
+mod in_place;
 pub mod link;
 pub mod lone;
 mod opened;

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::{FutureExt, select_ok};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
     time::timeout,
 };
@@ -28,6 +28,7 @@ use super::{
     client_hello::{ClientHello, InvalidHello},
     dial::{self, Destination, DialError, Lookup, Wire, is_own},
     http::{self, Named, SendError, Sender, Session, Upstream, Way},
+    in_place::InPlace,
     opened,
     rewound::Rewound,
     sniff::{Patience, Spoken, sniff},
@@ -251,7 +252,7 @@ fn is_host_itself(host: Option<&Host>) -> bool {
 /// reached: a port that nobody listens on is refused, as it is without a gateway.
 pub(crate) async fn carry<S>(accept: impl FnOnce() -> Option<S>, peer: Peer, gateway: Rc<Gateway>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: InPlace + 'static,
 {
     let Some(active) = gateway.active() else { return };
     match plan(&gateway, &active, &peer) {
@@ -271,7 +272,7 @@ where
 
 async fn inspect<S>(mut stream: S, peer: Peer, gateway: &Rc<Gateway>, candidates: Vec<Candidate>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: InPlace + 'static,
 {
     // Where only the address would let bytes pass unseen, a client that says nothing yet may still come
     // to say a name that has rules.
@@ -320,7 +321,7 @@ async fn tls<S>(
     gateway: &Rc<Gateway>,
     candidates: Vec<Candidate>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: InPlace + 'static,
 {
     let Some(active) = gateway.active() else { return };
     let judged = judge_hello(&active, hello, &peer, candidates);

@@ -46,6 +46,7 @@ pub(crate) use self::{
 use self::{corked::cork, session::Tunnel};
 use super::{
     authority::Inside,
+    in_place::Buffered,
     rewound::Rewound,
     spliced::{Passed, splice},
 };
@@ -170,10 +171,10 @@ where
 async fn pass<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, tunnel: Tunnel) {
     let Tunnel { upstream, account, open: _open } = tunnel;
     let passed = Passed::default();
-    let mut upstream = TokioIo::new(upstream);
+    let (mut stream, mut upstream) = (Buffered::new(stream), TokioIo::new(upstream));
     tokio::select! {
         // Whoever broke off, both are at their end.
-        _ = splice(stream, &mut upstream, &passed) => (),
+        _ = splice(&mut stream, &mut upstream, &passed) => (),
         () = account.cut.cancelled() => (),
     }
     account.sent.set(account.sent.get() + passed.sent.get());

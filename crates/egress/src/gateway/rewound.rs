@@ -3,11 +3,13 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::in_place::{InPlace, poll_write_from};
 
 /// Gives `first` and then what the stream itself gives.
 #[derive(Debug)]
@@ -68,5 +70,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+impl<S: InPlace> InPlace for Rewound<S> {
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_fill(context, reader)
+    }
+
+    fn poll_drain<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<usize>> {
+        if self.first.is_empty() {
+            return self.stream.poll_drain(context, writer);
+        }
+        let written = ready!(poll_write_from(writer, context, &self.first))?;
+        self.first.advance(written);
+        if self.first.is_empty() {
+            self.first = Bytes::new();
+        }
+        Poll::Ready(Ok(written))
     }
 }

@@ -2,31 +2,27 @@
 
 use std::{
     cell::Cell,
-    future::pending,
+    future::{pending, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep},
 };
-use tokio_util::io::poll_read_buf;
 
 use super::{
     active::Active,
     connection::{Gateway, Peer, event, stays_unseen},
+    in_place::InPlace,
 };
 use crate::{
     event::{Event, Kind, NamedBy, UNDER_WAY},
     host::Host,
     policy::{Grant, Treatment},
 };
-
-/// One buffer in each direction. Larger ones make nothing faster, and a gateway may have hundreds.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How many bytes have passed; it is read also when the copying was given up.
 #[derive(Debug, Default)]
@@ -37,33 +33,37 @@ pub(crate) struct Passed {
     pub(crate) received: Cell<u64>,
 }
 
-/// Copies both ways until both are at their end. The end of one is told to the other, which may
+/// Passes bytes both ways until both are at their end. The end of one is told to the other, which may
 /// still go on.
 pub(crate) async fn splice<G, U>(guest: &mut G, upstream: &mut U, passed: &Passed) -> io::Result<()>
 where
-    G: AsyncRead + AsyncWrite + Unpin,
+    G: InPlace,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut out = Direction::new();
-    let mut back = Direction::new();
-    let mut guest = pin!(guest);
-    let mut upstream = pin!(upstream);
-    std::future::poll_fn(|context| {
-        let there = out.poll(context, guest.as_mut(), upstream.as_mut(), &passed.sent)?;
-        let here = back.poll(context, upstream.as_mut(), guest.as_mut(), &passed.received)?;
+    let (mut out, mut back) = (State::Open, State::Open);
+    let mut unflushed = false;
+    poll_fn(|context| {
+        let there = out.poll(context, &passed.sent, |step, context| match step {
+            Step::Pass => {
+                let drained = guest.poll_drain(context, upstream);
+                unflushed |= drained.is_ready();
+                if drained.is_pending() && unflushed {
+                    unflushed = Pin::new(&mut *upstream).poll_flush(context)?.is_pending();
+                }
+                drained
+            }
+            Step::End => Pin::new(&mut *upstream).poll_shutdown(context).map_ok(|()| 0),
+        })?;
+        let here = back.poll(context, &passed.received, |step, context| match step {
+            Step::Pass => guest.poll_fill(context, upstream),
+            Step::End => Pin::new(&mut *guest).poll_shutdown(context).map_ok(|()| 0),
+        })?;
         if there.is_ready() && here.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }
 
-/// Bytes on their way from a reader to a writer.
-struct Direction {
-    /// Without capacity while nothing is on its way, so that an idle connection has no buffer.
-    buffer: BytesMut,
-    state: State,
-    unflushed: bool,
-}
-
+/// How far one direction has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
@@ -72,50 +72,33 @@ enum State {
     Ended,
 }
 
-impl Direction {
-    fn new() -> Self {
-        Self { buffer: BytesMut::new(), state: State::Open, unflushed: false }
-    }
+/// What a direction is to do next.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Some bytes; none is the reader's end.
+    Pass,
+    /// Tells the writer.
+    End,
+}
 
-    fn poll<R: AsyncRead, W: AsyncWrite>(
+impl State {
+    fn poll(
         &mut self,
         context: &mut Context<'_>,
-        mut reader: Pin<&mut R>,
-        mut writer: Pin<&mut W>,
         count: &Cell<u64>,
+        mut step: impl FnMut(Step, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            while !self.buffer.is_empty() {
-                let written = ready!(writer.as_mut().poll_write(context, &self.buffer))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                self.buffer.advance(written);
-                self.unflushed = true;
-                count.set(count.get() + written as u64);
-            }
-            if self.state == State::Ending {
-                ready!(writer.as_mut().poll_shutdown(context))?;
-                self.state = State::Ended;
-            }
-            if self.state == State::Ended {
-                return Poll::Ready(Ok(()));
-            }
-            self.buffer.reserve(BUFFER_BYTES);
-            match poll_read_buf(reader.as_mut(), context, &mut self.buffer)? {
-                Poll::Ready(0) => self.state = State::Ending,
-                Poll::Ready(_) => continue,
-                Poll::Pending if self.unflushed => {
-                    ready!(writer.as_mut().poll_flush(context))?;
-                    self.unflushed = false;
-                }
-                Poll::Pending => (),
-            }
-            self.buffer = BytesMut::new();
-            if self.state == State::Open {
-                return Poll::Pending;
+        while *self == Self::Open {
+            match ready!(step(Step::Pass, context))? {
+                0 => *self = Self::Ending,
+                bytes => count.set(count.get() + bytes as u64),
             }
         }
+        if *self == Self::Ending {
+            ready!(step(Step::End, context))?;
+            *self = Self::Ended;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -138,7 +121,7 @@ impl Spliced {
         peer: &Peer,
         gateway: &Gateway,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: InPlace,
     {
         let Some(active) = gateway.active() else { return };
         let passed = Passed::default();
@@ -239,10 +222,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::gateway::in_place::Buffered;
 
     #[tokio::test]
     async fn each_direction_ends_by_itself_and_bytes_are_counted() {
-        let (mut guest, mut guest_end) = duplex(1000);
+        let (mut guest, guest_end) = duplex(1000);
+        let mut guest_end = Buffered::new(guest_end);
         let (mut host, mut host_end) = duplex(700);
         let passed = Passed::default();
         let up: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -271,7 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_end_is_an_error_and_what_passed_is_still_known() {
-        let (mut guest, mut guest_end) = duplex(64);
+        let (mut guest, guest_end) = duplex(64);
+        let mut guest_end = Buffered::new(guest_end);
         let (host, mut host_end) = duplex(64);
         let passed = Passed::default();
         guest.write_all(b"hello").await.unwrap();

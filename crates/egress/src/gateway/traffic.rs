@@ -10,6 +10,8 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::in_place::InPlace;
+
 /// Counts of all connections together; clones count the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic(Rc<Counts>);
@@ -87,6 +89,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<S: InPlace> InPlace for Counted<S> {
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<io::Result<usize>> {
+        let filled = self.stream.poll_fill(context, reader);
+        if let Poll::Ready(Ok(bytes)) = filled {
+            add(&self.counts.received, bytes);
+        }
+        filled
+    }
+
+    fn poll_drain<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<usize>> {
+        let drained = self.stream.poll_drain(context, writer);
+        if let Poll::Ready(Ok(bytes)) = drained {
+            add(&self.counts.sent, bytes);
+        }
+        drained
     }
 }
 

@@ -12,6 +12,7 @@ use smoltcp::socket::tcp::RecvError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{connection::Connection, hub::Hub};
+use crate::gateway::in_place::{InPlace, poll_read_into, poll_write_from};
 
 /// A stream of bytes. Shutting it down sends a FIN and leaves the other direction open; dropping it
 /// does too, but resets the connection if the guest says something that nobody reads. After it has
@@ -50,7 +51,7 @@ impl Flow {
     /// `WouldBlock` the caller waits for whatever would block.
     pub fn poll_take(
         &self,
-        context: &mut Context<'_>,
+        context: &Context<'_>,
         take: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut tcp = self.connection.tcp();
@@ -82,7 +83,7 @@ impl Flow {
     /// on, and put nothing.
     pub fn poll_put(
         &self,
-        context: &mut Context<'_>,
+        context: &Context<'_>,
         put: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut tcp = self.connection.tcp();
@@ -123,6 +124,42 @@ impl Flow {
             self.hub.queue(Rc::clone(&self.connection));
             self.hub.wake();
         }
+    }
+}
+
+impl InPlace for Flow {
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<io::Result<usize>> {
+        let waits = &mut Context::from_waker(context.waker());
+        blocking(self.poll_put(context, |space| unblocked(poll_read_into(reader, waits, space))))
+    }
+
+    fn poll_drain<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<usize>> {
+        let waits = &mut Context::from_waker(context.waker());
+        blocking(self.poll_take(context, |bytes| unblocked(poll_write_from(writer, waits, bytes))))
+    }
+}
+
+/// Who waits for something else than the connection, as [`Flow::poll_take`] has it.
+fn unblocked(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
+    match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// The other way round.
+fn blocking(polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    match polled {
+        Poll::Ready(Err(error)) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+        Poll::Ready(_) | Poll::Pending => polled,
     }
 }
 

@@ -1,5 +1,6 @@
 mod bursts;
 mod endings;
+mod in_place;
 mod losses;
 
 use std::os::fd::OwnedFd;

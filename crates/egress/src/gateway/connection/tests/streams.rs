@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{super::*, origin::*, world::*};
-use crate::event::Kind;
+use crate::{event::Kind, gateway::in_place::Buffered};
 
 const HOST: &str = "api.example.test";
 const MIB: usize = 1 << 20;
@@ -123,7 +123,7 @@ fn transfer(protocol: &'static str, mode: Mode, direction: Direction, length: us
         stream.set_nodelay(true).unwrap();
         let (before, cpu) = (resident(), cpu());
         let carrying = tokio::task::spawn_local(carry(
-            || Some(stream),
+            || Some(Buffered::new(stream)),
             world.peer(&[HOST], port),
             Rc::clone(&world.gateway),
         ));

@@ -13,7 +13,7 @@ use hyper::{Request, Response, body::Incoming, client::conn};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncRead, DuplexStream},
     sync::watch,
     task::{JoinHandle, LocalSet},
 };
@@ -22,7 +22,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::super::*;
 use crate::{
     control::{Authority, Configuration, UpstreamProxy},
-    gateway::authority,
+    gateway::{authority, in_place::Buffered},
     policy::{Action, Credential, Pin, Place},
     policy::{Cidr, Domain, Edits, HostPattern, Match, Policy, Rule, Subnets},
     secret::{SecretName, SecretText},
@@ -107,7 +107,8 @@ impl World {
     /// A connection of the guest, and the task that carries it.
     pub(super) fn open(&self, peer: Peer) -> (DuplexStream, JoinHandle<()>) {
         let (guest, end) = tokio::io::duplex(64 * 1024);
-        (guest, tokio::task::spawn_local(carry(move || Some(end), peer, Rc::clone(&self.gateway))))
+        let accept = move || Some(Buffered::new(end));
+        (guest, tokio::task::spawn_local(carry(accept, peer, Rc::clone(&self.gateway))))
     }
 
     pub(super) fn plain(&self, name: &str, port: u16) -> DuplexStream {
