@@ -1,6 +1,7 @@
 //! The machine's root file system: found by its disk's serial, mounted, moved into.
 
 use std::{
+    ffi::CStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -20,6 +21,9 @@ use crate::{boot::say, refusal::refuse, sys};
 
 const NEW_ROOT: &str = "/newroot";
 const MODULES: &str = "/lib/modules";
+/// Without these, a root that becomes writable gets a thread that reads the block bitmaps of all groups and
+/// clears inode tables. A sandbox writes to few groups and starts often; see docs/decisions/0022.
+const OPTIONS: &CStr = c"no_prefetch_block_bitmaps,noinit_itable";
 
 /// The root file system, and what is to be mounted in it.
 #[derive(Debug)]
@@ -151,7 +155,7 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
     drop(device);
     step("make the mount point", fs::create_dir_all(NEW_ROOT))?;
     let flags = access | MountFlags::NOATIME;
-    step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, c"").map_err(Into::into))?;
+    step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, OPTIONS).map_err(Into::into))?;
     for tree in FOLDERS {
         let target = format!("{NEW_ROOT}{tree}");
         // It is there already, or cannot be made.
