@@ -10,7 +10,10 @@ use protocol::{
     Claim, Mount, Refusal, RefusalCode, Wake,
     network::{Certificate, GATEWAY_V4},
 };
-use rustix::time::{ClockId, Timespec, clock_settime};
+use rustix::{
+    thread::nanosleep,
+    time::{ClockId, Timespec, clock_settime},
+};
 
 use crate::{
     accounts::Account,
@@ -23,6 +26,10 @@ use crate::{
     tree::Tree,
     trust,
 };
+
+/// What ended processes and file systems leave to the kernel's threads is done by then. What is not, each
+/// machine made from this one does again.
+const SETTLING: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 #[derive(Debug)]
 pub(crate) enum Place {
@@ -76,6 +83,8 @@ impl Place {
         if let Self::Machine(_) = self {
             sys::kill_everything_else();
             Root::unmount_tmp();
+            // Cut short by a signal, clones do a little more.
+            let _slept = nanosleep(&SETTLING);
         }
     }
 
