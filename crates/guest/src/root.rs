@@ -156,6 +156,9 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
     step("make the mount point", fs::create_dir_all(NEW_ROOT))?;
     let flags = access | MountFlags::NOATIME;
     step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, OPTIONS).map_err(Into::into))?;
+    if access.contains(MountFlags::RDONLY) {
+        say_less(&disk);
+    }
     for tree in FOLDERS {
         let target = format!("{NEW_ROOT}{tree}");
         // It is there already, or cannot be made.
@@ -170,6 +173,16 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
         step("move the kernel's file systems", mount_move(tree, target).map_err(Into::into))?;
     }
     step("enter the root", enter().map_err(Into::into))
+}
+
+/// The kernel is not to log that the root has become writable: a claim would translate some 700 blocks of
+/// code for that line. What goes wrong with the file system is logged by other means.
+fn say_less(disk: &Path) {
+    let name = disk.file_name().unwrap_or_default();
+    let limit = Path::new("/sys/fs/ext4").join(name).join("msg_ratelimit_burst");
+    if let Err(error) = fs::write(limit, "0") {
+        say(&format!("messages of the root: {error}"));
+    }
 }
 
 fn enter() -> rustix::io::Result<()> {
