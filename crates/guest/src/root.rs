@@ -22,7 +22,7 @@ use crate::{boot::say, refusal::refuse, sys};
 const NEW_ROOT: &str = "/newroot";
 const MODULES: &str = "/lib/modules";
 /// Without these, a root that becomes writable gets a thread that reads the block bitmaps of all groups and
-/// clears inode tables. A sandbox writes to few groups and starts often; see docs/decisions/0022.
+/// clears inode tables. A sandbox writes to few groups and starts often; see docs/decisions/0024.
 const OPTIONS: &CStr = c"no_prefetch_block_bitmaps,noinit_itable";
 
 /// The root file system, and what is to be mounted in it.
