@@ -59,7 +59,7 @@ pub enum ForkError {
 #[derive(Debug)]
 pub struct ForkBegun {
     spec: ForkSpec,
-    space: Arc<Space>,
+    space: Space,
     base: Base,
     worth_asking: Vec<u32>,
     copy: Precopy,
@@ -172,7 +172,7 @@ impl Machine {
                 return Err(ForkError::TooMuch { mib });
             }
             let copy = Precopy::of(pages);
-            Ok(ForkBegun { spec, space: Arc::new(space), base, worth_asking, copy })
+            Ok(ForkBegun { spec, space, base, worth_asking, copy })
         };
         let begun = blocking(looked).await?;
         let mut node = json!({

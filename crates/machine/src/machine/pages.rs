@@ -194,13 +194,12 @@ fn find(maps: &str, bases: &[PathBuf], bytes: u64) -> Option<(PathBuf, Vec<Area>
 
 /// A line of a process's maps: `start-end rights offset device inode path`.
 fn parse(line: &str) -> Option<(Area, PathBuf)> {
-    let mut words = line.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    let offset = words.nth(1)?;
+    let addresses = memory::addresses(line)?;
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let offset = u64::from_str_radix(words.nth(1)?, 16).ok()?;
     // It is of the template's keys, so it holds no blanks.
     let path = words.nth(2)?;
-    let hex = |text| u64::from_str_radix(text, 16).ok();
-    let area = Area { start: hex(start)?, end: hex(end)?, offset: hex(offset)? };
+    let area = Area { start: addresses.start, end: addresses.end, offset };
     let is_gone = words.next().is_some();
     (area.start < area.end && !is_gone).then(|| (area, path.into()))
 }

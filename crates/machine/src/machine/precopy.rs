@@ -10,7 +10,7 @@ use super::{
     FreeBlocks,
     pages::{PAGE, Pages, Space},
 };
-use crate::sys::written::{Run, Then, Which, Writes};
+use crate::sys::written::{Then, Which, Writes};
 
 /// For so few pages the machine is held no longer than it takes to save its devices.
 const WORTH_IT: usize = (16 << 20) / PAGE;
@@ -85,7 +85,10 @@ impl Precopy {
             self.rounds.push(space.read(at, buffer)?);
             which = Which::Written;
             let before = left;
-            left = writes.find(which, Then::Look)?.iter().map(Run::count).sum();
+            left = 0;
+            for run in writes.find(which, Then::Look)? {
+                left += space.places(&run)?.count();
+            }
             buffer = room_for(left + left / 2);
             if left <= FEW || before / 2 < left {
                 break;

@@ -1,7 +1,7 @@
 //! The memory of another process. `/proc/PID/mem` gives it page by page by way of one of the kernel's own:
 //! for runs of pages this takes 0.6 of the time, for single ones a third.
 
-use std::{io, ptr};
+use std::{io, ops::Range, ptr};
 
 /// What the kernel takes at once, of pieces,
 const PIECES_MAX: usize = 1024;
@@ -35,6 +35,13 @@ pub(crate) fn read(pid: u32, pieces: &[Piece], mut into: &mut [u8]) -> io::Resul
         }
     }
     Ok(())
+}
+
+/// The addresses of a line of a process's maps, which begins with them: `start-end`, and a blank.
+pub(crate) fn addresses(line: &str) -> Option<Range<u64>> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    Some(hex(start)?..hex(end)?)
 }
 
 impl Piece {

@@ -17,6 +17,8 @@ use rustix::process::{
     Pid, PidfdFlags, PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, pidfd_open, waitid,
 };
 
+use super::memory;
+
 /// How often it is looked, and after which time again: a thread of a sane process stops in microseconds.
 const LOOKS: usize = 2000;
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
@@ -164,11 +166,7 @@ fn wait(pid: Pid) -> io::Result<()> {
 fn syscall_in(pid: Pid) -> io::Result<u64> {
     let proc = format!("/proc/{}", pid.as_raw_pid());
     let maps = fs::read_to_string(format!("{proc}/maps"))?;
-    let range = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(|line| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        Some(hex(start)?..hex(end)?)
-    });
+    let range = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(memory::addresses);
     let range = range.ok_or(io::ErrorKind::Unsupported)?;
     let mut code = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
     File::open(format!("{proc}/mem"))?.read_exact_at(&mut code, range.start)?;

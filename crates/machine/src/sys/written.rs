@@ -47,14 +47,6 @@ pub(crate) struct Run {
     pub(crate) is_written: bool,
 }
 
-impl Run {
-    /// How many pages it is.
-    pub(crate) fn count(&self) -> usize {
-        let bytes = self.pages.end - self.pages.start;
-        usize::try_from(bytes).unwrap_or(usize::MAX) / rustix::param::page_size()
-    }
-}
-
 /// What becomes of the pages that are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
