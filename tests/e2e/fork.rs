@@ -12,7 +12,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::hood::{Hood, wait_until};
+use crate::{
+    hood::{Hood, wait_until},
+    memory::unpacked,
+};
 
 /// Counts in memory and writes what it has to a file of its machine; what it began with is nowhere else.
 pub(crate) const COUNTER: &str = "import os, time, uuid
@@ -166,7 +169,7 @@ impl Ticker {
 /// Writes its memory over and over, page by page. Before it writes a page, that has to be as it was left
 /// the last time round, and so has what comes after it.
 const SCRIBBLER: &str = "PAGE = 4096
-COUNT = 16384
+COUNT = 8192
 memory = bytearray(PAGE * COUNT)
 rounds = 0
 lost = 0
@@ -194,9 +197,11 @@ fn what_is_written_while_it_is_forked_is_of_one_moment() {
     hood.create(&["--name", "parent", "--timeout", "20m", "--memory", "512"]);
     start(&hood, "parent", SCRIBBLER);
     wait_until("it goes round", || rounds(&hood, "parent").is_some_and(|(rounds, _)| 1 < rounds));
-    let mut children = fork(&hood, "parent", &["-n", "2"]);
+    // These share what was written; the next has it for itself.
+    let mut children = fork(&hood, "parent", &["-n", "3"]);
     // By now other pages are its own than those that were read first.
     children.extend(fork(&hood, "parent", &[]));
+    assert_eq!(unpacked(&hood).len(), 1);
     for name in children.iter().map(String::as_str).chain(["parent"]) {
         let went = |more: u64| {
             let begun = rounds(&hood, name).map_or(0, |(rounds, _)| rounds);
@@ -208,6 +213,71 @@ fn what_is_written_while_it_is_forked_is_of_one_moment() {
         assert_eq!(rounds(&hood, name).unwrap().1, 0, "pages of {name} are of another moment");
         hood.ok(&["rm", "-f", name]);
     }
+}
+
+/// Has much in memory, and looks at it again and again.
+const KEEPER: &str = "import os, time, zlib
+kept = os.urandom(96 << 20)
+sum = zlib.crc32(kept)
+rounds = 0
+while True:
+    rounds += 1
+    same = zlib.crc32(kept) == sum
+    with open('/tmp/.kept', 'w') as file:
+        file.write(f'{rounds} {sum} {same}')
+    os.rename('/tmp/.kept', '/tmp/kept')
+    time.sleep(0.1)
+";
+
+/// How often it has looked, and what it saw.
+fn kept(hood: &Hood, name: &str) -> Option<(u64, String)> {
+    let text = hood.run(&["exec", name, "--", "cat", "/tmp/kept"]).stdout;
+    let (rounds, seen) = text.split_once(' ')?;
+    Some((rounds.parse().ok()?, seen.to_owned()))
+}
+
+/// How many bytes each machine that shares a memory has of it for itself.
+fn own_of_shared(hood: &Hood) -> Vec<u64> {
+    let folder = hood.state().join("unpacked");
+    let of_machine = |pid: i32| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+        let mut lines = maps.lines().skip_while(|line| !line.contains(folder.to_str().unwrap()));
+        let own = lines.find_map(|line| line.strip_prefix("Private_Dirty:"))?;
+        Some(own.trim().strip_suffix(" kB")?.parse::<u64>().unwrap() << 10)
+    };
+    hood.machines().into_iter().filter_map(of_machine).collect()
+}
+
+#[test]
+fn what_was_written_before_is_shared_by_children_and_kept_for_them() {
+    let hood = Hood::new();
+    hood.create(&["--name", "parent", "--timeout", "20m", "--memory", "512"]);
+    start(&hood, "parent", KEEPER);
+    wait_until("it has looked", || kept(&hood, "parent").is_some());
+    let seen = kept(&hood, "parent").unwrap().1;
+    assert!(seen.ends_with("True"), "{seen}");
+    let looks_again = |name: &str| {
+        let before = kept(&hood, name).unwrap().0;
+        wait_until("it looks again", || before < kept(&hood, name).unwrap().0);
+        assert_eq!(kept(&hood, name).unwrap().1, seen, "{name}");
+    };
+    let children = fork(&hood, "parent", &["-n", "3"]);
+    children.iter().for_each(|name| looks_again(name));
+    let own = own_of_shared(&hood);
+    assert!(own.len() == 3 && own.iter().all(|own| *own < 64 << 20), "{own:?}");
+
+    // A fork of one stands on the same, on disk and after a restart too.
+    let grandchild = fork(&hood, &children[0], &[]).remove(0);
+    let all: Vec<&str> = children.iter().map(String::as_str).chain(["parent"]).collect();
+    hood.ok(&[&["rm", "-f"], &all[..]].concat());
+    looks_again(&grandchild);
+    assert_eq!(unpacked(&hood).len(), 1);
+    hood.ok(&["pause", &grandchild]);
+    hood.stop_server();
+    looks_again(&grandchild);
+    hood.ok(&["rm", "-f", &grandchild]);
+    assert_eq!(unpacked(&hood), Vec::<std::path::PathBuf>::new());
+    hood.assert_nothing_left();
 }
 
 #[test]
@@ -345,9 +415,11 @@ fn killed_at_every_point_of_a_fork() {
         hood.ok(&["exec", "parent", "--", "sh", "-c", "echo before > file"]);
         let token = count(&hood, "parent").unwrap().0;
         let server = hood.serve_until(point);
-        let ran = hood.run(&["fork", "parent"]);
+        // So many share their memory.
+        let ran = hood.run(&["fork", "parent", "-n", "10"]);
         let died = server.wait_with_output().unwrap();
         assert!(died.status.code().is_none(), "{point}: the server did not die: {ran:?}");
+        assert_eq!(unpacked(&hood).len(), usize::from(point != "fork-planned"), "{point}");
 
         assert_eq!(hood.ok(&["exec", "parent", "--", "cat", "file"]), "before", "{point}");
         grows(&hood, "parent");
@@ -368,6 +440,6 @@ fn killed_at_every_point_of_a_fork() {
         assert_eq!(hood.ok(&["exec", "parent", "--", "cat", "file"]), "before", "{point}");
         hood.ok(&["rm", "-f", "parent", &child]);
         hood.assert_nothing_left();
-        assert_eq!(hood.layers().len(), 0, "{point}");
+        assert_eq!((hood.layers().len(), unpacked(&hood).len()), (0, 0), "{point}");
     }
 }

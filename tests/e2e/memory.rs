@@ -28,7 +28,7 @@ fn memories(hood: &Hood) -> Vec<PathBuf> {
     entries(&hood.state().join("memories"))
 }
 
-fn unpacked(hood: &Hood) -> Vec<PathBuf> {
+pub(crate) fn unpacked(hood: &Hood) -> Vec<PathBuf> {
     entries(&hood.state().join("unpacked"))
 }
 

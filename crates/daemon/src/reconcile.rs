@@ -18,11 +18,11 @@ use crate::{
     clock,
     context::Context,
     gateway,
-    ids::{LayerId, Lineage, SandboxKey, SessionId},
+    ids::{Lineage, SandboxKey, SessionId},
     network::Network,
     sandbox::{
         Adopted, Durable, EndReason, MemoryPlace, Owner, Remembered, Sandbox, Session,
-        end_of_state, machine_folder, remove_if_there,
+        end_of_state, machine_folder, remove_if_there, stand_of,
     },
     store::{AuthorityRecord, CommandRecord, NetworkRecord, Phase, SessionRecord, Stored},
 };
@@ -43,10 +43,7 @@ pub(crate) async fn reconcile(
         of_sandbox.push(Remembered { session, commands });
     }
     for session in stored_sessions_holding(&sessions) {
-        let planned = session.plan.iter().map(|plan| &plan.layer);
-        let layers = planned.chain(&session.forking).chain(&session.layers);
-        let layers: Vec<LayerId> = layers.cloned().collect();
-        context.snapshots.hold(&session.id, session.source_snapshot.as_ref(), &layers);
+        context.snapshots.hold(&session.id, stand_of(session));
     }
     let mut networks = recall(context, stored.networks, stored.authorities);
     let mut sandboxes = Vec::new();

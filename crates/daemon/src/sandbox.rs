@@ -33,7 +33,7 @@ pub(crate) use activity::{Activity, Use};
 pub(crate) use commands::{Command, CommandError, Commands, FeedError, Launch, Lost, Piece};
 pub(crate) use durable::{Durable, Removed};
 pub(crate) use ending::end_of_state;
-pub(crate) use forking::{Moment, Split, SplitError, Taken};
+pub(crate) use forking::{Moment, Purpose, Split, SplitError, Taken, stand_of};
 pub(crate) use memory::MemoryPlace;
 pub(crate) use owner::{Adopted, Owner, Remembered};
 pub(crate) use parked::Parked;

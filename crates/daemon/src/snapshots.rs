@@ -61,10 +61,13 @@ struct Known {
     making: BTreeSet<SnapshotId>,
 }
 
-#[derive(Debug)]
-struct Stand {
-    snapshot: Option<SnapshotId>,
-    layers: Vec<LayerId>,
+/// What a session needs.
+#[derive(Debug, Default)]
+pub(crate) struct Stand {
+    pub(crate) snapshot: Option<SnapshotId>,
+    pub(crate) layers: Vec<LayerId>,
+    /// Those that live forks have left to their children, by the forks' layers.
+    pub(crate) memories: Vec<LayerId>,
 }
 
 /// What a snapshot is to the sandbox that it is of.
@@ -154,19 +157,14 @@ impl Snapshots {
         let record = record.ok_or(NoSnapshot)?;
         record.last_used_at = clock::now_ms();
         let record = record.clone();
-        let stand = Stand { snapshot: Some(snapshot.clone()), layers: record.layers.clone() };
+        let (snapshot, layers) = (Some(snapshot.clone()), record.layers.clone());
+        let stand = Stand { snapshot, layers, ..Stand::default() };
         known.stood.insert(session.clone(), stand);
         Ok(record)
     }
 
     /// Says again what a session of an earlier server stands on, or what another is about to make.
-    pub(crate) fn hold(
-        &self,
-        session: &SessionId,
-        source: Option<&SnapshotId>,
-        layers: &[LayerId],
-    ) {
-        let stand = Stand { snapshot: source.cloned(), layers: layers.to_vec() };
+    pub(crate) fn hold(&self, session: &SessionId, stand: Stand) {
         self.known().stood.insert(session.clone(), stand);
     }
 

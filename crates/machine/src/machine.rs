@@ -36,6 +36,7 @@ mod precopy;
 mod record;
 mod restore;
 mod saved;
+mod shared;
 mod stream;
 
 pub(crate) use merge::MERGE;

@@ -211,6 +211,14 @@ fn clear_away(folder: &Path) -> Result<(), TemplateError> {
     }
 }
 
+/// When a template's memory is on the disk, so that the host can lose its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDisk {
+    Now,
+    /// Who needs it there sees to that.
+    Later,
+}
+
 /// A template in the making; dropped without being saved, it is removed.
 #[derive(Debug)]
 pub struct Draft {
@@ -248,7 +256,7 @@ impl Draft {
 
     /// Puts the template in its place with this saved state. If one with the same key is there
     /// already, that one is it.
-    pub(crate) fn finish(mut self, state: &Path) -> io::Result<Template> {
+    pub(crate) fn finish(mut self, state: &Path, memory: OnDisk) -> io::Result<Template> {
         std::fs::copy(state, self.folder.join(STATE))?;
         let label = self.label.clone();
         let record = Record { key: self.key.clone(), shape: self.shape, label };
@@ -259,7 +267,9 @@ impl Draft {
             let mut permissions = file.metadata()?.permissions();
             permissions.set_readonly(true);
             file.set_permissions(permissions)?;
-            file.sync_all()?;
+            if name != RAM || memory == OnDisk::Now {
+                file.sync_all()?;
+            }
         }
         std::fs::remove_file(self.folder.join(LOCK))?;
         let dir = self.folder.parent().unwrap_or(Path::new("/")).to_owned();
@@ -303,7 +313,7 @@ mod tests {
         std::fs::write(draft.ram(), ram).unwrap();
         let state = templates.dir.join("../state");
         std::fs::write(&state, "state").unwrap();
-        draft.finish(&state).unwrap()
+        draft.finish(&state, OnDisk::Now).unwrap()
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Abandoned, CreateError, Registry, Slot, WakeError, waking::First};
+use super::{Abandoned, CreateError, Registry, Slot, WakeError};
 use crate::{
     ids::{SandboxKey, SessionId},
     limits::{self, Host, NoRoom, Promised},
     network::Network,
-    sandbox::{Beginning, Owner, Sandbox, Split, SplitError},
+    sandbox::{Beginning, Owner, Purpose, Sandbox, Split, SplitError, stand_of},
     store::{SandboxRecord, SessionRecord},
 };
 
@@ -61,7 +61,8 @@ impl Registry {
             let place = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
             places.push((place, key, record));
         }
-        let taken = self.split::<ForkError>(&session, First::Nothing).await?;
+        let purpose = Purpose::Children(places.len());
+        let taken = self.split::<ForkError>(&session, purpose).await?;
         let split = Arc::new(taken.save().await?);
         self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
         let (paused, held) = (split.moment.paused, split.point.held);
@@ -80,7 +81,7 @@ impl Registry {
         Ok(Forks { children: children.collect(), paused, held })
     }
 
-    /// What was written to is every machine's own at once.
+    /// What they do not share is every machine's own at once.
     fn has_room_for(&self, split: &Split, machines: usize) -> Result<(), NoRoom> {
         let Ok(host) = Host::now(self.context.paths.state()) else { return Ok(()) };
         limits::admit_forks(host, split.point.written_bytes >> 20, machines as u64)
@@ -99,9 +100,9 @@ impl Registry {
         let moment = &split.moment;
         session.layers.clone_from(&moment.layers);
         session.source_snapshot.clone_from(&moment.source_snapshot);
+        session.shared_memory.clone_from(&moment.shared_memory);
         session.forked = Some(moment.forked.clone());
-        let source = moment.source_snapshot.as_ref();
-        self.context.snapshots.hold(&session.id, source, &moment.layers);
+        self.context.snapshots.hold(&session.id, stand_of(&session));
         let id = session.id.clone();
         let beginning = Beginning { split: Some(split), ..Beginning::default() };
         let made = Owner::create(&self.context, record, session, network, beginning).await;

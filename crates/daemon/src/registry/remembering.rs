@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{BeginError, Registry, WakeError, waking::First};
+use super::{BeginError, Registry, WakeError};
 use crate::{
     context::Context,
     failpoint,
     ids::{SessionId, SnapshotId},
     platform::PlatformError,
-    sandbox::{Moment, Session, Split, SplitError, Taken},
+    sandbox::{Moment, Purpose, Session, Split, SplitError, Taken},
     snapshots::{Becomes, HeldName, Snapshots, Unusable, allocated},
     store::{
         MemoryRecord, SessionRecord, SnapshotMethod, SnapshotPlan, SnapshotRecord, StoreError,
@@ -50,8 +50,7 @@ impl Registry {
     ) -> Result<SnapshotRecord, KeepError> {
         let registry = Arc::clone(self);
         let kept = tokio::spawn(async move {
-            // Where the memory is of no use one day, the disk has all that was written before.
-            let taken = registry.split::<KeepError>(&session, First::Write).await?;
+            let taken = registry.split::<KeepError>(&session, Purpose::Snapshot).await?;
             keep(&registry.context, &session, wanted, taken).await
         });
         kept.await.unwrap_or_else(|error| Err(KeepError::Disk(std::io::Error::other(error))))

@@ -10,19 +10,11 @@ use crate::{
     agent::Agent,
     causes,
     limits::Host,
-    sandbox::{NotRunning, Session, SplitError, Taken, Use, WakingError},
+    sandbox::{NotRunning, Purpose, Session, SplitError, Taken, Use, WakingError},
 };
 
 /// A guest that does not write what it has in this time has its disk kept as it is.
 const SYNC_DEADLINE: Duration = Duration::from_secs(20);
-
-/// What a guest does before it is forked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
-    /// What it has not written goes with its memory.
-    Nothing,
-    Write,
-}
 
 /// The agent of a session that runs; it does not fall asleep until this is dropped.
 #[derive(Debug)]
@@ -72,14 +64,15 @@ impl Registry {
     }
 
     /// Forks a session. Whoever pauses it before its turn comes has it woken once more.
-    pub(super) async fn split<E>(&self, session: &Session, first: First) -> Result<Taken, E>
+    pub(super) async fn split<E>(&self, session: &Session, purpose: Purpose) -> Result<Taken, E>
     where
         E: From<WakeError> + From<SplitError>,
     {
         loop {
             let awake = self.awake(session).await?;
             let prepared = async {
-                if first == First::Write
+                // Where the memory is of no use one day, the disk has all that was written before.
+                if purpose == Purpose::Snapshot
                     && let Err(error) = awake.agent.request(Request::Sync, SYNC_DEADLINE).await
                 {
                     tracing::warn!(error = causes(&error), "the guest did not write all it has");
@@ -90,7 +83,7 @@ impl Registry {
                 // Nobody answers meanwhile.
                 () = session.activity.asleep() => continue,
             }
-            match session.split().await {
+            match session.split(purpose).await {
                 Err(SplitError::NotRunning(NotRunning::Paused)) => {}
                 taken => return Ok(taken?),
             }

@@ -48,8 +48,8 @@ impl Owner {
                 let why = not_running(&self.session).map(WakingError::NotRunning);
                 drop(reply.send(why.map_or(Ok(()), Err)));
             }
-            Ask::Split(reply) => {
-                let split = self.split().await;
+            Ask::Split(purpose, reply) => {
+                let split = self.split(purpose).await;
                 let is_fault = matches!(
                     split,
                     Err(SplitError::Machine(_) | SplitError::NotRunning(NotRunning::Stopped(_)))

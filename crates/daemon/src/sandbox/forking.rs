@@ -28,8 +28,8 @@ use crate::{
     failpoint,
     ids::{LayerId, SessionId, SnapshotId},
     limits,
-    snapshots::TakeError,
-    store::{ForkFlaw, ForkedRecord, MemoryRecord, SnapshotRecord, StoreError},
+    snapshots::{Stand, TakeError},
+    store::{ForkFlaw, ForkedRecord, MemoryRecord, SessionRecord, SnapshotRecord, StoreError},
 };
 
 /// An agent that does not answer in this time does not stop the fork.
@@ -38,6 +38,8 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(2);
 const GATHER_DEADLINE: Duration = Duration::from_secs(5);
 const QUIET_DEADLINE: Duration = Duration::from_secs(2);
 const THAW_DEADLINE: Duration = Duration::from_secs(60);
+/// What all children have for themselves takes longer to load, from here on, than a template to copy.
+const WORTH_SHARING: u64 = 64 << 20;
 
 /// Why a session is not forked. It goes on.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +80,7 @@ pub(crate) struct Moment {
     /// Below the overlays of all that come of it.
     pub(crate) layers: Vec<LayerId>,
     pub(crate) source_snapshot: Option<SnapshotId>,
+    pub(crate) shared_memory: Option<LayerId>,
     pub(crate) forked: ForkedRecord,
     /// How long no program of the guest went on.
     pub(crate) paused: Duration,
@@ -112,6 +115,7 @@ impl Split {
         let moment = Moment {
             layers: snapshot.layers.clone(),
             source_snapshot: Some(snapshot.id.clone()),
+            shared_memory: None,
             forked: memory.forked.clone(),
             paused: Duration::ZERO,
             held: None,
@@ -127,6 +131,28 @@ impl Split {
     /// Whether the guest's programs stood still when it was forked.
     pub(super) fn was_frozen(&self) -> bool {
         self.moment.forked.flaw.is_none()
+    }
+}
+
+/// What a session is forked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// So many that start now.
+    Children(usize),
+    /// A snapshot, whose memory is kept.
+    Snapshot,
+}
+
+impl Purpose {
+    /// Whether it is better to copy a template for all than to give each so much of its own.
+    fn is_worth_sharing(self, written_bytes: u64) -> bool {
+        match self {
+            Self::Children(count) => {
+                WORTH_SHARING
+                    <= written_bytes.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX))
+            }
+            Self::Snapshot => false,
+        }
     }
 }
 
@@ -146,7 +172,7 @@ impl Drop for Held {
 
 impl Owner {
     /// Forks the session, which goes on in any case.
-    pub(super) async fn split(&mut self) -> Result<Taken, SplitError> {
+    pub(super) async fn split(&mut self, purpose: Purpose) -> Result<Taken, SplitError> {
         if let Some(why) = not_running(&self.session) {
             return Err(why.into());
         }
@@ -164,7 +190,7 @@ impl Owner {
         self.hold_layers();
         self.store_session().await.map_err(TakeError::from)?;
         failpoint::pass("fork-planned");
-        let taken = self.take(&layer).await;
+        let taken = self.take(&layer, purpose).await;
         let settled = self.settle_fork().await;
         let taken = taken?;
         settled?;
@@ -174,7 +200,7 @@ impl Owner {
         Ok(taken)
     }
 
-    async fn take(&mut self, layer: &LayerId) -> Result<Taken, SplitError> {
+    async fn take(&mut self, layer: &LayerId, purpose: Purpose) -> Result<Taken, SplitError> {
         // Layers that are not one by now stay apart until the next session.
         self.merging = None;
         let gone = || not_running(&self.session).unwrap_or(NotRunning::Starting);
@@ -189,8 +215,9 @@ impl Owner {
             machine::make_blank_overlay(&self.context.paths.pieces(), &next).await
         };
         prepared.await.map_err(TakeError::from)?;
+        let shape = self.session.shape.unwrap_or_else(|| self.durable.record().shape);
         let spec = ForkSpec {
-            shape: self.session.shape.unwrap_or_else(|| self.durable.record().shape),
+            shape,
             bases: self.context.paths.bases(),
             overlay: overlay_of(&self.context, &self.session),
             next,
@@ -203,7 +230,13 @@ impl Owner {
             tracing::warn!(error = causes(&error), "the guest's processes are not gathered");
         }
         machine.stop_merging().await.map_err(ForkError::from)?;
-        let begun = machine.begin_fork(spec).await?;
+        let mut begun = machine.begin_fork(spec).await?;
+        let mut shared_memory = self.session.shared_memory.clone();
+        if purpose.is_worth_sharing(begun.written_bytes()) {
+            let draft = self.context.snapshots.place_for_memory(layer, shape);
+            begun = begun.share(draft.map_err(ForkError::from)?).await?;
+            shared_memory = Some(layer.clone());
+        }
         let quietened = async {
             let free = set_aside(&agent, begun.worth_asking()).await;
             let begun = begun.precopy(free).await?;
@@ -223,13 +256,19 @@ impl Owner {
         let layers: Vec<LayerId> =
             [layer].into_iter().chain(&self.session.layers).cloned().collect();
         let source_snapshot = self.session.source_snapshot.clone();
-        self.context.snapshots.hold(&held.holder, source_snapshot.as_ref(), &layers);
+        let stand = Stand {
+            snapshot: source_snapshot.clone(),
+            layers: layers.clone(),
+            memories: shared_memory.iter().cloned().collect(),
+        };
+        self.context.snapshots.hold(&held.holder, stand);
         let forked = ForkedRecord {
             from: self.session.sandbox.name.clone(),
             first_command: self.commands.next_number(),
             flaw: (frozen == Frozen::No).then_some(ForkFlaw::NotFrozen),
         };
-        let moment = Moment { layers, source_snapshot, forked, paused, held: Some(held) };
+        let held = Some(held);
+        let moment = Moment { layers, source_snapshot, shared_memory, forked, paused, held };
         Ok(Taken { memory: taken, layer: layer.clone(), moment })
     }
 
@@ -263,11 +302,18 @@ impl Owner {
 
     /// Sees to it that what the session stands on, or is about to, stays.
     pub(super) fn hold_layers(&self) {
-        let planned = self.session.plan.iter().map(|plan| &plan.layer);
-        let layers: Vec<LayerId> =
-            planned.chain(&self.session.forking).chain(&self.session.layers).cloned().collect();
-        let source = self.session.source_snapshot.as_ref();
-        self.context.snapshots.hold(&self.session.id, source, &layers);
+        self.context.snapshots.hold(&self.session.id, stand_of(&self.session));
+    }
+}
+
+/// What a session stands on, or is about to.
+pub(crate) fn stand_of(session: &SessionRecord) -> Stand {
+    let planned = session.plan.iter().map(|plan| &plan.layer);
+    let layers = planned.chain(&session.forking).chain(&session.layers);
+    Stand {
+        snapshot: session.source_snapshot.clone(),
+        layers: layers.cloned().collect(),
+        memories: session.shared_memory.iter().cloned().collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use machine::Paused;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Commands, EndReason, PolicyError, PrepareError, SplitError, Taken,
+    Commands, EndReason, PolicyError, PrepareError, Purpose, SplitError, Taken,
     activity::Activity,
     meter::Meter,
     pausing::PauseError,
@@ -42,7 +42,7 @@ pub(crate) enum Ask {
     /// The sandbox goes: nothing of it is kept.
     Discard,
     Snapshot(Wanted),
-    Split(oneshot::Sender<Result<Taken, SplitError>>),
+    Split(Purpose, oneshot::Sender<Result<Taken, SplitError>>),
     Pause(oneshot::Sender<Result<Paused, PauseError>>),
     /// Go on, if it is paused.
     Wake(oneshot::Sender<Result<(), WakingError>>),
@@ -215,11 +215,11 @@ impl Session {
     }
 
     /// Forks the session, which goes on.
-    pub(crate) async fn split(&self) -> Result<Taken, SplitError> {
+    pub(crate) async fn split(&self, purpose: Purpose) -> Result<Taken, SplitError> {
         self.agent()?;
         let (reply, done) = oneshot::channel();
         // An owner that is gone has ended the session.
-        drop(self.mailbox.send(Ask::Split(reply)).await);
+        drop(self.mailbox.send(Ask::Split(purpose, reply)).await);
         match done.await {
             Ok(split) => split,
             Err(_gone) => Err(self.why_it_ends().await.into()),

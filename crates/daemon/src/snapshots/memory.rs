@@ -2,6 +2,7 @@
 //!
 //! The file is as small as can be. Machines are not started from it but from what it is unpacked to, a
 //! template of its own that all of them map: made when one is wanted, and removed when none was for long.
+//! Beside these is what live forks have left to their children, for as long as there are some.
 
 use std::{
     collections::BTreeSet,
@@ -10,13 +11,15 @@ use std::{
     time::Duration,
 };
 
-use machine::{ForkPoint, Key, Platform, SavedMemory, Template, TemplateError, Templates};
+use machine::{
+    Draft, ForkPoint, Key, Platform, SavedMemory, Shape, Template, TemplateError, Templates,
+};
 
 use super::{Known, Snapshots};
 use crate::{
     causes, clock,
     config::Paths,
-    ids::SnapshotId,
+    ids::{LayerId, SnapshotId},
     single_flight::SingleFlight,
     store::{MemoryRecord, SnapshotRecord},
 };
@@ -84,6 +87,13 @@ impl Snapshots {
             unpacked.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(lost)
         });
         Ok(ForkPoint::of(&made.await?))
+    }
+
+    /// A place for the memory that a live fork leaves to its children: theirs while they [hold](Self::hold)
+    /// it.
+    pub(crate) fn place_for_memory(&self, layer: &LayerId, shape: Shape) -> io::Result<Draft> {
+        let draft = self.memories.open()?.draft(&Key::of_memory(layer.as_str()), shape);
+        Ok(draft.map_err(io::Error::other)?.labelled(layer.as_str()))
     }
 
     /// Sees to it that the templates which memories stand on are not taken for some that nobody needs.
@@ -154,12 +164,10 @@ impl Memories {
         let folder = Templates::open(&self.unpacked)?;
         let bases: BTreeSet<&Path> =
             known.memories().map(|(_, memory)| memory.base.as_path()).collect();
-        let stood: BTreeSet<&str> = known
-            .stood
-            .values()
-            .filter_map(|stand| stand.snapshot.as_ref())
-            .map(SnapshotId::as_str)
-            .collect();
+        let stands = || known.stood.values();
+        let snapshots = stands().filter_map(|stand| Some(stand.snapshot.as_ref()?.as_str()));
+        let forks = stands().flat_map(|stand| &stand.memories).map(LayerId::as_str);
+        let stood: BTreeSet<&str> = snapshots.chain(forks).collect();
         let there: BTreeSet<&str> = known.memories().map(|(id, _)| id.as_str()).collect();
         for template in folder.list()? {
             let id = template.label().unwrap_or_default();

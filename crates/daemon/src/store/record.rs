@@ -176,6 +176,9 @@ pub(crate) struct SessionRecord {
     pub(crate) above: Option<LayerId>,
     #[serde(default)]
     pub(crate) forked: Option<ForkedRecord>,
+    /// The memory that it shares with others of the same live fork, by the fork's layer.
+    #[serde(default)]
+    pub(crate) shared_memory: Option<LayerId>,
     /// Why it began without the memory that its snapshot has.
     #[serde(default)]
     pub(crate) memory_lost: Option<String>,
@@ -252,6 +255,7 @@ impl SessionRecord {
             forking: None,
             above: None,
             forked: None,
+            shared_memory: None,
             memory_lost: None,
             paused_at: None,
             paused_ms: 0,

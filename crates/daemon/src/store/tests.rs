@@ -59,6 +59,7 @@ fn sandbox(name: &str) -> (SandboxRecord, SessionRecord, CommandRecord) {
         above: None,
         memory_lost: None,
         forked: None,
+        shared_memory: None,
         paused_at: None,
         paused_ms: 0,
         paused_cpu_ms: 0,

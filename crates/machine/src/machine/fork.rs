@@ -5,18 +5,22 @@
 //! port: QEMU takes in what is said there even while the guest is held, and what is saved would not
 //! be of one moment.
 
-use std::{fs::OpenOptions, io::BufWriter, os::unix::fs::OpenOptionsExt, time::Duration};
+use std::{fs::OpenOptions, io::BufWriter, iter, os::unix::fs::OpenOptionsExt, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     pages::{PAGE, Space},
-    precopy::{Copied, Precopy, Unordered},
+    precopy::{Precopy, Unordered},
     saved::{Base, Draft, Header},
+    shared::Shared,
     stream::Stream,
     *,
 };
-use crate::{Key, Platform};
+use crate::{
+    Key, Platform, Template,
+    template::{self, OnDisk},
+};
 
 /// QEMU's names of nodes are 31 characters at most.
 const NODE: &str = "over-";
@@ -72,6 +76,22 @@ impl ForkBegun {
         &self.worth_asking
     }
 
+    /// How much of its memory the machine has written.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.copy.written_bytes()
+    }
+
+    /// Makes a template of it, whose pages all that start from it share, instead of a file from which each
+    /// has its own. The template on which the machine stands is copied for that.
+    pub async fn share(self, draft: template::Draft) -> Result<Self, ForkError> {
+        let shared = move || {
+            let shared = Shared::begin(draft, &self.base.ram)?;
+            Ok(Self { copy: self.copy.into_shared(shared), ..self })
+        };
+        blocking(shared).await
+    }
+
     /// Copies most of what the machine has written, but what is `free` as yet, while the guest goes on.
     pub async fn precopy(mut self, free: FreeBlocks) -> Result<Self, ForkError> {
         let copied = move || {
@@ -93,18 +113,24 @@ pub struct ForkTaken {
 }
 
 impl ForkTaken {
-    /// Writes it to its file, so that others can start from it.
+    /// Puts it where others can start from it.
     pub async fn save(self) -> Result<ForkPoint, ForkError> {
-        let Self { spec, base, copied, devices, held } = self;
+        let Self { spec, base, mut copied, devices, held } = self;
         let written_bytes = copied.bytes();
-        let (shape, state) = (spec.shape, spec.state.clone());
+        let (shape, state) = (spec.shape, spec.state);
         let memory = u64::from(shape.memory_mib) << 20;
-        let written = move || {
+        let saved = move || {
+            if let Some(shared) = copied.share().map_err(ForkError::Memory)? {
+                write_state(&state, memory, iter::empty(), &devices)?;
+                // What is kept of those that start from it sees to that.
+                let template = shared.finish(&state, OnDisk::Later)?;
+                return Ok(ForkPoint { held, ..ForkPoint::of(&template) });
+            }
             let pages = copied.order().map_err(ForkError::Memory)?;
-            write_state(&spec.state, memory, &pages, &devices)
+            write_state(&state, memory, pages.each(), &devices)?;
+            Ok(ForkPoint { shape, ram: base.ram, state, held, written_bytes })
         };
-        blocking(written).await?;
-        Ok(ForkPoint { shape, ram: base.ram, state, held, written_bytes })
+        blocking(saved).await
     }
 
     /// The folder of the template that it stands on.
@@ -125,16 +151,18 @@ impl ForkTaken {
     }
 
     /// Puts it into a file that is kept, of which any number of machines can be made at any time; see
-    /// [`SavedMemory`]. The file is there once all of it is, and on the disk.
+    /// [`SavedMemory`]. It must not be [shared](ForkBegun::share). The file is there once all of it is, and on the disk.
     pub async fn keep(self, platform: &Platform, file: PathBuf) -> Result<Paused, ForkError> {
         let began = Instant::now();
         let Self { spec, base, copied, devices, .. } = self;
         let header = Header { key: Key::of_paused(platform, spec.shape), shape: spec.shape, base };
         let written_bytes = copied.bytes();
         let written = move || {
+            header.base.settle()?;
             let pages = copied.order().map_err(ForkError::Memory)?;
             let mut draft = Draft::begin(&file, &header)?;
-            for (at, page) in pages.each() {
+            for page in pages.each() {
+                let (at, page) = page?;
                 draft.page(at, page)?;
             }
             Ok::<_, ForkError>(draft.finish(&devices)?)
@@ -154,6 +182,20 @@ pub struct ForkPoint {
     pub held: Duration,
     /// What each that starts has for itself at once.
     pub written_bytes: u64,
+}
+
+impl ForkPoint {
+    /// Of a memory that is a template's.
+    #[must_use]
+    pub fn of(shared: &Template) -> Self {
+        Self {
+            shape: shared.shape(),
+            ram: shared.ram(),
+            state: shared.state(),
+            held: Duration::ZERO,
+            written_bytes: 0,
+        }
+    }
 }
 
 impl Machine {
@@ -237,11 +279,17 @@ fn node(mark: &str) -> String {
     format!("{NODE}{mark}").chars().take(NODE_MAX).collect()
 }
 
-fn write_state(state: &Path, memory: u64, pages: &Copied, devices: &[u8]) -> Result<(), ForkError> {
+fn write_state<'a>(
+    state: &Path,
+    memory: u64,
+    pages: impl Iterator<Item = io::Result<(u64, &'a [u8; PAGE])>>,
+    devices: &[u8],
+) -> Result<(), ForkError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(state)?;
     let to = BufWriter::with_capacity(1 << 20, file);
     let mut stream = Stream::begin(to, memory)?;
-    for (at, page) in pages.each() {
+    for page in pages {
+        let (at, page) = page?;
         stream.page(at, page)?;
     }
     let file = stream.finish(devices)?;

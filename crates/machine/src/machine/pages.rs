@@ -18,6 +18,8 @@ const ENTRY: usize = 8;
 const READERS_MAX: usize = 4;
 /// Of the page map, at once.
 const CHUNK: usize = 1 << 20;
+/// Pages that pass through at once: they fit into a processor's own cache.
+const PASSING: usize = 128;
 
 /// The memory of a running machine.
 #[derive(Debug)]
@@ -114,16 +116,28 @@ impl Space {
     /// Reads these pages. Its buffer is best as large as needed already.
     pub(super) fn read(&self, at: Vec<u64>, mut bytes: Vec<u8>) -> io::Result<Pages> {
         bytes.resize(at.len() * PAGE, 0);
-        let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
-        let share = at.len().div_ceil(readers).max(1);
+        let share = share_of(at.len());
         let parts = at.chunks(share).zip(bytes.chunks_mut(share * PAGE));
-        thread::scope(|scope| {
-            let readers: Vec<_> =
-                parts.map(|(at, into)| scope.spawn(|| self.read_into(at, into))).collect();
-            let broken = |_| Err(io::Error::other("a reader broke"));
-            readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(broken))
-        })?;
+        side_by_side(parts.map(|(at, into)| || self.read_into(at, into)))?;
         Ok(Pages { at, bytes })
+    }
+
+    /// Reads these pages and gives them to whoever takes them, some at a time.
+    pub(super) fn pass(
+        &self,
+        at: &[u64],
+        to: impl Fn(&[u64], &[u8]) -> io::Result<()> + Sync,
+    ) -> io::Result<()> {
+        let to = &to;
+        let pass = |at: &[u64]| {
+            let mut buffer = vec![0; PASSING * PAGE];
+            at.chunks(PASSING).try_for_each(|at| {
+                let bytes = &mut buffer[..at.len() * PAGE];
+                self.read_into(at, bytes)?;
+                to(at, bytes)
+            })
+        };
+        side_by_side(at.chunks(share_of(at.len())).map(|at| move || pass(at)))
     }
 
     /// In runs of neighbours.
@@ -161,6 +175,23 @@ impl Area {
     fn holds(&self, at: u64) -> bool {
         self.offset <= at && at - self.offset < self.end - self.start
     }
+}
+
+/// What each reader reads of so many pages.
+fn share_of(pages: usize) -> usize {
+    let readers = thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX);
+    pages.div_ceil(readers).max(1)
+}
+
+fn side_by_side<F>(readers: impl Iterator<Item = F>) -> io::Result<()>
+where
+    F: FnOnce() -> io::Result<()> + Send,
+{
+    thread::scope(|scope| {
+        let readers: Vec<_> = readers.map(|read| scope.spawn(read)).collect();
+        let broken = |_| Err(io::Error::other("a reader broke"));
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(broken))
+    })
 }
 
 /// A page that is there, or swapped out, and is no file's.

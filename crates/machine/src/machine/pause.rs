@@ -92,6 +92,7 @@ impl Machine {
             File::open(&spec.overlay)?.sync_data()?;
             let space = Space::open(pid, &spec.bases, spec.shape).map_err(PauseError::Memory)?;
             let header = Header { key, shape: spec.shape, base: Base::of(&space.file)? };
+            header.base.settle()?;
             let written = space.written().map_err(PauseError::Memory)?;
             Ok(PauseBegun { spec, space, header, worth_asking: blocks::worth_asking(&written) })
         };

@@ -3,12 +3,15 @@
 //! milliseconds, however much it has written before.
 //!
 //! Where the kernel does not tell which pages were written since, all of them are copied at the end.
+//!
+//! What many are to have goes right to where they share it.
 
 use std::io;
 
 use super::{
     FreeBlocks,
     pages::{PAGE, Pages, Space},
+    shared::Shared,
 };
 use crate::sys::written::{Then, Which, Writes};
 
@@ -26,6 +29,8 @@ pub(super) struct Precopy {
     written: usize,
     writes: Option<Writes>,
     rounds: Vec<Pages>,
+    /// Takes what is copied while the machine goes on, if many are to have it.
+    shared: Option<Shared>,
     /// Not copied as they seemed to be free.
     left_out: FreeBlocks,
     /// What is left for the end goes here.
@@ -49,6 +54,8 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Unordered {
     rounds: Vec<Pages>,
+    /// Has what was copied but for the last round.
+    shared: Option<Shared>,
     needed: Vec<u64>,
     /// No longer of use; to let go of it takes time, in which the machine need not stand still.
     _writes: Option<Writes>,
@@ -57,23 +64,35 @@ pub(super) struct Unordered {
 impl Precopy {
     /// Of a machine that has written so many pages. None is copied yet.
     pub(super) fn of(written: usize) -> Self {
-        Self { written, buffer: room_for(written + written / 4), ..Self::default() }
+        Self { written, ..Self::default() }
+    }
+
+    /// Has what is copied from now on go to where it is shared.
+    pub(super) fn into_shared(self, shared: Shared) -> Self {
+        Self { shared: Some(shared), ..self }
+    }
+
+    pub(super) fn written_bytes(&self) -> u64 {
+        (self.written * PAGE) as u64
     }
 
     /// Copies what is written, but what is `free` as yet, while the machine goes on.
     pub(super) fn run(&mut self, space: &Space, free: FreeBlocks) -> io::Result<()> {
+        let all = self.written + self.written / 4;
         if self.written < WORTH_IT {
+            self.buffer = room_for(all);
             return Ok(());
         }
         let writes = match space.writes() {
             Ok(writes) => writes,
             Err(error) => {
                 tracing::debug!(%error, "the kernel does not tell what is written meanwhile");
+                self.buffer = room_for(all);
                 return Ok(());
             }
         };
         self.left_out = free;
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = if self.shared.is_some() { Vec::new() } else { room_for(all) };
         let mut which = Which::All;
         let mut left = usize::MAX;
         for _ in 0..ROUNDS_MAX {
@@ -82,7 +101,13 @@ impl Precopy {
                 at.extend(space.places(&run)?);
             }
             self.left_out.take_from(&mut at);
-            self.rounds.push(space.read(at, buffer)?);
+            self.rounds.push(match &self.shared {
+                Some(shared) => {
+                    space.pass(&at, |at, pages| shared.write(at, pages))?;
+                    Pages { at, bytes: Vec::new() }
+                }
+                None => space.read(at, buffer)?,
+            });
             which = Which::Written;
             let before = left;
             left = 0;
@@ -101,11 +126,11 @@ impl Precopy {
 
     /// Copies what is missing, of a machine that is held, but what is `free`.
     pub(super) fn finish(self, space: &Space, free: &FreeBlocks) -> io::Result<Unordered> {
-        let Self { writes, mut rounds, left_out, buffer, .. } = self;
+        let Self { writes, mut rounds, shared, left_out, buffer, .. } = self;
         let Some(writes) = writes else {
             let needed = space.needed(free)?;
             rounds.push(space.read(needed.clone(), buffer)?);
-            return Ok(Unordered { rounds, needed, _writes: None });
+            return Ok(Unordered { rounds, shared, needed, _writes: None });
         };
         let (mut needed, mut missing) = (Vec::new(), Vec::new());
         for run in writes.find(Which::All, Then::Look)? {
@@ -115,7 +140,7 @@ impl Precopy {
             missing.extend(needed[from..].iter().filter(is_missing).copied());
         }
         rounds.push(space.read(missing, buffer)?);
-        Ok(Unordered { rounds, needed, _writes: Some(writes) })
+        Ok(Unordered { rounds, shared, needed, _writes: Some(writes) })
     }
 }
 
@@ -124,30 +149,45 @@ impl Unordered {
         (self.needed.len() * PAGE) as u64
     }
 
+    /// Brings what is missing to where it is shared, if it is.
+    pub(super) fn share(&mut self) -> io::Result<Option<Shared>> {
+        let Some(shared) = self.shared.take() else { return Ok(None) };
+        self.find_all()?;
+        if let Some(last) = self.rounds.last() {
+            shared.write(&last.at, &last.bytes)?;
+        }
+        Ok(Some(shared))
+    }
+
     /// Finds the newest copy of each page that is needed. The other pages that were copied the machine has
     /// given back, or freed.
     pub(super) fn order(self) -> io::Result<Copied> {
-        let Self { rounds, needed, .. } = self;
-        let mut next = vec![0; rounds.len()];
-        let mut order = Vec::with_capacity(needed.len());
-        for at in needed {
+        let order = self.find_all()?;
+        Ok(Copied { rounds: self.rounds, order })
+    }
+
+    fn find_all(&self) -> io::Result<Vec<Place>> {
+        let mut next = vec![0; self.rounds.len()];
+        let newest = |at: &u64| {
             let mut found = None;
-            for (round, (pages, index)) in rounds.iter().zip(&mut next).enumerate() {
-                *index += pages.at[*index..].iter().take_while(|there| **there < at).count();
-                if pages.at.get(*index) == Some(&at) {
+            for (round, (pages, index)) in self.rounds.iter().zip(&mut next).enumerate() {
+                *index += pages.at[*index..].iter().take_while(|there| *there < at).count();
+                if pages.at.get(*index) == Some(at) {
                     found = Some(Place { round, index: *index });
                 }
             }
-            order.push(found.ok_or_else(|| io::Error::other("a page was not copied"))?);
-        }
-        Ok(Copied { rounds, order })
+            found.ok_or_else(|| io::Error::other("a page was not copied"))
+        };
+        self.needed.iter().map(newest).collect()
     }
 }
 
 impl Copied {
     /// Each page and where it belongs.
-    pub(super) fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE])> {
-        self.order.iter().filter_map(|place| self.rounds[place.round].get(place.index))
+    pub(super) fn each(&self) -> impl Iterator<Item = io::Result<(u64, &[u8; PAGE])>> {
+        let page = |place: &Place| self.rounds[place.round].get(place.index);
+        let elsewhere = || io::Error::other("a page is elsewhere");
+        self.order.iter().map(move |place| page(place).ok_or_else(elsewhere))
     }
 }
 
@@ -168,8 +208,9 @@ mod tests {
 
     fn ordered(rounds: Vec<Pages>, needed: &[u64]) -> io::Result<Vec<(u64, u8)>> {
         let needed = pages(needed, 0).at;
-        let copied = Unordered { rounds, needed, _writes: None }.order()?;
-        Ok(copied.each().map(|(at, page)| (at / PAGE as u64, page[7])).collect())
+        let copied = Unordered { rounds, shared: None, needed, _writes: None }.order()?;
+        let pages = copied.each().map(Result::unwrap);
+        Ok(pages.map(|(at, page)| (at / PAGE as u64, page[7])).collect())
     }
 
     #[test]

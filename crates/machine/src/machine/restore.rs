@@ -6,7 +6,9 @@ use super::{
     launch::{Launch, Origin, remove_if_there},
     *,
 };
-use crate::{Draft, ForkPoint, Platform, Template, arguments::Memory, failure::chain, ram};
+use crate::{
+    Draft, ForkPoint, Platform, Template, arguments::Memory, failure::chain, ram, template::OnDisk,
+};
 
 /// Saving and restoring move the devices only, some hundred kilobytes.
 const MIGRATION: Duration = Duration::from_secs(60);
@@ -81,7 +83,7 @@ impl Machine {
         let state = self.folder.join(STATE);
         self.kill().await;
         saved?;
-        let finished = spawn_blocking(move || draft.finish(&state)).await;
+        let finished = spawn_blocking(move || draft.finish(&state, OnDisk::Now)).await;
         Ok(finished.map_err(io::Error::other)??)
     }
 

@@ -4,22 +4,25 @@
 //! made of it again.
 
 use std::{
-    fs::{OpenOptions, Permissions},
+    fs::OpenOptions,
     io::{BufReader, BufWriter, Read, Seek, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     time::SystemTime,
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
 use super::{
     launch::remove_if_there,
     pages::PAGE,
+    shared::Shared,
     stream::{self, Page, Stream},
     *,
 };
-use crate::{ForkPoint, Key, Platform, Template, ram, template};
+use crate::{
+    Key, Platform, Template,
+    template::{self, OnDisk},
+};
 
 const MAGIC: [u8; 8] = *b"FUMEMEM1";
 const HEADER_MAX: u64 = 64 << 10;
@@ -52,6 +55,11 @@ impl Base {
         let now = ram.metadata()?;
         let ram_modified = (now.mtime(), now.mtime_nsec());
         Ok(Self { ram: ram.to_owned(), ram_bytes: now.len(), ram_modified })
+    }
+
+    /// Sees to it that it is on the disk: what stands on it is to outlive the host's power.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        File::open(&self.ram)?.sync_all()
     }
 }
 
@@ -165,17 +173,13 @@ impl SavedMemory {
     /// It blocks.
     pub fn unpack(&self, draft: template::Draft) -> io::Result<Template> {
         let memory = u64::from(self.header.shape.memory_mib) << 20;
-        let ram = draft.ram();
-        ram::copy(&self.header.base.ram, &ram)?;
-        let file = OpenOptions::new().write(true).open(&ram)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let shared = Shared::begin(draft, &self.header.base.ram)?;
         let mut pages =
             stream::Pages::begin(BufReader::with_capacity(AT_ONCE, self.content()?), memory)?;
         while let Some((at, page)) = pages.next()? {
             match page {
-                Page::Noughts => fallocate(&file, hole, at, PAGE as u64)?,
-                Page::Content(bytes) => file.write_all_at(bytes, at)?,
+                Page::Noughts => shared.clear(at)?,
+                Page::Content(bytes) => shared.write(&[at], bytes)?,
             }
         }
         let mut devices = Vec::new();
@@ -185,7 +189,7 @@ impl SavedMemory {
         remove_if_there(&state)?;
         let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&state)?;
         Stream::begin(to, memory)?.finish_with(&devices)?;
-        let template = draft.finish(&state)?;
+        let template = shared.finish(&state, OnDisk::Now)?;
         remove_if_there(&state)?;
         Ok(template)
     }
@@ -194,20 +198,6 @@ impl SavedMemory {
         let mut file = File::open(&self.path)?;
         file.seek(io::SeekFrom::Start(self.begin))?;
         zstd::Decoder::new(file)
-    }
-}
-
-impl ForkPoint {
-    /// What was [unpacked](SavedMemory::unpack).
-    #[must_use]
-    pub fn of(unpacked: &Template) -> Self {
-        Self {
-            shape: unpacked.shape(),
-            ram: unpacked.ram(),
-            state: unpacked.state(),
-            held: std::time::Duration::ZERO,
-            written_bytes: 0,
-        }
     }
 }
 
