@@ -1,5 +1,5 @@
-//! `fork`: how long the source of a live fork stands still, and when its children run, by what it has written to its memory and
-//! by how many children there are; beside as many cold `runc run`, one after another.
+//! `fork`: how long the source of a live fork stands still, when its children run and how much memory each has for itself, by what the
+//! source has written to its memory and by how many children there are; beside as many cold `runc run`, one after another.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,12 +12,15 @@ use super::{
     client::Client,
     container::Container,
     place::{Place, Server},
-    row::Row,
+    processes::{self, Kind, private_mebibytes},
+    row::{Row, Unit},
 };
 
 const CREATE: &str = "create (clone)";
 /// MiB that the source has written.
 const WRITTEN: [u32; 4] = [0, 64, 256, 512];
+/// MiB that a source with many children has written.
+const SHARED: u32 = 256;
 /// A fork of so many children is made fewer times.
 const MANY: usize = 10;
 
@@ -38,15 +41,15 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     remove(&["first".to_owned()])?;
     let mut client = server.client()?;
     let (mut created, mut rows) = (Vec::new(), Vec::new());
-    let kinds =
-        WRITTEN.map(|written| (written, 1)).into_iter().chain([(0, MANY), (0, sizes.count)]);
+    let of_many = [(0, MANY), (SHARED, MANY), (0, sizes.count)];
+    let kinds = WRITTEN.map(|written| (written, 1)).into_iter().chain(of_many);
     for (written, children) in kinds {
         let turns = if children == 1 { sizes.runs } else { sizes.runs.div_ceil(MANY) };
         let (mut forks, mut colds) = (Vec::new(), Vec::new());
         for turn in 0..turns {
             created.push(create("source")?);
             write_to_memory(&server, written)?;
-            let fork = Fork::of(&mut client, children)?;
+            let fork = Fork::of(&server, &mut client, children)?;
             remove(&[&fork.names[..], &["source".to_owned()]].concat())?;
             forks.push(fork);
             colds.push(cold(&container, turn, children)?);
@@ -64,16 +67,20 @@ fn rows_of(
     colds: &[(Duration, Duration)],
 ) -> Vec<Row> {
     let of = |what: &str, time: fn(&Fork) -> Duration| {
-        let children =
-            if children == 1 { "1 child".to_owned() } else { format!("{children} children") };
-        let name = format!("{written} MiB written, {children}: {what}");
+        let name = format!("{written} MiB written, {}: {what}", told(children));
         Row::times(&name, forks.iter().map(time).collect())
     };
     let is_main = written == 0 && children == 1;
     let still = of("programs of the source stand still", |fork| fork.paused);
     let first = of("the first child runs", |fork| fork.first).beside(CREATE);
     let [still, first] = [still, first].map(|row| if is_main { row.main() } else { row });
-    let mut rows = vec![still, of("its machine is held", |fork| fork.held), first];
+    let own = forks.iter().flat_map(|fork| fork.own_mib.iter().copied()).collect();
+    let own = Row::new(
+        format!("{written} MiB written, {}: a child's own memory, with QEMU's", told(children)),
+        Unit::Mebibytes,
+        own,
+    );
+    let mut rows = vec![still, of("its machine is held", |fork| fork.held), first, own];
     if children != 1 {
         let last_cold = format!("{children} cold runc run: the last");
         let last = of("the last child runs", |fork| fork.last).beside(&last_cold);
@@ -85,6 +92,10 @@ fn rows_of(
         rows.push(Row::times(last_cold, colds.iter().map(|cold| cold.1).collect()));
     }
     rows
+}
+
+fn told(children: usize) -> String {
+    if children == 1 { "1 child".to_owned() } else { format!("{children} children") }
 }
 
 /// When the first and the last of so many containers were done, one after another.
@@ -116,10 +127,13 @@ struct Fork {
     held: Duration,
     first: Duration,
     last: Duration,
+    /// What each child shares with no other process.
+    own_mib: Vec<f64>,
 }
 
 impl Fork {
-    fn of(client: &mut Client, children: usize) -> Result<Self> {
+    fn of(server: &Server, client: &mut Client, children: usize) -> Result<Self> {
+        let before = processes::of(&server.state, Kind::Machine);
         let asked = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let path = "/api/v1/fumehood/sandboxes/source/fork";
         let reply = client.post(path, &json!({ "count": children }))?;
@@ -129,6 +143,9 @@ impl Fork {
         let started = made.iter().filter_map(|one| one["session"]["startedAt"].as_u64());
         let started: Vec<u64> = started.collect();
         ensure!(names.len() == children && started.len() == names.len(), "{reply}");
+        let machines = processes::of(&server.state, Kind::Machine).into_iter();
+        let new = machines.filter(|pid| !before.contains(pid));
+        let own_mib = new.map(private_mebibytes).collect::<Result<Vec<_>>>()?;
         let since =
             |at: Option<&u64>| Duration::from_millis(*at.unwrap_or(&0)).saturating_sub(asked);
         let told =
@@ -139,6 +156,7 @@ impl Fork {
             held: told("heldMs"),
             first: since(started.iter().min()),
             last: since(started.iter().max()),
+            own_mib,
         })
     }
 }
