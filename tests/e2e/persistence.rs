@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     hood::{Hood, kill, wait_until},
+    images::{SMALL, hood_of_its_own},
     ports::visitor::visit,
+    registry::Registry,
 };
 
 /// Of the host's disk.
@@ -211,6 +213,49 @@ fn forks_and_changes() {
     hood.ok(&["rm", "-f", "source", "fork"]);
     hood.assert_nothing_left();
     assert_eq!(hood.layers().len(), 0);
+}
+
+/// What a sandbox is to start from next is of another image: what runs stays what it is until then.
+#[test]
+fn what_is_next_changes_nothing_of_what_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hood, registry) = (hood_of_its_own(folder.path()), Registry::start());
+    for name in ["one", "two"] {
+        let image =
+            registry.push_with(name, &[], |root| fs::write(root.join("which"), name).unwrap());
+        hood.create(&[&["--name", name, "--image", &image], &SMALL[..]].concat());
+    }
+    hood.ok(&["stop", "two"]);
+    let next = hood.api("GET", "/v2/sandboxes/two", &Value::Null).1["sandbox"].clone();
+    let change = || {
+        let next = json!({"currentSnapshotId": next["currentSnapshotId"]});
+        assert_eq!(hood.api("PATCH", "/v2/sandboxes/one", &next).0, 200);
+    };
+    let sh = |name: &str, script: &str| {
+        hood.ok(&["exec", "--sudo", name, "--", "/busybox", "sh", "-c", script])
+    };
+    // From the disk, not from the guest's memory.
+    let look = |name: &str| {
+        sh(name, "echo 3 > /proc/sys/vm/drop_caches; /busybox cat /which /kept 2>/dev/null || true")
+    };
+    sh("one", "echo , > /kept; /busybox sync");
+    change();
+    assert_eq!(look("one"), "one,");
+    hood.ok(&["pause", "one"]);
+    assert_eq!(look("one"), "one,", "it goes on with its own image");
+    let child = hood.ok(&["fork", "one"]);
+    assert_eq!(look(&child), "one,");
+    hood.ok(&["commit", "one", "me/made:1"]);
+    let made = ["run", "--pull", "never", "--image", "me/made:1"];
+    let read = ["--", "/busybox", "cat", "/which", "/kept"];
+    assert_eq!(hood.ok(&[&made[..], &SMALL, &read].concat()), "one,");
+    hood.ok(&["stop", "one"]);
+    assert_eq!(look("one"), "one,", "it is kept on its own image");
+    hood.ok(&["stop", "one"]);
+    change();
+    assert_eq!(look("one"), "two");
+    hood.ok(&["rm", "-f", "one", "two", &child]);
+    hood.assert_nothing_left();
 }
 
 /// Who calls a session that is over is told so, and whoever resumes it at once gets one session.

@@ -93,7 +93,8 @@ fn changed(
         record.routes = routes(&record.routes, &record.routes, listed)?;
     }
     if let Some(snapshot) = snapshot {
-        stand_on(&mut record, snapshot);
+        // Of its image once a session starts from it: until then the sandbox is what runs.
+        record.current_snapshot = Some(snapshot.id.clone());
     }
     Ok(record)
 }
@@ -104,16 +105,6 @@ fn routes(kept: &[Route], before: &[Route], listed: &[u16]) -> Reply<Vec<Route>>
     let private = before.iter().filter(is_private).map(|route| route.port);
     let private: Vec<u16> = private.filter(|port| listed.contains(port)).collect();
     ports::asked(kept, listed, &private)
-}
-
-/// A disk is of its image, and has its users and folders.
-fn stand_on(record: &mut SandboxRecord, snapshot: &SnapshotRecord) {
-    record.current_snapshot = Some(snapshot.id.clone());
-    record.image.clone_from(&snapshot.image);
-    record.image_digest.clone_from(&snapshot.image_digest);
-    record.image_origin.clone_from(&snapshot.image_origin);
-    record.user.clone_from(&snapshot.user);
-    record.cwd.clone_from(&snapshot.cwd);
 }
 
 /// Makes a sandbox that starts from the current snapshot of another, or from its image if that has
@@ -141,7 +132,7 @@ pub(crate) async fn fork(
         None => None,
     };
     if let Some(snapshot) = &snapshot {
-        stand_on(&mut record, snapshot);
+        record.start_from(snapshot);
     }
     check_image(&server, &record, body.image.as_deref())?;
     let network = network::fork(&server, &source, body.network_policy.as_ref())?;

@@ -118,6 +118,7 @@ impl Registry {
         let standing = Standing { snapshots, session: Some(id.clone()) };
         let snapshot = snapshots.stand(&id, &snapshot)?;
         record.session = id.clone();
+        record.start_from(&snapshot);
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
         session.source_snapshot = Some(snapshot.id.clone());
         session.layers.clone_from(&snapshot.layers);

@@ -38,8 +38,9 @@ pub(crate) struct Placement {
 pub(crate) struct SandboxRecord {
     pub(crate) name: SandboxName,
     pub(crate) project: Project,
+    /// Of the disk that its newest session has; what the next starts from may be of another.
     pub(crate) image: String,
-    /// That of the disk it stands on; sandboxes of earlier versions have none.
+    /// That disk's; sandboxes of earlier versions have none.
     #[serde(default)]
     pub(crate) image_digest: Option<String>,
     /// What tells its image from others of that disk, see [`image::catalog::Image::origin`]; sandboxes of
@@ -84,6 +85,16 @@ pub(crate) struct SandboxRecord {
 impl SandboxRecord {
     pub(crate) fn key(&self) -> SandboxKey {
         SandboxKey { project: self.project.clone(), name: self.name.clone() }
+    }
+
+    /// Its session begins on this disk, which is of its own image, with that one's users and folders.
+    pub(crate) fn start_from(&mut self, snapshot: &SnapshotRecord) {
+        self.current_snapshot = Some(snapshot.id.clone());
+        self.image.clone_from(&snapshot.image);
+        self.image_digest.clone_from(&snapshot.image_digest);
+        self.image_origin.clone_from(&snapshot.image_origin);
+        self.user.clone_from(&snapshot.user);
+        self.cwd.clone_from(&snapshot.cwd);
     }
 
     /// A sandbox that is forked live from this one, whose session runs: all but its name and its session,
