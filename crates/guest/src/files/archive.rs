@@ -1,6 +1,6 @@
 //! Reading a tar stream, a header at a time: ustar, GNU and PAX. Memory is bounded whatever comes.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
 use tar::Header;
 
@@ -221,6 +221,26 @@ impl<R: Read> Read for Archive<R> {
         }
         self.left -= count as u64;
         Ok(count)
+    }
+}
+
+/// The same, where it is.
+impl<R: BufRead> BufRead for Archive<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(&[]);
+        }
+        let bytes = self.source.fill_buf()?;
+        if bytes.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(&bytes[..bytes.len().min(left)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count as u64);
+        self.source.consume(count);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, BufRead, ErrorKind, Read, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
@@ -145,6 +145,27 @@ impl Pipe {
         self.fill(|state| state.chunks.extend(chunks.drain(..)))
     }
 
+    /// What the thread takes out is read by this.
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { pipe: self, chunk: Chunk::new() }
+    }
+
+    /// The next one, once there is one; none if no more follow.
+    fn take_chunk(&self) -> io::Result<Option<Chunk>> {
+        let mut state = self.wait_while(|state| state.chunks.is_empty() && state.end == End::Open);
+        if state.end == End::Broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let chunk = state.chunks.pop_front();
+        state.taken += chunk.as_ref().map_or(0, Chunk::len);
+        let is_worth_saying = state.taken >= WORTH_SAYING;
+        drop(state);
+        if is_worth_saying {
+            self.wake.ring();
+        }
+        Ok(chunk)
+    }
+
     /// The thread puts something in, once there is room; it rings if there was nothing.
     fn fill(&self, put: impl FnOnce(&mut State)) -> io::Result<()> {
         let mut state = self.wait_while(|state| state.is_full() && state.end == End::Open);
@@ -196,29 +217,32 @@ impl State {
     }
 }
 
-/// The thread takes bytes out.
-impl Read for &Pipe {
+/// The thread takes bytes out, and reads them where they are.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    pipe: &'a Pipe,
+    chunk: Chunk,
+}
+
+impl BufRead for Reader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.chunk.is_empty()
+            && let Some(chunk) = self.pipe.take_chunk()?
+        {
+            self.chunk = chunk;
+        }
+        Ok(self.chunk.bytes())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.chunk.advance(count);
+    }
+}
+
+impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.wait_while(|state| state.chunks.is_empty() && state.end == End::Open);
-        if state.end == End::Broken {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let mut count = 0;
-        while let Some(chunk) = state.chunks.front_mut().filter(|_| count < buffer.len()) {
-            let part = chunk.len().min(buffer.len() - count);
-            buffer[count..count + part].copy_from_slice(&chunk.bytes()[..part]);
-            chunk.advance(part);
-            count += part;
-            if chunk.is_empty() {
-                state.chunks.pop_front();
-            }
-        }
-        state.taken += count;
-        let is_worth_saying = state.taken >= WORTH_SAYING;
-        drop(state);
-        if is_worth_saying {
-            self.wake.ring();
-        }
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
         Ok(count)
     }
 }

@@ -97,7 +97,7 @@ impl Job {
             Work::Read { path, .. } => return read::read(&path, pipe, over),
             Work::ReadTar { path, .. } => return read_tar::read_tar(&path, pipe, over),
             Work::WriteTar { base, made_by, owner, .. } => {
-                write_tar::write_tar(&base, Ownership { made_by, owner }, pipe)
+                write_tar::write_tar(&base, Ownership { made_by, owner }, pipe.reader())
             }
             Work::Mkdir { path, parents, made_by } => {
                 paths::mkdir(&path, parents, made_by).map(done)

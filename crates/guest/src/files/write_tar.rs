@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufRead, Write},
     path::Path,
 };
 
@@ -25,7 +25,6 @@ use super::{
 };
 use crate::refusal::{refuse, refuse_errno, refuse_io};
 
-const BUFFER: usize = 64 << 10;
 /// Folders whose time is set at the end: everything made in them would change it again.
 const FOLDERS_MAX: usize = 1 << 16;
 
@@ -61,12 +60,12 @@ struct Writer {
 pub(super) fn write_tar(
     base: &Path,
     ownership: Ownership,
-    source: impl Read,
+    source: impl BufRead,
 ) -> Result<Response, Refusal> {
     paths::mkdir(base, Parents::Create, ownership.made_by)?;
     let walk = Walk::new(base, ownership.made_by)
         .map_err(|errno| refuse_errno(errno, &base.display().to_string()))?;
-    let mut archive = Archive::new(BufReader::with_capacity(BUFFER, source));
+    let mut archive = Archive::new(source);
     let mut writer = Writer { walk, ownership, folders: Vec::new(), bytes: 0 };
     let mut entries = 0;
     while let Some(entry) = archive.next().map_err(|error| refuse_entry(&error.into(), b""))? {
@@ -92,7 +91,11 @@ fn refuse_entry(error: &EntryError, name: &[u8]) -> Refusal {
 }
 
 impl Writer {
-    fn take(&mut self, entry: &Entry, content: &mut Archive<impl Read>) -> Result<(), EntryError> {
+    fn take(
+        &mut self,
+        entry: &Entry,
+        content: &mut Archive<impl BufRead>,
+    ) -> Result<(), EntryError> {
         let Some((folder, name)) = self.walk.parent(&entry.name)? else {
             // The base itself stays as it is.
             return Ok(());
@@ -146,16 +149,17 @@ impl Writer {
         &mut self,
         entry: &Entry,
         (folder, name): (&OwnedFd, &CString),
-        content: &mut Archive<impl Read>,
+        content: &mut Archive<impl BufRead>,
     ) -> Result<(), EntryError> {
         remove_old(folder, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
         let mut file: File = openat(folder, name, flags | OFlags::CLOEXEC, mode)?.into();
-        let mut buffer = vec![0; BUFFER];
         while content.left() > 0 {
-            let count = content.read(&mut buffer).map_err(ArchiveError::Io)?;
-            file.write_all(&buffer[..count])?;
+            let bytes = content.fill_buf().map_err(ArchiveError::Io)?;
+            file.write_all(bytes)?;
+            let count = bytes.len();
+            content.consume(count);
             self.bytes += count as u64;
         }
         // The owner first: giving a file away clears its setuid bit.
