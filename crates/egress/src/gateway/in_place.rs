@@ -28,13 +28,17 @@ pub(crate) trait InPlace: AsyncRead + AsyncWrite + Unpin {
     ) -> Poll<io::Result<usize>>;
 }
 
+/// More than that is not read at once: the guest takes the first of it while the next is read.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
 /// What a reader puts into this space.
 pub(crate) fn poll_read_into<R: AsyncRead + Unpin>(
     reader: &mut R,
     context: &mut Context<'_>,
     space: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    let mut space = ReadBuf::new(space);
+    let most = space.len().min(READ_BYTES_MAX);
+    let mut space = ReadBuf::new(&mut space[..most]);
     ready!(Pin::new(reader).poll_read(context, &mut space))?;
     Poll::Ready(Ok(space.filled().len()))
 }
