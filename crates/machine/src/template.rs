@@ -271,7 +271,6 @@ impl Draft {
                 file.sync_all()?;
             }
         }
-        std::fs::remove_file(self.folder.join(LOCK))?;
         let dir = self.folder.parent().unwrap_or(Path::new("/")).to_owned();
         let place = dir.join(self.key.as_str());
         if let Ok(there) = Template::read(&place) {
@@ -283,6 +282,8 @@ impl Draft {
         }
         std::fs::rename(&self.folder, &place)?;
         self.lock = None;
+        // Not before: without it the draft would be one that was left behind.
+        std::fs::remove_file(place.join(LOCK))?;
         File::open(&dir)?.sync_all()?;
         Template::read(&place).map_err(io::Error::other)
     }
