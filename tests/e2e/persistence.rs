@@ -258,6 +258,32 @@ fn what_is_next_changes_nothing_of_what_runs() {
     hood.assert_nothing_left();
 }
 
+/// The host has lost its power: what a sandbox leaves is kept at the next server's start, and takes nothing
+/// away from another.
+#[test]
+fn what_is_kept_at_a_start_takes_away_nothing_of_others() {
+    let hood = Hood::new();
+    for name in ["one", "two"] {
+        hood.create(&["--name", name]);
+        hood.ok(&["exec", name, "--", "sh", "-c", &format!("echo {name} > file")]);
+        hood.ok(&["stop", name]);
+    }
+    let one = hood.api("GET", "/v2/sandboxes/one", &Value::Null).1["sandbox"].clone();
+    let next = json!({"currentSnapshotId": one["currentSnapshotId"]});
+    assert_eq!(hood.api("PATCH", "/v2/sandboxes/two", &next).0, 200);
+    hood.ok(&["exec", "one", "--", "true"]);
+    hood.kill_server();
+    hood.machines().into_iter().for_each(|pid| kill(pid, rustix::process::Signal::KILL));
+    let is_kept = || {
+        let now = hood.api("GET", "/v2/sandboxes/one", &Value::Null).1["sandbox"].clone();
+        now["currentSnapshotId"] != one["currentSnapshotId"]
+    };
+    wait_until("its disk is kept", is_kept);
+    assert_eq!(hood.ok(&["exec", "two", "--", "cat", "file"]), "one");
+    hood.ok(&["rm", "-f", "one", "two"]);
+    hood.assert_nothing_left();
+}
+
 /// Who calls a session that is over is told so, and whoever resumes it at once gets one session.
 #[test]
 fn a_stopped_session_is_gone_and_resumed_once() {

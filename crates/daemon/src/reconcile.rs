@@ -45,6 +45,10 @@ pub(crate) async fn reconcile(
     for session in stored_sessions_holding(&sessions) {
         context.snapshots.hold(&session.id, stand_of(session));
     }
+    // Before any session is taken up: one that keeps its disk deletes none that another starts from.
+    for sandbox in &stored.sandboxes {
+        context.snapshots.point(sandbox.key(), sandbox.current_snapshot.clone());
+    }
     let mut networks = recall(context, stored.networks, stored.authorities);
     let mut sandboxes = Vec::new();
     for sandbox in stored.sandboxes {

@@ -120,10 +120,6 @@ impl Drop for Promise<'_> {
 impl Registry {
     /// With the sandboxes of an earlier server.
     pub(crate) fn new(context: Arc<Context>, sandboxes: Vec<Arc<Sandbox>>) -> Self {
-        for sandbox in &sandboxes {
-            let snapshot = sandbox.durable.record().current_snapshot;
-            context.snapshots.point(sandbox.key.clone(), snapshot);
-        }
         let slots = sandboxes
             .into_iter()
             .map(|sandbox| (sandbox.key.clone(), Slot::Taken(sandbox)))
@@ -175,6 +171,7 @@ impl Registry {
             let snapshot = snapshots.stand(&session.id, snapshot)?;
             session.layers.clone_from(&snapshot.layers);
             session.source_snapshot = Some(snapshot.id.clone());
+            snapshots.note_use(&snapshot.id).await?;
             if new.memory == WithMemory::Yes {
                 split = self.remember(&snapshot, &mut session).await?;
             }

@@ -145,8 +145,8 @@ impl Snapshots {
         all
     }
 
-    /// Has a session stand on a snapshot: its layers stay until the session leaves. The record is to be
-    /// stored with the session.
+    /// Has a session stand on a snapshot: its layers stay until the session leaves. That it is used is to be
+    /// [noted](Self::note_use).
     pub(crate) fn stand(
         &self,
         session: &SessionId,
@@ -161,6 +161,15 @@ impl Snapshots {
         let stand = Stand { snapshot, layers, ..Stand::default() };
         known.stood.insert(session.clone(), stand);
         Ok(record)
+    }
+
+    /// Stores that a snapshot is used, as it is by now: its time begins again, also for the next server.
+    pub(crate) async fn note_use(&self, id: &SnapshotId) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        match self.find(id).filter(SnapshotRecord::is_there) {
+            Some(record) => self.store.commit(vec![Change::Snapshot(record)]).await,
+            None => Ok(()),
+        }
     }
 
     /// Says again what a session of an earlier server stands on, or what another is about to make.
@@ -237,7 +246,7 @@ impl Snapshots {
         let mut record = record;
         // Whoever makes one holds its name; were it not so, the disk would be kept all the same.
         record.name.take_if(|name| self.named(&record.project, name.as_str()).is_some());
-        let evicted = self.evicted(&record, of, keeping);
+        let evicted = self.evicted(&record, of, (keeping, becomes));
         let mut changes = with;
         let records: Vec<SnapshotRecord> = evicted.into_iter().chain([record.clone()]).collect();
         changes.extend(records.iter().cloned().map(Change::Snapshot));
@@ -256,7 +265,7 @@ impl Snapshots {
         &self,
         new: &SnapshotRecord,
         (sandbox, created_at): (&SandboxKey, u64),
-        keeping: &Keeping,
+        (keeping, becomes): (&Keeping, Becomes),
     ) -> Vec<SnapshotRecord> {
         let Some(last) = keeping.last else { return Vec::new() };
         let counts_new = last.of == Counted::All || new.method == SnapshotMethod::Automatic;
@@ -271,10 +280,13 @@ impl Snapshots {
         });
         of_it.truncate(of_it.len().saturating_sub(keep));
         let now = clock::now_ms();
-        let others = self.current_of_others(sandbox);
+        let mut needed = self.current_of_others(sandbox);
+        if becomes == Becomes::OneMore {
+            needed.extend(self.known().currents.get(sandbox).cloned());
+        }
         let evict = |mut one: SnapshotRecord| {
             if last.evicted == Evicted::Delete {
-                return one.deleted_unless(&others, now);
+                return one.deleted_unless(&needed, now);
             }
             one.expiration_ms = keeping.expiration_ms;
             one

@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use api::{
-    CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullPolicy, PullProgress,
-    PushEvent, PushImage, PushedImage,
+    Code, CommitImage, ImageQuery, NDJSON, PruneImages, PullEvent, PullImage, PullPolicy,
+    PullProgress, PushEvent, PushImage, PushedImage,
 };
 use axum::{
     Json,
@@ -260,6 +260,10 @@ pub(crate) async fn commit(
     let record = sandbox.durable.record();
     let base = context.images.recall((&record).into()).await?;
     let View { network, session: record, .. } = session.view();
+    if record.forking.is_some() {
+        let text = "its disk is being forked; try again";
+        return Err(Failure::new(Code::Conflict, text));
+    }
     let own = network.map(|network| network.certificate().to_vec());
     let disk = Disk {
         base,
@@ -381,7 +385,7 @@ async fn warm(
     };
     let image = platform::base_image(image);
     let made = Box::pin(context.templates.warm(platform, shape, &image, &notice)).await;
-    made.map(drop).map_err(|error| Failure::new(api::Code::MachineFailed, crate::causes(&error)))
+    made.map(drop).map_err(|error| Failure::new(Code::MachineFailed, crate::causes(&error)))
 }
 
 #[cfg(test)]
@@ -395,7 +399,7 @@ mod tests {
             let Err(Failure(refusal)) = reference(Some(text), Caller::Remote) else {
                 panic!("{text}");
             };
-            assert_eq!(refusal.code, api::Code::BadRequest, "{text}");
+            assert_eq!(refusal.code, Code::BadRequest, "{text}");
         }
         let remote = reference(Some("python:3.13"), Caller::Remote).unwrap();
         assert_eq!(shown(&remote), "python:3.13");

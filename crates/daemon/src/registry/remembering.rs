@@ -11,7 +11,8 @@ use crate::{
     sandbox::{Moment, Purpose, Session, Split, SplitError, Taken},
     snapshots::{Becomes, HeldName, Snapshots, Unusable, allocated},
     store::{
-        MemoryRecord, SessionRecord, SnapshotMethod, SnapshotPlan, SnapshotRecord, StoreError,
+        Keeping, MemoryRecord, SessionRecord, SnapshotMethod, SnapshotPlan, SnapshotRecord,
+        StoreError,
     },
 };
 
@@ -51,7 +52,11 @@ impl Registry {
         let registry = Arc::clone(self);
         let kept = tokio::spawn(async move {
             let taken = registry.split::<KeepError>(&session, Purpose::Snapshot).await?;
-            keep(&registry.context, &session, wanted, taken).await
+            // As they are by now, and not as they were when the session began.
+            let now = registry.find(&session.record.key()).map(|sandbox| sandbox.durable.record());
+            let now = now.filter(|now| now.created_at == session.record.created_at);
+            let keeping = now.map_or(session.record.keeping, |now| now.keeping);
+            keep(&registry.context, &session, (wanted, keeping), taken).await
         });
         kept.await.unwrap_or_else(|error| Err(KeepError::Disk(std::io::Error::other(error))))
     }
@@ -109,7 +114,7 @@ impl Drop for Standing<'_> {
 async fn keep(
     context: &Context,
     session: &Session,
-    wanted: MemoryWanted,
+    (wanted, keeping): (MemoryWanted, Keeping),
     taken: Taken,
 ) -> Result<SnapshotRecord, KeepError> {
     let Taken { memory, layer, moment } = taken;
@@ -127,7 +132,7 @@ async fn keep(
         name: wanted.name.as_ref().map(|held| held.as_name().clone()),
         layer: layer.clone(),
         method: SnapshotMethod::Manual,
-        expiration_ms: wanted.expiration_ms.unwrap_or_else(|| sandbox.keeping.expiration_ms()),
+        expiration_ms: wanted.expiration_ms.unwrap_or_else(|| keeping.expiration_ms()),
     };
     let mut snapshot = SnapshotRecord::of(plan, sandbox, session.id().clone());
     snapshot.parent.clone_from(source_snapshot);
@@ -142,7 +147,7 @@ async fn keep(
         network: network.kept(&context.egress.seal, &id)?,
     });
     let of = (&sandbox.key(), sandbox.created_at);
-    snapshots.add(snapshot.clone(), of, (&sandbox.keeping, Becomes::OneMore), Vec::new()).await?;
+    snapshots.add(snapshot.clone(), of, (&keeping, Becomes::OneMore), Vec::new()).await?;
     tracing::info!(%id, ?kept, "a snapshot has the memory too");
     Ok(snapshot)
 }

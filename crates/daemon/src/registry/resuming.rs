@@ -122,6 +122,7 @@ impl Registry {
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
         session.source_snapshot = Some(snapshot.id.clone());
         session.layers.clone_from(&snapshot.layers);
+        snapshots.note_use(&snapshot.id).await.map_err(BeginError::from)?;
         let mut split = None;
         if let Some(memory) = &snapshot.memory
             && memory.shape == record.shape
@@ -134,11 +135,7 @@ impl Registry {
         let forgotten = sandbox.too_many();
         record.used_before =
             forgotten.iter().fold(record.used_before, |sum, session| sum.and(session.usage()));
-        let mut changes = vec![
-            Change::Sandbox(record.clone()),
-            Change::Session(session.clone()),
-            Change::Snapshot(snapshot),
-        ];
+        let mut changes = vec![Change::Sandbox(record.clone()), Change::Session(session.clone())];
         changes.extend(forgotten.iter().map(|old| Change::ForgetSession(old.id().clone())));
         self.context.store.commit(changes).await.map_err(BeginError::from)?;
         standing.stays();

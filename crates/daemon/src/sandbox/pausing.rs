@@ -95,6 +95,8 @@ impl Owner {
         if self.context.drives.are_with(&self.session.id) {
             return Err(PauseError::Drives);
         }
+        // A fork may not have come to its end: which file takes the machine's writes is known only then.
+        self.settle_fork().await.map_err(|error| PauseError::Refused(causes(&error)))?;
         let context = std::sync::Arc::clone(&self.context);
         let platform = context.platform().await?;
         self.session.phase = Phase::Pausing;

@@ -124,6 +124,40 @@ async fn as_many_are_kept_as_are_asked_for() {
 }
 
 #[tokio::test]
+async fn one_more_does_not_take_away_what_its_sandbox_starts_from() {
+    let world = World::new();
+    let keeping = keep(1, Evicted::Delete, Counted::All);
+    let [first, more, next] = [1, 2, 3].map(|at| world.record(at, SnapshotMethod::Manual, &[]));
+    world.add(&first, &keeping).await;
+    let one_more = (&keeping, Becomes::OneMore);
+    world.snapshots.add(more.clone(), (&world.sandbox, 0), one_more, Vec::new()).await.unwrap();
+    world.snapshots.let_go().await.unwrap();
+    assert_eq!(world.there(), BTreeSet::from([first.id.clone(), more.id.clone()]));
+    world.add(&next, &keeping).await;
+    world.snapshots.let_go().await.unwrap();
+    assert_eq!(world.there(), BTreeSet::from([next.id.clone()]));
+}
+
+#[tokio::test]
+async fn a_use_is_known_to_the_next_server_and_brings_nothing_back() {
+    let world = World::new();
+    let record = world.record(1, SnapshotMethod::Manual, &[]);
+    world.add(&record, &Keeping::default()).await;
+    let stored = || {
+        let paths = Paths::new(world.place.path().to_owned(), world.place.path().join("cache"));
+        Store::open(&paths.store()).unwrap().1.snapshots.remove(0)
+    };
+    let session = SessionId::random();
+    let used = world.snapshots.stand(&session, &record.id).unwrap();
+    world.snapshots.note_use(&record.id).await.unwrap();
+    assert_eq!(stored().last_used_at, used.last_used_at);
+    world.snapshots.delete(&record.id).await.unwrap();
+    world.snapshots.note_use(&record.id).await.unwrap();
+    assert!(!stored().is_there());
+    world.snapshots.note_use(&SnapshotId::random()).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_not_used_expires_and_is_forgotten_in_the_end() {
     let world = World::new();
     let old = world.record(1, SnapshotMethod::Manual, &[]);
