@@ -168,7 +168,8 @@ impl Ticker {
 
 /// Writes its memory over and over, page by page. Before it writes a page, that has to be as it was left
 /// the last time round, and so has what comes after it.
-const SCRIBBLER: &str = "PAGE = 4096
+const SCRIBBLER: &str = "import os
+PAGE = 4096
 COUNT = 8192
 memory = bytearray(PAGE * COUNT)
 rounds = 0
@@ -180,14 +181,15 @@ while True:
             lost += 1
         memory[at] = memory[at + PAGE - 1] = now
     rounds += 1
-    with open('/tmp/rounds', 'w') as file:
-        file.write(f'{rounds} {lost} .')
+    with open('/tmp/.rounds', 'w') as file:
+        file.write(f'{rounds} {lost}')
+    os.rename('/tmp/.rounds', '/tmp/rounds')
 ";
 
 /// How often it went round, and the pages that it lost.
 fn rounds(hood: &Hood, name: &str) -> Option<(u64, u64)> {
     let text = hood.run(&["exec", name, "--", "cat", "/tmp/rounds"]).stdout;
-    let (rounds, lost) = text.strip_suffix(" .")?.split_once(' ')?;
+    let (rounds, lost) = text.trim().split_once(' ')?;
     Some((rounds.parse().ok()?, lost.parse().ok()?))
 }
 
