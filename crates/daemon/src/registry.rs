@@ -85,6 +85,14 @@ pub(crate) enum CreateError {
     NoSnapshot(#[from] NoSnapshot),
 }
 
+/// A sandbox that is about to be, and its first session.
+struct First {
+    record: SandboxRecord,
+    session: SessionRecord,
+    network: Network,
+    beginning: Beginning,
+}
+
 #[derive(Debug)]
 enum Slot {
     /// Being recorded.
@@ -155,7 +163,7 @@ impl Registry {
         }
         let key = self.reserve(&new.project, new.name, new.shape, host)?;
         let abandoned = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
-        let mut record = (new.record)(key.clone(), SessionId::random());
+        let mut record = (new.record)(key, SessionId::random());
         let from_image = new.snapshot.is_none();
         let parked = Kind::of(&record).filter(|_| from_image).and_then(|kind| pool.take(&kind));
         let mut network = new.network;
@@ -177,24 +185,37 @@ impl Registry {
             }
         }
         let beginning = Beginning { parked, source: new.source, split };
+        let first = First { record, session, network, beginning };
+        let (mut abandoned, sandbox) = self.begin_first(abandoned, standing, first).await?;
+        abandoned.key = None;
+        Ok(sandbox)
+    }
+
+    /// Records a sandbox and waits until it runs. It is abandoned until its caller says otherwise.
+    async fn begin_first(
+        self: &Arc<Self>,
+        abandoned: Abandoned,
+        standing: Standing<'_>,
+        first: First,
+    ) -> Result<(Abandoned, Arc<Sandbox>), CreateError> {
         let registry = Arc::clone(self);
+        standing.stays();
         // What is recorded is known, also when nobody waits for it any more.
         let made = tokio::spawn(async move {
-            let context = &registry.context;
-            let sandbox = Owner::create(context, record, session, network, beginning).await?;
+            let First { record, session, network, beginning } = first;
+            let (key, id, context) = (record.key(), session.id.clone(), &registry.context);
+            let made = Owner::create(context, record, session, network, beginning).await;
+            let sandbox = made.inspect_err(|_| context.snapshots.leave(&id))?;
             registry.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
-            Ok::<_, StoreError>((sandbox, abandoned))
+            Ok::<_, StoreError>((abandoned, sandbox))
         });
-        let (sandbox, mut abandoned) = made.await.unwrap_or(Err(StoreError::Closed))?;
-        standing.stays();
+        let (abandoned, sandbox) = made.await.unwrap_or(Err(StoreError::Closed))?;
         let session = sandbox.current();
-        let view = session.started().await;
-        if let Some(failure) = view.failure {
+        if let Some(failure) = session.started().await.failure {
             return Err(CreateError::Prepare(failure));
         }
         session.agent().map_err(CreateError::Ended)?;
-        abandoned.key = None;
-        Ok(sandbox)
+        Ok((abandoned, sandbox))
     }
 
     /// Waits until what an abandoned create left of this name is gone.

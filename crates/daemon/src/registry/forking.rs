@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Abandoned, CreateError, Registry, Slot, WakeError};
+use super::{Abandoned, CreateError, First, Registry, Standing, WakeError};
 use crate::{
-    ids::{SandboxKey, SessionId},
+    ids::SessionId,
     limits::{self, Host, NoRoom, Promised},
     network::Network,
-    sandbox::{Beginning, Owner, Purpose, Sandbox, Split, SplitError, stand_of},
+    sandbox::{Beginning, Purpose, Sandbox, Split, SplitError, stand_of},
     store::{SandboxRecord, SessionRecord},
 };
 
@@ -58,20 +58,16 @@ impl Registry {
         for record in records {
             let host = Host::now(self.context.paths.state()).map_err(CreateError::from)?;
             let key = self.reserve(&record.project, None, session.record.shape, host)?;
-            let place = Abandoned { registry: Arc::clone(self), key: Some(key.clone()) };
-            places.push((place, key, record));
+            let record = SandboxRecord { name: key.name.clone(), ..record };
+            places.push((Abandoned { registry: Arc::clone(self), key: Some(key) }, record));
         }
         let purpose = Purpose::Children(places.len());
         let taken = self.split::<ForkError>(&session, purpose).await?;
         let split = Arc::new(taken.save().await?);
         self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
         let (paused, held) = (split.moment.paused, split.point.held);
-        let born = places.into_iter().map(|(place, key, record)| {
-            let (split, network) = (Arc::clone(&split), network.clone());
-            async move {
-                let child = self.bear(key, record, network, split).await?;
-                Ok::<_, CreateError>((place, child))
-            }
+        let born = places.into_iter().map(|(place, record)| {
+            self.bear(place, record, network.clone(), Arc::clone(&split))
         });
         let born = stream::iter(born).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
         let children = born.into_iter().map(|(mut place, child)| {
@@ -88,31 +84,24 @@ impl Registry {
     }
 
     async fn bear(
-        &self,
-        key: SandboxKey,
+        self: &Arc<Self>,
+        place: Abandoned,
         record: SandboxRecord,
         network: Network,
         split: Arc<Split>,
-    ) -> Result<Arc<Sandbox>, CreateError> {
-        let SandboxKey { project, name } = key.clone();
-        let record = SandboxRecord { project, name, session: SessionId::random(), ..record };
+    ) -> Result<(Abandoned, Arc<Sandbox>), CreateError> {
+        let record = SandboxRecord { session: SessionId::random(), ..record };
         let mut session = SessionRecord::of(&record, &self.context.host_boot);
         let moment = &split.moment;
         session.layers.clone_from(&moment.layers);
         session.source_snapshot.clone_from(&moment.source_snapshot);
         session.shared_memory.clone_from(&moment.shared_memory);
         session.forked = Some(moment.forked.clone());
-        self.context.snapshots.hold(&session.id, stand_of(&session));
-        let id = session.id.clone();
+        let snapshots = &self.context.snapshots;
+        snapshots.hold(&session.id, stand_of(&session));
+        let standing = Standing { snapshots, session: Some(session.id.clone()) };
         let beginning = Beginning { split: Some(split), ..Beginning::default() };
-        let made = Owner::create(&self.context, record, session, network, beginning).await;
-        let sandbox = made.inspect_err(|_| self.context.snapshots.leave(&id))?;
-        self.slots().insert(key, Slot::Taken(Arc::clone(&sandbox)));
-        let session = sandbox.current();
-        if let Some(failure) = session.started().await.failure {
-            return Err(CreateError::Prepare(failure));
-        }
-        session.agent().map_err(CreateError::Ended)?;
-        Ok(sandbox)
+        let first = First { record, session, network, beginning };
+        self.begin_first(place, standing, first).await
     }
 }
