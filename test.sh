@@ -19,31 +19,34 @@ room "${TMPDIR:-/tmp}" 4 "the disks of the tests' machines"
 step "installing what is missing" install mmdebstrap kmod gcc libc6-dev curl e2fsprogs runc tmux $(npm_package) \
   iproute2 git nginx fcgiwrap openssh-server openssh-client redis-server python3-venv umoci skopeo buildah \
   docker-registry apache2-utils busybox-static xfsprogs btrfs-progs
-step "installing Bun and Deno" npm --prefix tests/clients/runtimes ci --ignore-scripts --prefer-offline --loglevel=error
-step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
-if [ -n "${FUMEHOOD_TEST_FULL:-}" ]; then
-  step "installing DeepSec" npm --prefix tests/clients/deepsec ci --ignore-scripts --omit=optional --prefer-offline --loglevel=error
-fi
-step "installing other people's clients for Python" tests/clients/prepare.sh "${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}"
+cache=${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}
+FUMEHOOD_TEST_GAUNTLET=$cache/gauntlet/$(sha256sum tests/gauntlet/requirements.txt | cut -c 1-16)
+api=$cache/api/$(sha256sum tests/api/requirements.txt | cut -c 1-16)
+# It waits for registries while the compiler works.
+fetch() {
+  step "installing Bun and Deno" npm --prefix tests/clients/runtimes ci --ignore-scripts --prefer-offline --loglevel=error
+  step "installing other people's clients" npm --prefix tests/clients/node ci --ignore-scripts --prefer-offline --loglevel=error
+  if [ -n "${FUMEHOOD_TEST_FULL:-}" ]; then
+    step "installing DeepSec" npm --prefix tests/clients/deepsec ci --ignore-scripts --omit=optional --prefer-offline --loglevel=error
+  fi
+  step "installing other people's clients for Python" tests/clients/prepare.sh "$cache"
+  step "fetching servers and clients for the gauntlet" tests/gauntlet/prepare.sh "$FUMEHOOD_TEST_GAUNTLET"
+  step "fetching what tests the API from outside" tests/api/prepare.sh "$api"
+}
+beside fetch
+
 step "checking the format" cargo fmt --all --check
 step "checking the shape" cargo xtask tidy
-step "linting" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 step "building the release binary" cargo build --quiet --release --locked -p fumehood
-
 fumehood=$(realpath "${CARGO_TARGET_DIR:-target}")/release/fumehood
-step "preparing kernel, image and templates" "$fumehood" setup
-cache=${FUMEHOOD_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/fumehood}
-FUMEHOOD_TEST_KERNEL=$(find "$cache" -name vmlinux -path '*kernels*' | sort | tail -n 1)
-export FUMEHOOD_TEST_KERNEL FUMEHOOD_TEST_BINARY=$fumehood FUMEHOOD_TEST_CACHE=$cache
-
-FUMEHOOD_TEST_GAUNTLET=$cache/gauntlet/$(sha256sum tests/gauntlet/requirements.txt | cut -c 1-16)
-export FUMEHOOD_TEST_GAUNTLET
-step "fetching servers and clients for the gauntlet" tests/gauntlet/prepare.sh "$FUMEHOOD_TEST_GAUNTLET"
-
-api=$cache/api/$(sha256sum tests/api/requirements.txt | cut -c 1-16)
-step "fetching what tests the API from outside" tests/api/prepare.sh "$api"
-
+beside step "preparing kernel, image and templates" "$fumehood" setup
+step "linting" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+step "building the tests" cargo test --quiet --locked --workspace --no-run
 step "building the guest agent for its tests" cargo build --quiet --locked -p guest
+together
+
+FUMEHOOD_TEST_KERNEL=$(find "$cache" -name vmlinux -path '*kernels*' | sort | tail -n 1)
+export FUMEHOOD_TEST_KERNEL FUMEHOOD_TEST_GAUNTLET FUMEHOOD_TEST_BINARY=$fumehood FUMEHOOD_TEST_CACHE=$cache
 # Far more than they take. What hangs is named by then.
 tests() { timeout --foreground 50m cargo test --quiet --locked "$@"; }
 step "unit and integration tests" tests --workspace --exclude tests

@@ -11,6 +11,27 @@ step() {
   say "$what: done in $((SECONDS - began)) s"
 }
 
+# beside FUNCTION: runs it in the background until `together`. It ends with this script, whatever ends that.
+beside_pids=()
+beside() {
+  # A group of its own, so that all of it can be ended.
+  set -m
+  "$@" </dev/null &
+  set +m
+  beside_pids+=($!)
+  trap end_beside EXIT
+}
+end_beside() {
+  local pid
+  for pid in "${beside_pids[@]}"; do kill -- "-$pid" 2>/dev/null || true; done
+}
+# Waits for all that runs beside, and fails if one of them has.
+together() {
+  local pid
+  for pid in "${beside_pids[@]}"; do wait "$pid" || exit 1; done
+  beside_pids=()
+}
+
 # room FOLDER GIB WHAT: warns where a disk has less than this to spare.
 room() {
   local spare
