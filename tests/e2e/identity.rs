@@ -57,6 +57,35 @@ fn a_hundred_clones_differ_and_know_the_time() {
     hood.assert_nothing_left();
 }
 
+/// How many it trusts; and fails unless the same are in all places, once, and behind what the image has.
+const TRUSTED: &str = r#"set -e; cd /etc/ssl/certs; own=/etc/ssl/fumehood.pem
+    cat $(ls /usr/local/share/ca-certificates/fumehood-*.crt | sort -V) | cmp - $own
+    cat $(ls fumehood-*.pem | sort -V) | cmp - $own
+    tail -c $(stat -c %s $own) ca-certificates.crt | cmp - $own
+    [ $(find . -lname 'fumehood-*.pem' | wc -l) = $(grep -c BEGIN $own) ]
+    openssl verify -CApath . -partial_chain fumehood-1.pem >&2
+    echo $(grep -c BEGIN $own) $(($(grep -c BEGIN ca-certificates.crt) - $(grep -c BEGIN $own)))"#;
+
+/// Templates have certificates in these places already, of nobody's and of the host as it was.
+#[test]
+fn each_trusts_its_own_authority_and_the_hosts_alone() {
+    let mut hood = Hood::new();
+    let trusted = |hood: &Hood, options: &[&str]| {
+        let all = [&["run"], options, &["--", "sh", "-c", TRUSTED]].concat();
+        let told = hood.ok(&all);
+        let (own, of_image) = told.split_once(' ').unwrap();
+        (own.parse::<usize>().unwrap(), of_image.to_owned())
+    };
+    let (of_host, of_image) = trusted(&hood, &[]);
+    assert_eq!(trusted(&hood, &["--trust-host-ca=false"]), (1, of_image.clone()));
+    hood.stop_server();
+    let company = hood.state().join("company.pem");
+    fs::write(&company, include_str!("../../crates/guest/src/trust/examples/plain.pem")).unwrap();
+    hood.set("SSL_CERT_FILE", company.to_str().unwrap());
+    assert_eq!(trusted(&hood, &[]), (of_host + 1, of_image.clone()));
+    assert_eq!(trusted(&hood, &["--trust-host-ca=false"]), (1, of_image));
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }

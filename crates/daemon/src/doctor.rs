@@ -10,6 +10,7 @@ use crate::{
     platform::{self, PlatformError},
     setup::{DEFAULT_SHAPE, kvm_warning},
     templates::Templates,
+    uplink::Uplink,
 };
 
 /// How a part of the host is.
@@ -130,7 +131,7 @@ fn accelerator(kvm: &KvmState) -> Finding {
 async fn templates(paths: &Paths, platform: &machine::Platform) -> Finding {
     let made = async {
         let image = platform::image(paths, "default").await.ok()?;
-        let templates = Templates::open(paths).ok()?;
+        let templates = Templates::open(paths, &Uplink::default()).ok()?;
         Some(templates.is_made(platform, DEFAULT_SHAPE, &image))
     };
     match made.await {

@@ -23,7 +23,7 @@ mod saving;
 mod session;
 mod source;
 mod state;
-mod trust;
+pub(crate) mod trust;
 mod waking;
 mod watched;
 

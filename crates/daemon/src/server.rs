@@ -162,10 +162,10 @@ pub async fn serve(
     let (store, mut stored) =
         opened.map_err(|source| ServeError::Store { path: store_path, source })?;
     enough_files(&stored)?;
-    let templates = Templates::open(paths)?;
     let tokens = std::mem::take(&mut stored.tokens);
     let tokens = Arc::new(Tokens::load(paths.token_key(), store.clone(), tokens)?);
     let egress = egress(paths, &store, std::mem::take(&mut stored.secrets))?;
+    let templates = Templates::open(paths, &egress.uplink)?;
     let kept = kept(paths, store, templates, &mut stored);
     let ingress::Opened { door, port, url } =
         ingress::open(config.ingress, &paths.ingress_port()).await?;

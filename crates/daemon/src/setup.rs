@@ -10,6 +10,7 @@ use crate::{
     limits,
     platform::{self, PlatformError},
     templates::{MakeError, Templates, collect::Others},
+    uplink::Uplink,
 };
 
 /// The shape of a sandbox that asks for nothing else.
@@ -67,7 +68,8 @@ pub async fn setup(
         report(SetupEvent::Warned(&warning));
     }
     let image = platform::image(paths, "default").await?;
-    let templates = Templates::open(paths)?;
+    let uplink = Uplink::of_host(|name| std::env::var(name).ok());
+    let templates = Templates::open(paths, &uplink)?;
     let notice = |what: &str| report(SetupEvent::Began(what));
     Box::pin(templates.warm(&platform, DEFAULT_SHAPE, &image, &notice)).await?;
     templates.collected(platform, Others::KeptADay).await?;

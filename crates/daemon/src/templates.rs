@@ -1,8 +1,9 @@
 //! Templates: made on first use, one maker at a time, reused for good.
 //!
 //! A *bare* template is a machine whose agent is ready and that has mounted nothing: one serves
-//! every image of its shape. A *warm* one is made from a copy of it: it has mounted one image
-//! read-only and has touched the runtimes, so that a clone has them in its page cache.
+//! every image of its shape. A *warm* one is made from a copy of it: it has mounted one image, with nothing
+//! let write to it, and has touched the runtimes, so that a clone has them in its page cache. What the
+//! mount has written is in an overlay, which clones begin with a copy of.
 
 use std::{
     future::ready,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use egress::gateway::authority::{self, AuthorityError};
 use machine::{
     BootFailure, BootSpec, CloneSpec, Draft, Key, Layer, Machine, MachineId, Platform, Ram, Retry,
     Root, SaveError, Shape, Start, Step, Template, TemplateError, Templates as Folder,
@@ -23,13 +25,16 @@ use crate::{
     agent::{Agent, AgentError},
     clock,
     config::Paths,
+    sandbox::trust,
     single_flight::SingleFlight,
+    uplink::Uplink,
 };
 
 pub(crate) mod collect;
+pub(crate) mod stand_in;
 
 /// What a warm template does before it is frozen; a change makes new templates.
-const WARM_VERSION: u32 = 1;
+const WARM_VERSION: u32 = 2;
 const WARM_COMMANDS: [&[&str]; 5] = [
     &["bash", "-c", "ls / >/dev/null; cat /etc/os-release"],
     &["sudo", "-n", "true"],
@@ -76,6 +81,8 @@ pub enum WarmUpError {
     Connect(#[source] io::Error),
     #[error("the agent did not do it")]
     Agent(#[from] AgentError),
+    #[error("no certificate could be made")]
+    Authority(#[from] AuthorityError),
 }
 
 /// All templates of one server; a cheap handle.
@@ -83,6 +90,8 @@ pub enum WarmUpError {
 pub(crate) struct Templates {
     paths: Paths,
     folder: Folder,
+    /// Authorities of the host's own, which guests are told of where nobody says otherwise.
+    roots: Arc<[Vec<u8>]>,
     made: Arc<SingleFlight<Key, Template>>,
 }
 
@@ -90,9 +99,10 @@ pub(crate) struct Templates {
 pub(crate) type Notice<'a> = &'a (dyn Fn(&str) + Sync);
 
 impl Templates {
-    pub(crate) fn open(paths: &Paths) -> Result<Self, TemplateError> {
+    pub(crate) fn open(paths: &Paths, uplink: &Uplink) -> Result<Self, TemplateError> {
         let folder = Folder::open(&paths.templates())?;
-        Ok(Self { paths: paths.clone(), folder, made: Arc::default() })
+        let roots = uplink.roots.clone().into();
+        Ok(Self { paths: paths.clone(), folder, roots, made: Arc::default() })
     }
 
     /// Whether a sandbox of this shape and image can be cloned at once.
@@ -114,7 +124,7 @@ impl Templates {
             notice(&format!("making the template of image {}", image.name));
             let draft = self.folder.draft(&key, shape)?.labelled(&image.digest);
             let machine = self.thaw(platform, &bare, &draft, image).await?;
-            let result = warm_up(&machine, image).await;
+            let result = warm_up(&machine, image, &self.roots).await;
             self.save(machine, draft, result).await
         };
         self.get(&key, Box::pin(make)).await
@@ -224,8 +234,7 @@ impl Templates {
         draft: &Draft,
         image: &BaseImage,
     ) -> Result<Machine, MakeError> {
-        let folder = self.scratch(draft);
-        let file = folder.join("root.qcow2");
+        let (folder, file) = (self.scratch(draft), draft.overlay());
         let made = async {
             crate::sandbox::remove_if_there(&folder).await?;
             tokio::fs::create_dir_all(&folder).await?;
@@ -282,12 +291,19 @@ fn key_of(platform: &Platform, shape: Shape, digest: Option<&str>) -> Key {
     Key::of(platform, shape, warm.as_deref())
 }
 
-async fn warm_up(machine: &Machine, image: &BaseImage) -> Result<(), WarmUpError> {
+async fn warm_up(
+    machine: &Machine,
+    image: &BaseImage,
+    roots: &[Vec<u8>],
+) -> Result<(), WarmUpError> {
     let agent = agent_over(machine.agent().await.map_err(WarmUpError::Connect)?);
     agent.ready(Instant::now() + RESTORE_DEADLINE).await?;
     let commands =
         WARM_COMMANDS.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).to_vec();
-    let warm = Warm { commands, user: image.user.clone() };
+    // Nobody has its key: it is only in the places of the one that a claim brings.
+    let authority = authority::make()?;
+    let stand_in = stand_in::claim(image, trust::trusted(&authority.certificate, roots));
+    let warm = Box::new(Warm { commands, stand_in });
     let warmed = agent.request(Request::Warm(warm), WARM_DEADLINE).await;
     agent.close().await;
     Ok(warmed.map(drop)?)

@@ -4,13 +4,13 @@ use std::{convert::Infallible, io, mem, rc::Rc};
 
 use protocol::{
     Ack, Body, Claim, Data, Frame, Hello, Phase, Refusal, RefusalCode, Request, Reset, Response,
-    StartCommand, VERSION, Wake, Warm, Welcome,
+    StartCommand, VERSION, Wake, Welcome, network::Certificate,
 };
 use rustix::fd::OwnedFd;
 
 use crate::{
     answers::{Answers, Known},
-    commands::{Commands, warm},
+    commands::Commands,
     files::{Files, hold},
     identity::Identity,
     link::{Incoming, Link},
@@ -18,10 +18,11 @@ use crate::{
     place::Place,
     poll::{Poll, Ready, Source},
     refusal::refuse,
-    root::Mounted,
     sys,
     tunnels::Tunnels,
 };
+
+mod claiming;
 
 /// Reads of the channel, of a page each, before anything else has its turn.
 const READS_A_TURN: usize = 64;
@@ -50,6 +51,8 @@ pub(crate) struct Agent {
     place: Place,
     phase: Phase,
     identity: Option<Identity>,
+    /// Certificates that have their places.
+    trusted: Vec<Certificate>,
     /// None while processes go on.
     frozen: Option<Frozen>,
     /// Blocks that are set aside, if they are free.
@@ -76,6 +79,7 @@ impl Agent {
             place,
             phase: Phase::Bare,
             identity: None,
+            trusted: Vec::new(),
             frozen: None,
             aside: Vec::new(),
             instance: None,
@@ -103,11 +107,7 @@ impl Agent {
                     self.outgoing.pause();
                 }
             }
-            Source::Children => {
-                let mut signals = [0; 1024];
-                while matches!(rustix::io::read(&self.children, &mut signals), Ok(1..)) {}
-                self.commands.reap(&mut self.outgoing);
-            }
+            Source::Children => self.reap(),
             Source::Wake => {
                 for (id, answer) in self.files.answers() {
                     self.reply(id, answer);
@@ -121,6 +121,12 @@ impl Agent {
             Source::Stream(stream) => self.commands.on_ready(stream, ready, &mut self.outgoing),
         }
         Ok(())
+    }
+
+    fn reap(&mut self) {
+        let mut signals = [0; 1024];
+        while matches!(rustix::io::read(&self.children, &mut signals), Ok(1..)) {}
+        self.commands.reap(&mut self.outgoing);
     }
 
     fn can_receive(&self) -> bool {
@@ -232,7 +238,7 @@ impl Agent {
         let done = |()| Response::Done;
         match request {
             Request::Ping => Ok(Response::Done),
-            Request::Warm(warm) => self.warm(warm).map(done),
+            Request::Warm(warm) => self.warm(*warm).map(done),
             Request::Rehearse(claim) => self.rehearse(claim).map(done),
             Request::Claim(claim) => self.claim(claim).map(done),
             Request::SetClock { unix_nanos } => self.place.set_clock(unix_nanos).map(done),
@@ -272,60 +278,6 @@ impl Agent {
                 Err(refuse(RefusalCode::Invalid, "it is begun, not answered"))
             }
         }
-    }
-
-    fn warm(&mut self, warm: Warm) -> Result<(), Refusal> {
-        if !self.is_nobodys() {
-            return Err(self.wrong_phase());
-        }
-        if self.place.begin_warming()? == Mounted::Yes {
-            // What the image says of its user may be wrong, which is for the claim to refuse.
-            if let Ok(identity) = Identity::nobodys(&warm.user, &self.place) {
-                warm::run(warm, &identity, &self.place);
-            }
-            self.place.end_warming();
-        }
-        self.phase = Phase::Warm;
-        Ok(())
-    }
-
-    /// Whether it is as its template was.
-    fn is_nobodys(&self) -> bool {
-        match self.phase {
-            Phase::Bare | Phase::Warm => true,
-            Phase::Rehearsing | Phase::Live => false,
-        }
-    }
-
-    fn rehearse(&mut self, claim: Claim) -> Result<(), Refusal> {
-        if !self.is_nobodys() {
-            let is_again = self.phase == Phase::Rehearsing;
-            return if is_again { Ok(()) } else { Err(self.wrong_phase()) };
-        }
-        self.place.claim(&claim, &[])?;
-        // Nothing runs yet: this too is only rehearsed.
-        self.place.end_rehearsal();
-        self.identity = Some(Identity::of(claim, &self.place)?);
-        self.phase = Phase::Rehearsing;
-        Ok(())
-    }
-
-    fn claim(&mut self, claim: Claim) -> Result<(), Refusal> {
-        if self.phase == Phase::Live {
-            // It was asked before, and the answer was lost; or it is another claim.
-            let own = self.identity.as_ref().map(|identity| identity.machine_id);
-            let is_same = own == Some(claim.machine_id);
-            return if is_same { Ok(()) } else { Err(self.wrong_phase()) };
-        }
-        if self.phase == Phase::Rehearsing {
-            self.commands.let_go(&mut self.outgoing);
-            self.place.end_rehearsal();
-        }
-        let trusted = self.identity.as_ref().map_or(&[][..], |identity| &identity.trusted);
-        self.place.claim(&claim, trusted)?;
-        self.identity = Some(Identity::of(claim, &self.place)?);
-        self.phase = Phase::Live;
-        Ok(())
     }
 
     fn start(&mut self, start: StartCommand) -> Result<Response, Refusal> {

@@ -1,6 +1,6 @@
 //! Who the machine is once it is claimed.
 
-use protocol::{Claim, Refusal, RefusalCode, User, network::Certificate};
+use protocol::{Claim, Refusal, RefusalCode, User};
 
 use crate::{accounts::Account, place::Place, refusal::refuse};
 
@@ -10,8 +10,6 @@ pub(crate) struct Identity {
     pub(crate) user: Account,
     pub(crate) cwd: String,
     pub(crate) env: Vec<(String, String)>,
-    /// Certificates that have their places.
-    pub(crate) trusted: Vec<Certificate>,
 }
 
 impl Identity {
@@ -21,15 +19,7 @@ impl Identity {
             user: find_user(place, &claim.user)?,
             cwd: claim.cwd,
             env: claim.env,
-            trusted: claim.network.trust,
         })
-    }
-
-    /// Of a machine that is nobody's yet.
-    pub(crate) fn nobodys(user: &str, place: &Place) -> Result<Self, Refusal> {
-        let user = find_user(place, user)?;
-        let (cwd, env, trusted) = ("/".into(), Vec::new(), Vec::new());
-        Ok(Self { machine_id: [0; 16], user, cwd, env, trusted })
     }
 
     pub(crate) fn account(&self, user: &User, place: &Place) -> Result<Account, Refusal> {

@@ -21,7 +21,7 @@ use crate::{
     boot::say,
     drive, freezer, outside,
     refusal::{refuse, refuse_io},
-    root::{Mounted, Root},
+    root::Root,
     sys,
     tree::Tree,
     trust,
@@ -67,15 +67,22 @@ impl Place {
         }
     }
 
-    /// Makes the programs of the image runnable, with nothing written, if that can be.
-    pub(crate) fn begin_warming(&mut self) -> Result<Mounted, Refusal> {
-        let Self::Machine(root) = self else { return Ok(Mounted::Yes) };
-        let mounted = root.read_only()?;
-        if mounted == Mounted::Yes {
-            Root::mount_tmp();
-            trust::warm(Path::new("/"));
+    /// Gives the root what a claim will change, and makes the programs of the image runnable, with nothing
+    /// of theirs written.
+    pub(crate) fn begin_warming(&mut self, stand_in: &Claim) -> Result<(), Refusal> {
+        let Self::Machine(root) = self else { return Ok(()) };
+        renew(stand_in)?;
+        root.writable()?;
+        // What cannot be done is for the claim to refuse.
+        if let Err(error) = name(stand_in) {
+            say(&format!("name of the machine: {error}"));
         }
-        Ok(mounted)
+        let faults = trust::stand_in(Path::new("/"), &stand_in.network.trust);
+        faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
+        root.guard()?;
+        Root::mount_tmp();
+        trust::warm(Path::new("/"));
+        Ok(())
     }
 
     /// Ends what still runs and leaves no trace of it.
@@ -83,6 +90,7 @@ impl Place {
         if let Self::Machine(_) = self {
             sys::kill_everything_else();
             Root::unmount_tmp();
+            rustix::fs::sync();
             // Cut short by a signal, clones do a little more.
             let _slept = nanosleep(&SETTLING);
         }
@@ -95,8 +103,8 @@ impl Place {
         }
     }
 
-    /// Clock and randomness first, before anything can ask for them; then names and disk. Certificates
-    /// that are all `trusted` already have their places.
+    /// Clock and randomness first, before anything can ask for them; then names and disk. Those that are
+    /// `trusted` have their places by now.
     pub(crate) fn claim(&mut self, claim: &Claim, trusted: &[Certificate]) -> Result<(), Refusal> {
         let Self::Machine(root) = self else { return Ok(()) };
         renew(claim)?;
@@ -105,7 +113,7 @@ impl Place {
         name(claim).map_err(|error| refuse_io(&error, "name of the machine"))?;
         if claim.network.trust != trusted {
             let unix_ms = claim.unix_nanos / 1_000_000;
-            let faults = trust::install(self.root(), &claim.network.trust, unix_ms);
+            let faults = trust::install(self.root(), &claim.network.trust, trusted, unix_ms);
             faults.iter().for_each(|fault| say(&format!("certificates: {fault}")));
         }
         Ok(())

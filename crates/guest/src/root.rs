@@ -10,7 +10,6 @@ use protocol::{Refusal, RefusalCode};
 use rustix::{
     fd::OwnedFd,
     fs::{CWD, Mode, OFlags, open},
-    io::Errno,
     mount::{
         MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_move, mount_remount,
         move_mount, open_tree, unmount,
@@ -21,7 +20,7 @@ use crate::{boot::say, refusal::refuse, sys};
 
 const NEW_ROOT: &str = "/newroot";
 const MODULES: &str = "/lib/modules";
-/// Without these, a root that becomes writable gets a thread that reads the block bitmaps of all groups and
+/// Without these, a root that can be written gets a thread that reads the block bitmaps of all groups and
 /// clears inode tables. A sandbox writes to few groups and starts often; see docs/decisions/0024.
 const OPTIONS: &CStr = c"no_prefetch_block_bitmaps,noinit_itable";
 
@@ -37,15 +36,11 @@ pub(crate) struct Root {
 enum State {
     /// The initramfs.
     Absent,
-    ReadOnly,
+    /// The file system can be written, and its mount cannot: programs change nothing, and to let them takes
+    /// a flag. To make a file system writable is work that each clone would do again; see
+    /// docs/decisions/0026.
+    Guarded,
     Writable,
-}
-
-/// Whether there is a root to run programs from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mounted {
-    Yes,
-    No,
 }
 
 /// What the kernel's file systems are mounted on.
@@ -72,49 +67,36 @@ impl Root {
         Self { state: State::Absent, modules }
     }
 
-    /// Mounts the root read-only, so that programs can be run from it and nothing is written. A root
-    /// that has not all the folders that a running system needs waits until they can be made.
-    pub(crate) fn read_only(&mut self) -> Result<Mounted, Refusal> {
-        if self.state == State::Absent {
-            match mount_root(MountFlags::RDONLY) {
-                Err(RootError::NoFolder(_)) => return Ok(Mounted::No),
-                mounted => mounted.map_err(|error| refuse_root(&error))?,
-            }
-            self.state = State::ReadOnly;
-            self.place_modules();
+    /// Has programs that run from the root write nothing to it.
+    pub(crate) fn guard(&mut self) -> Result<(), Refusal> {
+        if self.state == State::Writable {
+            set_access(MountFlags::RDONLY).map_err(|error| refuse_root(&error))?;
+            self.state = State::Guarded;
         }
-        Ok(Mounted::Yes)
+        Ok(())
     }
 
     /// Makes the root writable, mounting it if it is not there yet.
     pub(crate) fn writable(&mut self) -> Result<(), Refusal> {
-        let result = match self.state {
-            State::Absent => mount_root(MountFlags::empty()),
-            State::ReadOnly => step(
-                "remount the root writable",
-                mount_remount("/", MountFlags::NOATIME, c"").map_err(io::Error::from),
-            ),
-            State::Writable => Ok(()),
-        };
-        result.map_err(|error| refuse_root(&error))?;
+        match self.state {
+            State::Absent => self.mount()?,
+            State::Guarded => {
+                set_access(MountFlags::empty()).map_err(|error| refuse_root(&error))?;
+            }
+            State::Writable => {}
+        }
         self.state = State::Writable;
-        self.place_modules();
         Ok(())
     }
 
-    /// Puts the kernel's modules where `modprobe` looks for them. A guest can do without.
-    fn place_modules(&mut self) {
-        let Some(modules) = &self.modules else { return };
-        if self.state == State::Writable {
-            // While the root is read-only the folder is there or not.
-            let _is_there = fs::create_dir_all(MODULES).is_ok();
+    fn mount(&mut self) -> Result<(), Refusal> {
+        mount_root().map_err(|error| refuse_root(&error))?;
+        if let Some(modules) = self.modules.take()
+            && let Err(error) = place_modules(&modules)
+        {
+            say(&format!("kernel modules: {error}"));
         }
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        match move_mount(modules, c"", CWD, MODULES, flags) {
-            Ok(()) => self.modules = None,
-            Err(Errno::NOENT) if self.state == State::ReadOnly => {}
-            Err(errno) => say(&format!("kernel modules: {errno}")),
-        }
+        Ok(())
     }
 
     /// A `/tmp` in memory, for as long as the root cannot be written.
@@ -146,7 +128,20 @@ fn step<T>(what: &'static str, result: io::Result<T>) -> Result<T, RootError> {
     result.map_err(|source| RootError::Step { what, source })
 }
 
-fn mount_root(access: MountFlags) -> Result<(), RootError> {
+/// Says whether programs can write to the root, of which the file system knows nothing.
+fn set_access(access: MountFlags) -> Result<(), RootError> {
+    let flags = MountFlags::BIND | MountFlags::NOATIME | access;
+    step("set the root's access", mount_remount(c"/", flags, c"").map_err(Into::into))
+}
+
+/// Puts the kernel's modules where `modprobe` looks for them. A guest can do without.
+fn place_modules(modules: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    fs::create_dir_all(MODULES)?;
+    Ok(move_mount(modules, c"", CWD, MODULES, flags)?)
+}
+
+fn mount_root() -> Result<(), RootError> {
     let disk = disk("root").ok_or(RootError::NoDisk("root"))?;
     // A template has seen another disk here.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -154,11 +149,8 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
     step("flush the disk's cache", sys::flush_block_cache(&device))?;
     drop(device);
     step("make the mount point", fs::create_dir_all(NEW_ROOT))?;
-    let flags = access | MountFlags::NOATIME;
-    step("mount the disk", mount(&disk, NEW_ROOT, c"ext4", flags, OPTIONS).map_err(Into::into))?;
-    if access.contains(MountFlags::RDONLY) {
-        say_less(&disk);
-    }
+    let mounted = mount(&disk, NEW_ROOT, c"ext4", MountFlags::NOATIME, OPTIONS);
+    step("mount the disk", mounted.map_err(Into::into))?;
     for tree in FOLDERS {
         let target = format!("{NEW_ROOT}{tree}");
         // It is there already, or cannot be made.
@@ -173,16 +165,6 @@ fn mount_root(access: MountFlags) -> Result<(), RootError> {
         step("move the kernel's file systems", mount_move(tree, target).map_err(Into::into))?;
     }
     step("enter the root", enter().map_err(Into::into))
-}
-
-/// The kernel is not to log that the root has become writable: a claim would translate some 700 blocks of
-/// code for that line. What goes wrong with the file system is logged by other means.
-fn say_less(disk: &Path) {
-    let name = disk.file_name().unwrap_or_default();
-    let limit = Path::new("/sys/fs/ext4").join(name).join("msg_ratelimit_burst");
-    if let Err(error) = fs::write(limit, "0") {
-        say(&format!("messages of the root: {error}"));
-    }
 }
 
 fn enter() -> rustix::io::Result<()> {

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
 };
 
@@ -12,7 +12,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{
         AtFlags, Mode, OFlags, ResolveFlags, fchmod, mkdirat, open, openat, openat2, readlinkat,
-        symlinkat, unlinkat,
+        renameat, symlinkat, unlinkat,
     },
     io::Errno,
 };
@@ -48,6 +48,9 @@ impl Tree {
 
     /// Makes the folder and those above it, where they are missing.
     pub(crate) fn make_folder(&self, path: &str) -> io::Result<()> {
+        if self.has_folder(path) {
+            return Ok(());
+        }
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         for end in ends {
             let (above, name) = split(&path[..end]);
@@ -83,12 +86,27 @@ impl Tree {
         file.write_all(content)
     }
 
-    /// Gives a file that is there another content. Never cut to nothing in between: ext4 would
-    /// write such a file out to the disk on closing it.
+    /// Gives a file that is there another content.
     pub(crate) fn rewrite(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let mut file = self.regular(path, OFlags::WRONLY)?;
-        file.write_all(content)?;
-        file.set_len(content.len() as u64)
+        overwrite(&self.regular(path, OFlags::WRONLY)?, 0, content)
+    }
+
+    /// Puts `new` in place of `old` where that is the end of a file, and tells whether it was.
+    pub(crate) fn swap_end(&self, path: &str, old: &[u8], new: &[u8]) -> io::Result<bool> {
+        let file = self.regular(path, OFlags::RDWR)?;
+        let len = file.metadata()?.len();
+        let begin_of = |end: &[u8]| -> io::Result<Option<u64>> {
+            let Some(at) = len.checked_sub(end.len() as u64) else { return Ok(None) };
+            let mut there = vec![0; end.len()];
+            file.read_exact_at(&mut there, at)?;
+            Ok((there == end).then_some(at))
+        };
+        let Some(at) = begin_of(old)? else { return Ok(false) };
+        // Under another name it may have been done.
+        if !new.ends_with(old) || begin_of(new)?.is_none() {
+            overwrite(&file, at, new)?;
+        }
+        Ok(true)
     }
 
     /// A new file in place of whatever is there: a link is replaced and not followed.
@@ -108,9 +126,8 @@ impl Tree {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | NEVER_WAITING;
         let found = openat(self.folder(above)?, name, flags, Mode::empty()).map(File::from);
         match found {
-            Ok(mut file) if file.metadata().is_ok_and(|is| is.is_file() && is.nlink() == 1) => {
-                file.write_all(content)?;
-                file.set_len(content.len() as u64)
+            Ok(file) if file.metadata().is_ok_and(|is| is.is_file() && is.nlink() == 1) => {
+                overwrite(&file, 0, content)
             }
             _ => self.replace(path, content, 0o644),
         }
@@ -120,6 +137,18 @@ impl Tree {
     pub(crate) fn link(&self, path: &str, target: &str) -> io::Result<()> {
         let (folder, name) = self.clear(path)?;
         Ok(symlinkat(target, &folder, name)?)
+    }
+
+    /// Gives what is there another name in its folder, where nothing has that.
+    pub(crate) fn rename(&self, path: &str, name: &str) -> io::Result<()> {
+        let (above, old) = split(path);
+        let folder = self.folder(above)?;
+        Ok(renameat(&folder, old, &folder, name)?)
+    }
+
+    /// Takes away what is there, if anything is; no folder.
+    pub(crate) fn remove(&self, path: &str) -> io::Result<()> {
+        self.clear(path).map(drop)
     }
 
     /// Where a link leads to, if there is one.
@@ -161,6 +190,14 @@ impl Tree {
         }
         Ok(file)
     }
+}
+
+/// Writes to the end of a file, from `at` on. It is never cut to nothing in between: ext4 would write such a
+/// file out to the disk on closing it. Nor cut for nothing, which is work too.
+fn overwrite(file: &File, at: u64, content: &[u8]) -> io::Result<()> {
+    file.write_all_at(content, at)?;
+    let end = at + content.len() as u64;
+    if end < file.metadata()?.len() { file.set_len(end) } else { Ok(()) }
 }
 
 /// The folder that a path is in, and its last name.

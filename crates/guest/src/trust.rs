@@ -26,17 +26,44 @@ const SUDO_FOLDER: &str = "etc/sudoers.d";
 const SAME_HASH_MAX: u32 = 10;
 const PEM_LINE: usize = 64;
 
-/// Puts the certificates in their places, and tells what could not be done. Done again it changes
-/// nothing.
-pub(crate) fn install(root: &Path, certificates: &[Certificate], unix_ms: u64) -> Vec<String> {
-    if certificates.is_empty() {
+/// Puts the certificates in their places, and tells what could not be done. Those of `before` are theirs by
+/// now, and give way: what can stay as it is stays, since each clone of a template does this. Done again it
+/// changes nothing.
+pub(crate) fn install(
+    root: &Path,
+    certificates: &[Certificate],
+    before: &[Certificate],
+    unix_ms: u64,
+) -> Vec<String> {
+    change(root, certificates, before, |installer| {
+        installer.install();
+        for keystore in KEYSTORES {
+            installer.note(keystore, installer.add_to_keystore(keystore, unix_ms));
+        }
+    })
+}
+
+/// Puts certificates into places that others are to have. Not into Java's keystores, which none is taken
+/// out of.
+pub(crate) fn stand_in(root: &Path, certificates: &[Certificate]) -> Vec<String> {
+    change(root, certificates, &[], Installer::install)
+}
+
+fn change<'a>(
+    root: &Path,
+    certificates: &'a [Certificate],
+    before: &'a [Certificate],
+    how: impl FnOnce(&mut Installer<'a>),
+) -> Vec<String> {
+    if certificates.is_empty() && before.is_empty() {
         return Vec::new();
     }
     match Tree::open(root) {
         Ok(tree) => {
-            let texts = certificates.iter().map(|certificate| pem(&certificate.0)).collect();
-            let faults = Vec::new();
-            Installer { tree, certificates, texts, unix_ms, faults }.install()
+            let (own, before) = (Own::of(certificates), Own::of(before));
+            let mut installer = Installer { tree, own, before, faults: Vec::new() };
+            how(&mut installer);
+            installer.faults
         }
         Err(error) => vec![error.to_string()],
     }
@@ -54,39 +81,71 @@ pub(crate) fn warm(root: &Path) {
     }
 }
 
+/// Certificates, and the same in PEM.
+struct Own<'a> {
+    certificates: &'a [Certificate],
+    texts: Vec<String>,
+}
+
+impl<'a> Own<'a> {
+    fn of(certificates: &'a [Certificate]) -> Self {
+        let texts = certificates.iter().map(|certificate| pem(&certificate.0)).collect();
+        Self { certificates, texts }
+    }
+
+    fn text(&self, index: usize) -> Option<&[u8]> {
+        self.texts.get(index).map(String::as_bytes)
+    }
+
+    /// The first part of the name that OpenSSL looks for.
+    fn hash(&self, index: usize) -> Option<String> {
+        subject::hash(&self.certificates.get(index)?.0)
+    }
+}
+
 struct Installer<'a> {
     tree: Tree,
-    certificates: &'a [Certificate],
-    /// The same in PEM.
-    texts: Vec<String>,
-    unix_ms: u64,
+    own: Own<'a>,
+    /// Those that have their places.
+    before: Own<'a>,
     faults: Vec<String>,
 }
 
 impl Installer<'_> {
-    fn install(mut self) -> Vec<String> {
+    fn install(&mut self) {
         for folder in [DEBIAN_SOURCES, HASHED] {
             self.note(folder, self.tree.make_folder(folder));
         }
+        for index in self.own.texts.len()..self.before.texts.len() {
+            self.remove(index);
+        }
         let mut before = Before::Perhaps;
-        for index in 0..self.certificates.len() {
+        for index in 0..self.own.texts.len() {
             if self.put_source(index) == Before::No {
                 before = Before::No;
             }
             self.note(HASHED, self.link(index));
         }
         let claimed = CLAIMED.trim_start_matches('/');
-        self.note(claimed, self.tree.replace(claimed, self.texts.concat().as_bytes(), 0o644));
+        let (all, old) = (self.own.texts.concat(), self.before.texts.concat());
+        let old = Some(old.as_bytes());
+        self.note(claimed, self.put(claimed, all.as_bytes(), old, 0o644));
         for bundle in BUNDLES {
             self.note(bundle, self.add_to_bundle(bundle, before));
         }
-        for keystore in KEYSTORES {
-            self.note(keystore, self.add_to_keystore(keystore));
-        }
         if self.tree.has_folder(SUDO_FOLDER) {
-            self.note(SUDO, self.tree.replace(SUDO, sudo_settings().as_bytes(), 0o440));
+            let settings = sudo_settings();
+            self.note(SUDO, self.put(SUDO, settings.as_bytes(), None, 0o440));
         }
-        self.faults
+    }
+
+    /// A file with this content. One that has another is replaced, unless that is known to be ours.
+    fn put(&self, path: &str, new: &[u8], old: Option<&[u8]>, mode: u32) -> io::Result<()> {
+        match self.tree.read(path) {
+            Ok(content) if content == new => Ok(()),
+            Ok(content) if Some(content.as_slice()) == old => self.tree.rewrite(path, new),
+            Ok(_) | Err(_) => self.tree.replace(path, new, mode),
+        }
     }
 
     fn note(&mut self, what: &str, done: io::Result<()>) {
@@ -97,16 +156,17 @@ impl Installer<'_> {
 
     /// What systems make their bundles from. Tells whether it was there.
     fn put_source(&mut self, index: usize) -> Before {
-        let (name, text) = (name(index), self.texts[index].as_bytes());
+        let (name, text) = (name(index), self.own.texts[index].as_bytes());
         let source = format!("{DEBIAN_SOURCES}/{name}.crt");
         if self.tree.read(&source).is_ok_and(|content| content == text) {
             return Before::Perhaps;
         }
-        let done = self.tree.replace(&source, text, 0o644);
+        let old = self.before.text(index);
+        let done = self.put(&source, text, old, 0o644);
         let mut all = vec![(source, done)];
         if self.tree.has_folder(RED_HAT_SOURCES) {
             let anchor = format!("{RED_HAT_SOURCES}/{name}.crt");
-            let done = self.tree.replace(&anchor, text, 0o644);
+            let done = self.put(&anchor, text, old, 0o644);
             all.push((anchor, done));
         }
         all.into_iter().for_each(|(what, done)| self.note(&what, done));
@@ -121,18 +181,40 @@ impl Installer<'_> {
         if !self.leads_to(&link, &target) {
             self.tree.link(&link, &target)?;
         }
-        let Some(hash) = subject::hash(&self.certificates[index].0) else { return Ok(()) };
+        let Some(hash) = self.own.hash(index) else { return Ok(()) };
         let target = format!("{name}.pem");
         for number in 0..SAME_HASH_MAX {
-            let link = format!("{HASHED}/{hash}.{number}");
+            let (name, link) = (format!("{hash}.{number}"), format!("{HASHED}/{hash}.{number}"));
             if self.leads_to(&link, &target) {
                 return Ok(());
             }
             if !self.tree.is_taken(&link) {
-                return self.tree.link(&link, &target);
+                return match self.hashed_before(index) {
+                    Some(old) => self.tree.rename(&old, &name),
+                    None => self.tree.link(&link, &target),
+                };
             }
         }
         Err(io::Error::other("too many certificates of one subject"))
+    }
+
+    /// The link by which OpenSSL finds an earlier certificate, if it is there.
+    fn hashed_before(&self, index: usize) -> Option<String> {
+        let (hash, target) = (self.before.hash(index)?, format!("{}.pem", name(index)));
+        let mut links = (0..SAME_HASH_MAX).map(|number| format!("{HASHED}/{hash}.{number}"));
+        links.find(|link| self.leads_to(link, &target))
+    }
+
+    /// Takes an earlier certificate that none follows out of its places but the bundles.
+    fn remove(&mut self, index: usize) {
+        let name = name(index);
+        let files = [DEBIAN_SOURCES, RED_HAT_SOURCES].map(|folder| format!("{folder}/{name}.crt"));
+        let text = self.before.text(index);
+        let is_ours = |path: &String| self.tree.read(path).ok().as_deref() == text;
+        let mut all = Vec::from_iter(files.into_iter().filter(is_ours));
+        all.extend(self.hashed_before(index));
+        all.push(format!("{HASHED}/{name}.pem"));
+        all.into_iter().for_each(|path| self.note(&path, self.tree.remove(&path)));
     }
 
     fn leads_to(&self, link: &str, target: &str) -> bool {
@@ -142,18 +224,24 @@ impl Installer<'_> {
     /// Adds what is missing. Other bundles than the main one are there or not.
     fn add_to_bundle(&self, path: &str, before: Before) -> io::Result<()> {
         let is_main = BUNDLE.strip_prefix('/') == Some(path);
+        let (all, old) = (self.own.texts.concat(), self.before.texts.concat());
+        if !old.is_empty()
+            && self.tree.swap_end(path, old.as_bytes(), all.as_bytes()).is_ok_and(|swapped| swapped)
+        {
+            return Ok(());
+        }
         if is_main && before == Before::No && self.tree.is_file(path) {
             // It need not be read: nobody has put all of them there.
-            return self.tree.append(path, self.texts.concat().as_bytes());
+            return self.tree.append(path, all.as_bytes());
         }
         match self.tree.read(path) {
             Ok(content) => {
-                let missing = missing(&content, &self.texts);
+                let missing = missing(&content, &self.own.texts);
                 let is_whole = missing.is_empty();
                 if is_whole { Ok(()) } else { self.tree.append(path, missing.as_bytes()) }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_main => {
-                self.tree.replace(path, self.texts.concat().as_bytes(), 0o644)
+                self.tree.replace(path, all.as_bytes(), 0o644)
             }
             Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(error),
@@ -161,15 +249,15 @@ impl Installer<'_> {
     }
 
     /// One of another form, or with a password of its own, is left as it is.
-    fn add_to_keystore(&self, path: &str) -> io::Result<()> {
+    fn add_to_keystore(&self, path: &str, unix_ms: u64) -> io::Result<()> {
         let mut keystore = match self.tree.read(path) {
             Ok(keystore) => keystore,
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
         let mut is_new = false;
-        for certificate in self.certificates {
-            if let Some(with) = keystore::with(&keystore, &certificate.0, self.unix_ms) {
+        for certificate in self.own.certificates {
+            if let Some(with) = keystore::with(&keystore, &certificate.0, unix_ms) {
                 keystore = with;
                 is_new = true;
             }

@@ -1,9 +1,10 @@
-//! Templates on disk: `<dir>/<key>/{ram,state,template.json}`, complete only under their key's name.
+//! Templates on disk: `<dir>/<key>/{ram,state,template.json}`, and for one that has written to its disk
+//! `overlay.qcow2`; complete only under their key's name.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -11,10 +12,11 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, MachineId, Shape};
+use crate::{Key, MachineId, Shape, make_blank_overlay};
 
 const RAM: &str = "ram";
 const STATE: &str = "state";
+const OVERLAY: &str = "overlay.qcow2";
 const RECORD: &str = "template.json";
 const DRAFT: &str = ".draft-";
 const LOCK: &str = "lock";
@@ -26,12 +28,25 @@ pub struct Template {
     folder: PathBuf,
     shape: Shape,
     label: Option<String>,
+    disk: Disk,
+}
+
+/// What a template's machine has written to its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Disk {
+    #[default]
+    Nothing,
+    /// It is in the overlay.
+    Overlay,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     key: Key,
     shape: Shape,
+    #[serde(default)]
+    disk: Disk,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     label: Option<String>,
 }
@@ -72,6 +87,7 @@ impl Template {
         let blocks = |path: PathBuf| Ok(std::fs::metadata(path)?.blocks());
         [self.ram(), self.state()]
             .into_iter()
+            .chain(self.overlay())
             .map(blocks)
             .sum::<io::Result<u64>>()
             .map(|blocks| blocks * STAT_BLOCK_BYTES)
@@ -100,13 +116,29 @@ impl Template {
         self.folder.join(STATE)
     }
 
+    fn overlay(&self) -> Option<PathBuf> {
+        match self.disk {
+            Disk::Nothing => None,
+            Disk::Overlay => Some(self.folder.join(OVERLAY)),
+        }
+    }
+
+    /// Makes at `file` the overlay that a clone has its root on, with what the template has written to its
+    /// own. `cache` is as for [`make_blank_overlay`].
+    pub async fn make_overlay(&self, cache: &Path, file: &Path) -> io::Result<()> {
+        let Some(overlay) = self.overlay() else { return make_blank_overlay(cache, file).await };
+        tokio::fs::copy(overlay, file).await?;
+        // The template's is for reading only.
+        tokio::fs::set_permissions(file, Permissions::from_mode(0o600)).await
+    }
+
     fn read(folder: &Path) -> Result<Self, TemplateError> {
         let path = folder.join(RECORD);
         let text = std::fs::read(&path).map_err(at(&path))?;
         let record: Record = serde_json::from_slice(&text)
             .map_err(|source| TemplateError::Malformed { path, source })?;
-        let Record { key, shape, label } = record;
-        Ok(Self { key, folder: folder.to_owned(), shape, label })
+        let Record { key, shape, label, disk } = record;
+        Ok(Self { key, folder: folder.to_owned(), shape, label, disk })
     }
 }
 
@@ -237,6 +269,13 @@ impl Draft {
         self.folder.join(RAM)
     }
 
+    /// The file for the overlay of the machine's root, if clones are to have what is written to it. There
+    /// is none before it is made.
+    #[must_use]
+    pub fn overlay(&self) -> PathBuf {
+        self.folder.join(OVERLAY)
+    }
+
     /// Writes on it what it is to be known by, see [`Template::label`].
     #[must_use]
     pub fn labelled(mut self, label: &str) -> Self {
@@ -259,9 +298,11 @@ impl Draft {
     pub(crate) fn finish(mut self, state: &Path, memory: OnDisk) -> io::Result<Template> {
         std::fs::copy(state, self.folder.join(STATE))?;
         let label = self.label.clone();
-        let record = Record { key: self.key.clone(), shape: self.shape, label };
+        let disk = if self.overlay().try_exists()? { Disk::Overlay } else { Disk::Nothing };
+        let record = Record { key: self.key.clone(), shape: self.shape, disk, label };
         std::fs::write(self.folder.join(RECORD), serde_json::to_vec_pretty(&record)?)?;
-        for name in [RAM, STATE, RECORD] {
+        let overlay = (disk == Disk::Overlay).then_some(OVERLAY);
+        for name in [RAM, STATE, RECORD].into_iter().chain(overlay) {
             // On disk before it has its name: what is found is complete, after a power cut too.
             let file = File::open(self.folder.join(name))?;
             let mut permissions = file.metadata()?.permissions();

@@ -171,22 +171,35 @@ async fn a_template_is_made_from_a_template() {
     let before = bytes(&bare);
     let key = Key::of(&bench.platform, SHAPE, Some("warm"));
     let draft = bench.templates.draft(&key, SHAPE).unwrap();
+    let pieces = bench.root().join("pieces");
+    make_blank_overlay(&pieces, &draft.overlay()).await.unwrap();
+    let root = |file| Root::Overlay { file, layers: Vec::new() };
     let spec = bench.clone_spec("warming", Start::Running);
+    let spec = CloneSpec { root: root(draft.overlay()), ..spec };
     let machine = Machine::thaw(&bench.platform, &bare, &draft, spec).await.unwrap();
     let mut guest = Guest::over(machine.agent().await.unwrap());
     guest.ask("dirty 24 99").await;
     let sum = guest.ask("sum").await;
+    assert_eq!(guest.ask("write root warm").await, "ok");
     let warm = machine.save_template(draft).await.unwrap();
     assert!(bytes(&bare) == before, "warming has changed the bare template");
     assert_eq!(bench.templates.find(&key).unwrap().as_ref(), Some(&warm));
 
-    let spec = bench.clone_spec("clone", Start::Running);
-    let clone = bench.cloned(&warm, spec).await;
-    // A template may be removed under its clones.
-    bench.templates.remove(&key).unwrap();
-    let mut guest = Guest::over(clone.agent().await.unwrap());
-    assert_eq!(guest.ask("sum").await, sum);
-    clone.kill().await;
+    for name in ["one", "two"] {
+        let file = bench.root().join(format!("{name}.qcow2"));
+        warm.make_overlay(&pieces, &file).await.unwrap();
+        let spec = bench.clone_spec(name, Start::Running);
+        let clone = bench.cloned(&warm, CloneSpec { root: root(file), ..spec }).await;
+        if name == "two" {
+            // A template may be removed under its clones.
+            bench.templates.remove(&key).unwrap();
+        }
+        let mut guest = Guest::over(clone.agent().await.unwrap());
+        assert_eq!(guest.ask("sum").await, sum);
+        assert_eq!(guest.ask("read root").await, "warm");
+        assert_eq!(guest.ask(&format!("write root {name}")).await, "ok");
+        clone.kill().await;
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub struct Welcome {
 pub enum Phase {
     /// Ready; no root file system is mounted.
     Bare,
-    /// The root file system is mounted read-only and its caches are warm; nothing runs.
+    /// The root file system is mounted, guarded from being written, and its caches are warm; nothing runs.
     Warm,
     /// Claimed: it has an identity and a writable root, and commands may run.
     Live,
@@ -46,8 +46,8 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     Ping,
-    /// Bare → warm: mount the root read-only and run commands that fill its caches.
-    Warm(Warm),
+    /// Bare → warm: mount the root, let nothing write to it, and run commands that fill its caches.
+    Warm(Box<Warm>),
     /// Bare, warm or rehearsing → live: identity, clock, entropy, a writable root, whom to trust.
     Claim(Claim),
     /// Sets the clock: guests have no other source of time.
@@ -168,9 +168,11 @@ impl Request {
 /// Bare → warm, or warm and warmer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warm {
-    /// Commands run one after another as the default user; their output and exit are ignored.
+    /// Commands run one after another as the user of `stand_in`; their output and exit are ignored.
     pub commands: Vec<Vec<String>>,
-    pub user: String,
+    /// An identity of nobody's. What it puts on the disk the claim writes over, which is less work than to
+    /// make it.
+    pub stand_in: Claim,
 }
 
 /// Gives a clone its own identity. The host makes all of it anew for every claim.

@@ -66,9 +66,9 @@ impl Registry {
         let split = Arc::new(taken.save().await?);
         self.has_room_for(&split, places.len()).map_err(CreateError::from)?;
         let (paused, held) = (split.moment.paused, split.point.held);
-        let born = places.into_iter().map(|(place, record)| {
-            self.bear(place, record, network.clone(), Arc::clone(&split))
-        });
+        let born = places
+            .into_iter()
+            .map(|(place, record)| self.bear(place, record, network.clone(), Arc::clone(&split)));
         let born = stream::iter(born).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
         let children = born.into_iter().map(|(mut place, child)| {
             place.key = None;

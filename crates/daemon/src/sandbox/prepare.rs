@@ -419,15 +419,16 @@ pub(super) async fn make(
     layers: Vec<Layer>,
     folder: &Path,
 ) -> Result<Machine, PrepareError> {
-    let spec = clone_spec(context, layers, folder).await?;
+    let spec = clone_spec(context, Some(template), layers, folder).await?;
     let platform = context.platform().await?;
     let cloned = Machine::clone_from(platform, template, spec).await;
     well(context, cloned)
 }
 
-/// A folder, and in it an empty overlay on these layers.
+/// A folder, and in it an overlay on these layers: as the template has left its own, or empty.
 async fn clone_spec(
     context: &Context,
+    template: Option<&Template>,
     layers: Vec<Layer>,
     folder: &Path,
 ) -> Result<CloneSpec, PrepareError> {
@@ -435,7 +436,11 @@ async fn clone_spec(
     let made = async {
         remove_if_there(folder).await?;
         tokio::fs::create_dir_all(folder).await?;
-        machine::make_blank_overlay(&context.paths.pieces(), &file).await
+        let pieces = context.paths.pieces();
+        match template {
+            Some(template) => template.make_overlay(&pieces, &file).await,
+            None => machine::make_blank_overlay(&pieces, &file).await,
+        }
     };
     made.await.map_err(|source| PrepareError::Disk { path: file.clone(), source })?;
     failpoint::pass("disk-made");

@@ -5,10 +5,7 @@
 
 use std::path::Path;
 
-use protocol::{
-    Claim, CommandId, Entropy, Request, StartCommand,
-    network::{Certificate, Network},
-};
+use protocol::{CommandId, Request, StartCommand, network::Certificate};
 
 use super::{
     prepare::{PrepareError, READY_DEADLINE},
@@ -16,10 +13,8 @@ use super::{
 };
 use crate::{
     agent::{self, Agent, AgentError},
-    clock,
     command_log::CommandLog,
-    ids,
-    templates::BaseImage,
+    templates::{BaseImage, stand_in},
 };
 
 const COMMANDS: [&[&str]; 3] = [&["true"], &["sh", "-c", "echo; true"], &["true"]];
@@ -34,18 +29,8 @@ pub(super) async fn rehearse(
     trusted: Vec<Certificate>,
     folder: &Path,
 ) -> Result<(), PrepareError> {
-    let mut env = image.env.clone();
-    env.extend(trust::variables());
-    let claim = Claim {
-        hostname: "rehearsal".to_owned(),
-        machine_id: ids::random(),
-        entropy: Entropy(ids::random()),
-        unix_nanos: clock::now_ns(),
-        user: image.user.clone(),
-        cwd: "/".to_owned(),
-        env,
-        network: Network { trust: trusted },
-    };
+    let mut claim = stand_in::claim(image, trusted);
+    claim.env.extend(trust::variables());
     let claimed = agent.request(Request::Rehearse(claim), READY_DEADLINE).await;
     claimed.map_err(PrepareError::Agent)?;
     for words in COMMANDS {

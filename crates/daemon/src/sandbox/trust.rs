@@ -6,7 +6,7 @@ use protocol::{
 };
 
 /// The sandbox's own authority first, then as many of the host's as a claim has room for.
-pub(super) fn trusted(own: &[u8], of_host: &[Vec<u8>]) -> Vec<Certificate> {
+pub(crate) fn trusted(own: &[u8], of_host: &[Vec<u8>]) -> Vec<Certificate> {
     let mut trusted = vec![Certificate(own.to_vec())];
     let mut bytes = own.len();
     for root in of_host {

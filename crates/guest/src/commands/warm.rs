@@ -1,6 +1,6 @@
 //! Commands that only fill caches: run one after another, seen by nobody.
 
-use protocol::{CommandId, StartCommand, Warm};
+use protocol::{CommandId, StartCommand};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
@@ -14,9 +14,9 @@ const WARM_MS_MAX: u64 = 60_000;
 const COMMANDS_MAX: usize = 64;
 
 /// Runs the commands. Those that fail warm less, and that is all.
-pub(crate) fn run(warm: Warm, identity: &Identity, place: &Place) {
+pub(crate) fn run(commands: Vec<Vec<String>>, identity: &Identity, place: &Place) {
     let deadline = now_ms() + WARM_MS_MAX;
-    for argv in warm.commands.into_iter().take(COMMANDS_MAX) {
+    for argv in commands.into_iter().take(COMMANDS_MAX) {
         let start = StartCommand::plain(CommandId(0), argv);
         let Ok(launch) = Launch::new(start, identity, place) else { continue };
         let Ok(pid) = spawn::spawn_unheard(&launch) else { continue };

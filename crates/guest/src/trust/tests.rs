@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::PathBuf,
 };
 
@@ -47,7 +47,20 @@ impl Root {
     /// Installs and tells what could not be done.
     fn install(&self, texts: &[&str]) -> Vec<String> {
         let certificates: Vec<_> = texts.iter().map(|text| Certificate(pem_bytes(text))).collect();
-        install(self.0.path(), &certificates, 1000)
+        install(self.0.path(), &certificates, &[], 1000)
+    }
+
+    /// Those of `texts` in place of those of `before`.
+    fn change(&self, texts: &[&str], before: &[&str]) -> Vec<String> {
+        let [certificates, before] = [texts, before]
+            .map(|texts| texts.iter().map(|text| Certificate(pem_bytes(text))).collect::<Vec<_>>());
+        install(self.0.path(), &certificates, &before, 1000)
+    }
+
+    /// The same, by names below the root.
+    fn below(&self) -> Vec<(PathBuf, String)> {
+        let all = self.all().into_iter();
+        all.map(|(path, is)| (path.strip_prefix(self.0.path()).unwrap().to_owned(), is)).collect()
     }
 
     /// Every file and link, with what is in it.
@@ -115,6 +128,66 @@ fn done_again_it_changes_nothing() {
     let root = root.with("etc/ssl/certs/ca-certificates.crt", bundle.as_bytes());
     assert_eq!(root.install(&[PLAIN, SPACES]), [""; 0]);
     assert_eq!(root.text("etc/ssl/certs/ca-certificates.crt"), bundle);
+}
+
+#[test]
+fn what_stands_in_gives_way_to_what_is_as_if_it_had_never_been() {
+    let table = [
+        (&[PLAIN][..], &[SPACES][..]),
+        (&[SPACES], &[PLAIN]),
+        (&[PLAIN], &[SPACES, PLAIN]),
+        (&[PLAIN, SPACES], &[SPACES]),
+        (&[PLAIN], &[PLAIN]),
+    ];
+    let red_hat = || {
+        debian()
+            .with("etc/pki/tls/certs/ca-bundle.crt", format!("{THEIRS}\n").as_bytes())
+            .with("etc/pki/ca-trust/source/anchors/README", b"")
+            .with_link("etc/ssl/cert.pem", "certs/ca-certificates.crt")
+    };
+    for (before, after) in table {
+        for system in [Root::new, debian, red_hat] {
+            let (one, other) = (system(), system());
+            let stand_in_certificates: Vec<_> =
+                before.iter().map(|text| Certificate(pem_bytes(text))).collect();
+            assert_eq!(stand_in(one.0.path(), &stand_in_certificates), [""; 0]);
+            let source = one.path("usr/local/share/ca-certificates/fumehood-1.crt");
+            let file = fs::metadata(&source).unwrap().ino();
+            assert_eq!(one.change(after, before), [""; 0]);
+            assert_eq!(fs::metadata(&source).unwrap().ino(), file, "it is made anew");
+            assert_eq!(other.install(after), [""; 0]);
+            let names =
+                |root: &Root| Vec::from_iter(root.below().into_iter().map(|(name, _)| name));
+            assert_eq!(names(&one), names(&other));
+            for ((name, is), (_, wanted)) in one.below().into_iter().zip(other.below()) {
+                assert!(is == wanted, "{}", name.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_and_was_changed_is_replaced_or_left() {
+    let root = debian();
+    assert_eq!(root.install(&[PLAIN]), [""; 0]);
+    let root = root
+        .with("usr/local/share/ca-certificates/fumehood-1.crt", b"other")
+        .with("etc/ssl/certs/ca-certificates.crt", format!("{PLAIN}{THEIRS}\n").as_bytes());
+    assert_eq!(root.change(&[SPACES], &[PLAIN]), [""; 0]);
+    assert_eq!(root.text("usr/local/share/ca-certificates/fumehood-1.crt"), SPACES);
+    let bundle = format!("{PLAIN}{THEIRS}\n{SPACES}");
+    assert_eq!(root.text("etc/ssl/certs/ca-certificates.crt"), bundle);
+}
+
+#[test]
+fn java_has_no_stand_in() {
+    let keystore = keystore::tests::empty();
+    let root = Root::new().with("etc/ssl/certs/java/cacerts", &keystore);
+    assert_eq!(stand_in(root.0.path(), &[Certificate(pem_bytes(PLAIN))]), [""; 0]);
+    assert!(fs::read(root.path("etc/ssl/certs/java/cacerts")).unwrap() == keystore);
+    assert_eq!(root.change(&[SPACES], &[PLAIN]), [""; 0]);
+    let with = keystore::with(&keystore, &pem_bytes(SPACES), 1000).unwrap();
+    assert!(fs::read(root.path("etc/ssl/certs/java/cacerts")).unwrap() == with);
 }
 
 #[test]

@@ -31,7 +31,9 @@ fn nothing_is_done_before_the_claim() {
     let wrong = RefusalCode::WrongPhase;
     assert_eq!(code(client.ask(Request::Start(command(1, &["true"])))), wrong);
     assert_eq!(code(client.ask(Request::Stat { path: "/".into() })), wrong);
-    let warm = Warm { commands: vec![vec!["true".into()], vec![]], user: "root".into() };
+    let stand_in = Claim { machine_id: [8; 16], ..guest.claim() };
+    let commands = vec![vec!["true".into()], vec![]];
+    let warm = Box::new(Warm { commands, stand_in });
     assert_eq!(client.ask(Request::Warm(warm.clone())), Ok(Response::Done));
     assert_eq!(client.hello(2).phase, Phase::Warm);
     assert_eq!(client.ask(Request::Claim(guest.claim())), Ok(Response::Done));
@@ -53,7 +55,7 @@ fn a_claim_forgets_what_was_rehearsed() {
     }
     assert_eq!(client.hello(2).phase, Phase::Rehearsing);
     assert_eq!(client.run(shell(0, "echo rehearsed")).1, "rehearsed\n");
-    let warm = Warm { commands: Vec::new(), user: "root".into() };
+    let warm = Box::new(Warm { commands: Vec::new(), stand_in: nobodys.clone() });
     assert_eq!(client.ask(Request::Warm(warm)).unwrap_err().code, RefusalCode::WrongPhase);
     assert_eq!(client.ask(Request::Claim(guest.claim())), Ok(Response::Done));
     assert_eq!(client.ask(Request::Commands), Ok(Response::Commands(Vec::new())));

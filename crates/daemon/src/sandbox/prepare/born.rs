@@ -33,7 +33,7 @@ async fn attempt(
 ) -> Result<Prepared, PrepareError> {
     let turn = context.turns.take().await;
     let folder = machine_folder(context, &job.sandbox.session);
-    let spec = clone_spec(context, layers_of(job, image), &folder).await?;
+    let spec = clone_spec(context, None, layers_of(job, image), &folder).await?;
     let platform = context.platform().await?;
     let machine = well(context, Machine::clone_fork(platform, &split.point, spec).await)?;
     let agent = agent_of(&machine);
