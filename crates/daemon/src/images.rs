@@ -11,6 +11,7 @@ mod origin;
 mod outgoing;
 mod push;
 mod remembered;
+mod turns;
 mod upkeep;
 mod usage;
 
@@ -24,7 +25,7 @@ use image::{
     catalog::{self, Image},
     reference::{Local, Reference},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use commit::{CopyError, Disk};
@@ -35,7 +36,8 @@ pub use origin::{image_name, is_image_tag};
 pub(crate) use remembered::Remembered;
 pub(crate) use upkeep::{Described, Prune, Removed, Stood, Upkeep};
 
-use crate::{config::Paths, limits, platform, uplink::Uplink};
+use crate::{config::Paths, ids::Project, platform, uplink::Uplink};
+use turns::Turns;
 
 /// All images of one server, and those on their way.
 #[derive(Debug)]
@@ -43,8 +45,7 @@ pub(crate) struct Images {
     paths: Paths,
     uplink: Uplink,
     coming: Mutex<BTreeMap<Reference, Weak<Coming>>>,
-    /// So many come at a time; the others wait.
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// An image on its way. Dropped by all who wait for it, it is broken off.
@@ -124,13 +125,13 @@ impl Found {
 
 impl Images {
     pub(crate) fn new(paths: Paths, uplink: Uplink) -> Self {
-        let turns = Arc::new(Semaphore::new(limits::IMAGES_AT_ONCE));
-        Self { paths, uplink, coming: Mutex::default(), turns }
+        Self { paths, uplink, coming: Mutex::default(), turns: Arc::new(Turns::new()) }
     }
 
-    /// The image here, or on its way.
+    /// The image here, or on its way, in a turn of the project's.
     pub(crate) async fn find(
         &self,
+        project: Project,
         reference: &Reference,
         policy: PullPolicy,
     ) -> Result<Found, ImageError> {
@@ -144,13 +145,13 @@ impl Images {
                 None => {}
             }
         }
-        Ok(Found::Coming(self.fetch(reference)))
+        Ok(Found::Coming(self.fetch(project, reference)))
     }
 
     /// An image in a file or folder, to be called so from now on.
-    pub(crate) fn import(&self, local: Local, name: &Reference) -> Found {
+    pub(crate) fn import(&self, project: Project, local: Local, name: &Reference) -> Found {
         let name = origin::name_of(name);
-        Found::Coming(self.start(Reference::Local(local), name))
+        Found::Coming(self.start(project, Reference::Local(local), name))
     }
 
     /// The image in the cache that has the reference's name.
@@ -169,7 +170,7 @@ impl Images {
         self.blocking(move |paths| of.find(&platform::cache(paths)?)).await
     }
 
-    fn fetch(&self, reference: &Reference) -> Arc<Coming> {
+    fn fetch(&self, project: Project, reference: &Reference) -> Arc<Coming> {
         let mut coming = self.coming();
         coming.retain(|_, task| task.strong_count() > 0);
         let underway = coming.get(reference).and_then(Weak::upgrade);
@@ -177,12 +178,12 @@ impl Images {
         if let Some(task) = underway.filter(|task| task.is_underway()) {
             return task;
         }
-        let task = self.start(reference.clone(), None);
+        let task = self.start(project, reference.clone(), None);
         coming.insert(reference.clone(), Arc::downgrade(&task));
         task
     }
 
-    fn start(&self, reference: Reference, name: Option<String>) -> Arc<Coming> {
+    fn start(&self, project: Project, reference: Reference, name: Option<String>) -> Arc<Coming> {
         let (out, state) = watch::channel(State::Underway(Progress::default()));
         let stop = CancellationToken::new();
         let job = obtain::Job {
@@ -195,7 +196,7 @@ impl Images {
         let (turns, given_up) = (Arc::clone(&self.turns), stop.clone());
         tokio::spawn(async move {
             let turn = tokio::select! {
-                turn = turns.acquire_owned() => turn,
+                turn = turns.take(project) => turn,
                 () = given_up.cancelled() => return,
             };
             let work = move || {

@@ -32,8 +32,10 @@ const VCPUS_PER_PROCESSOR: u64 = 160;
 const FILES_PER_SANDBOX: u64 = 16;
 const FILES_OF_ITS_OWN: u64 = 256;
 
-/// Images that are fetched and made at a time; each has threads of its own.
-pub(crate) const IMAGES_AT_ONCE: usize = 4;
+/// Images that are fetched and made at a time; each has threads of its own, which mostly wait for a registry.
+pub(crate) const IMAGES_AT_ONCE: usize = 16;
+/// And so many of them for one project.
+pub(crate) const IMAGES_AT_ONCE_OF_A_PROJECT: usize = 4;
 /// Memory of a sandbox that asks for none, per vCPU.
 pub(crate) const MEMORY_MIB_PER_VCPU: u32 = 2048;
 pub(crate) const MEMORY_MIB_MIN: u32 = 128;

@@ -26,6 +26,7 @@ use super::{
     sandboxes,
 };
 use crate::{
+    ids::Project,
     images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
     platform,
     registry::Awake,
@@ -53,12 +54,12 @@ pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> 
 pub(crate) async fn find(server: &Server, wanted: &Reference, policy: PullPolicy) -> Reply<Found> {
     let images = &server.context().images;
     let Err(refused) = host_reach::check_registry(server, wanted) else {
-        return Ok(images.find(wanted, policy).await?);
+        return Ok(images.find(server.project(None)?, wanted, policy).await?);
     };
     if policy == PullPolicy::Always {
         return Err(refused);
     }
-    match images.find(wanted, PullPolicy::Never).await {
+    match images.find(Project::default(), wanted, PullPolicy::Never).await {
         Err(ImageError::NotHere(_)) => Err(refused),
         found => Ok(found?),
     }
@@ -312,7 +313,9 @@ async fn bring(
     let found = match (&asked.name, wanted) {
         (None, _) => find(server, wanted, asked.pull).await?,
         (Some(name), Reference::Local(local)) => match parse(name)? {
-            name @ Reference::Registry(_) => images.import(local.clone(), &name),
+            name @ Reference::Registry(_) => {
+                images.import(Project::default(), local.clone(), &name)
+            }
             Reference::Default
             | Reference::Builder
             | Reference::Debian(_)
