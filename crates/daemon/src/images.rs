@@ -44,8 +44,25 @@ use turns::Turns;
 pub(crate) struct Images {
     paths: Paths,
     uplink: Uplink,
-    coming: Mutex<BTreeMap<Reference, Weak<Coming>>>,
+    coming: Mutex<BTreeMap<(Reference, Reach), Weak<Coming>>>,
     turns: Arc<Turns>,
+}
+
+/// For whom an image is brought.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whose {
+    /// In whose turn.
+    pub(crate) project: Project,
+    pub(crate) reach: Reach,
+}
+
+/// Which registries are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    #[default]
+    All,
+    /// Those that lead to no network of the host's own.
+    Public,
 }
 
 /// An image on its way. Dropped by all who wait for it, it is broken off.
@@ -128,10 +145,10 @@ impl Images {
         Self { paths, uplink, coming: Mutex::default(), turns: Arc::new(Turns::new()) }
     }
 
-    /// The image here, or on its way, in a turn of the project's.
+    /// The image here, or on its way.
     pub(crate) async fn find(
         &self,
-        project: Project,
+        whose: Whose,
         reference: &Reference,
         policy: PullPolicy,
     ) -> Result<Found, ImageError> {
@@ -145,13 +162,13 @@ impl Images {
                 None => {}
             }
         }
-        Ok(Found::Coming(self.fetch(project, reference)))
+        Ok(Found::Coming(self.fetch(whose, reference)))
     }
 
     /// An image in a file or folder, to be called so from now on.
-    pub(crate) fn import(&self, project: Project, local: Local, name: &Reference) -> Found {
+    pub(crate) fn import(&self, whose: Whose, local: Local, name: &Reference) -> Found {
         let name = origin::name_of(name);
-        Found::Coming(self.start(project, Reference::Local(local), name))
+        Found::Coming(self.start(whose, Reference::Local(local), name))
     }
 
     /// The image in the cache that has the reference's name.
@@ -170,25 +187,26 @@ impl Images {
         self.blocking(move |paths| of.find(&platform::cache(paths)?)).await
     }
 
-    fn fetch(&self, project: Project, reference: &Reference) -> Arc<Coming> {
+    fn fetch(&self, whose: Whose, reference: &Reference) -> Arc<Coming> {
         let mut coming = self.coming();
         coming.retain(|_, task| task.strong_count() > 0);
-        let underway = coming.get(reference).and_then(Weak::upgrade);
+        let wanted = (reference.clone(), whose.reach);
+        let underway = coming.get(&wanted).and_then(Weak::upgrade);
         // One that has ended is asked for anew: what it found may be another one by now.
         if let Some(task) = underway.filter(|task| task.is_underway()) {
             return task;
         }
-        let task = self.start(project, reference.clone(), None);
-        coming.insert(reference.clone(), Arc::downgrade(&task));
+        let task = self.start(whose, reference.clone(), None);
+        coming.insert(wanted, Arc::downgrade(&task));
         task
     }
 
-    fn start(&self, project: Project, reference: Reference, name: Option<String>) -> Arc<Coming> {
+    fn start(&self, whose: Whose, reference: Reference, name: Option<String>) -> Arc<Coming> {
         let (out, state) = watch::channel(State::Underway(Progress::default()));
         let stop = CancellationToken::new();
         let job = obtain::Job {
             paths: self.paths.clone(),
-            settings: origin::settings(&self.uplink, |name| std::env::var(name).ok()),
+            settings: origin::settings(&self.uplink, whose.reach, |name| std::env::var(name).ok()),
             reference,
             name,
             stop: stop.clone(),
@@ -196,7 +214,7 @@ impl Images {
         let (turns, given_up) = (Arc::clone(&self.turns), stop.clone());
         tokio::spawn(async move {
             let turn = tokio::select! {
-                turn = turns.take(project) => turn,
+                turn = turns.take(whose.project) => turn,
                 () = given_up.cancelled() => return,
             };
             let work = move || {
@@ -233,7 +251,7 @@ impl Images {
         done.unwrap_or(Err(ImageError::Closing))
     }
 
-    fn coming(&self) -> MutexGuard<'_, BTreeMap<Reference, Weak<Coming>>> {
+    fn coming(&self) -> MutexGuard<'_, BTreeMap<(Reference, Reach), Weak<Coming>>> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

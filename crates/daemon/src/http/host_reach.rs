@@ -17,7 +17,7 @@ use super::{
     access::Reach,
     error::{Failure, Reply},
 };
-use crate::ids::Project;
+use crate::{ids::Project, images};
 
 /// Who may open what is the host's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,14 @@ impl HostReach {
 /// that a sandbox has keeps what it opens.
 pub(super) fn check_policy(server: &Server, policy: &Policy) -> Reply<()> {
     check(server, || opened(policy))
+}
+
+/// Which registries the request has asked for images.
+pub(super) fn of(server: &Server) -> images::Reach {
+    match server.shared.host_reach.covers(&server.visitor.reach) {
+        true => images::Reach::All,
+        false => images::Reach::Public,
+    }
 }
 
 /// Whether the server may ask this image's registry for the request.
@@ -80,7 +88,8 @@ fn opened(policy: &Policy) -> Option<String> {
     })
 }
 
-/// Whether a registry's name by itself leads to this host or a network of its; others are not looked up.
+/// Whether a registry's name by itself leads to this host or a network of its. Others are looked up when they
+/// are connected to.
 fn is_the_hosts(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => host,

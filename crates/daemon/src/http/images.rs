@@ -26,8 +26,9 @@ use super::{
     sandboxes,
 };
 use crate::{
-    ids::Project,
-    images::{Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, parse},
+    images::{
+        Described, Disk, Found, ImageError, Progress, Prune, Removed, Stood, Upkeep, Whose, parse,
+    },
     platform,
     registry::Awake,
     sandbox::{View, overlay_of},
@@ -54,12 +55,13 @@ pub(crate) fn reference(text: Option<&str>, caller: Caller) -> Reply<Reference> 
 pub(crate) async fn find(server: &Server, wanted: &Reference, policy: PullPolicy) -> Reply<Found> {
     let images = &server.context().images;
     let Err(refused) = host_reach::check_registry(server, wanted) else {
-        return Ok(images.find(server.project(None)?, wanted, policy).await?);
+        let whose = Whose { project: server.project(None)?, reach: host_reach::of(server) };
+        return Ok(images.find(whose, wanted, policy).await?);
     };
     if policy == PullPolicy::Always {
         return Err(refused);
     }
-    match images.find(Project::default(), wanted, PullPolicy::Never).await {
+    match images.find(Whose::default(), wanted, PullPolicy::Never).await {
         Err(ImageError::NotHere(_)) => Err(refused),
         found => Ok(found?),
     }
@@ -313,9 +315,7 @@ async fn bring(
     let found = match (&asked.name, wanted) {
         (None, _) => find(server, wanted, asked.pull).await?,
         (Some(name), Reference::Local(local)) => match parse(name)? {
-            name @ Reference::Registry(_) => {
-                images.import(Project::default(), local.clone(), &name)
-            }
+            name @ Reference::Registry(_) => images.import(Whose::default(), local.clone(), &name),
             Reference::Default
             | Reference::Builder
             | Reference::Debian(_)

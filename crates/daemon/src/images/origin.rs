@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use image::{
     reference::Reference,
     registry::{
-        Proxy, Registries, Secret, Settings, credentials::CredentialFiles, settings::SettingsError,
+        Proxy, Registries, Secret, Settings,
+        credentials::CredentialFiles,
+        settings::{Addresses, SettingsError},
     },
 };
 
-use super::ImageError;
+use egress::address::reserved;
+
+use super::{ImageError, Reach};
 use crate::uplink::Uplink;
 
 /// What an image is called in the cache; none for what is looked at each time.
@@ -58,6 +62,7 @@ pub fn is_image_tag(text: &str) -> bool {
 /// As the server's environment and the host's files have it.
 pub(super) fn settings(
     uplink: &Uplink,
+    reach: Reach,
     variable: impl Fn(&str) -> Option<String> + Copy,
 ) -> Result<Settings, SettingsError> {
     let registries = match configuration(variable) {
@@ -72,7 +77,11 @@ pub(super) fn settings(
     });
     let roots = uplink.roots.iter().map(|root| root.clone().into()).collect();
     let credentials = CredentialFiles::of_host(variable);
-    Ok(Settings { registries, credentials, roots, proxy, ..Settings::default() })
+    let addresses = match reach {
+        Reach::All => Addresses::Anywhere,
+        Reach::Public => Addresses::NotAt(|address| reserved(address).is_some()),
+    };
+    Ok(Settings { registries, credentials, roots, proxy, addresses, ..Settings::default() })
 }
 
 /// fumehood's folder for what an administrator configures.
@@ -107,12 +116,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_project_may_not_reach_is_no_public_address() {
+        let addresses = |reach| settings(&Uplink::default(), reach, |_| None).unwrap().addresses;
+        assert!(matches!(addresses(Reach::All), Addresses::Anywhere));
+        let Addresses::NotAt(is_refused) = addresses(Reach::Public) else { panic!("all are open") };
+        for refused in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"] {
+            assert!(is_refused(refused.parse().unwrap()), "{refused}");
+        }
+        for open in ["93.184.216.34", "203.0.113.5", "2606:4700::1"] {
+            assert!(!is_refused(open.parse().unwrap()), "{open}");
+        }
+    }
+
+    #[test]
     fn registries_are_configured_in_a_file_of_the_user() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().display().to_string();
         let variable = |name: &str| (name == "FUMEHOOD_CONFIG_DIR").then(|| own.clone());
-        settings(&Uplink::default(), variable).unwrap();
+        settings(&Uplink::default(), Reach::All, variable).unwrap();
         std::fs::write(folder.path().join("registries.json"), "{").unwrap();
-        settings(&Uplink::default(), variable).unwrap_err();
+        settings(&Uplink::default(), Reach::All, variable).unwrap_err();
     }
 }

@@ -11,7 +11,7 @@ use image::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ImageError, Images, Progress, obtain, origin};
+use super::{ImageError, Images, Progress, Reach, obtain, origin};
 use crate::platform;
 
 impl Images {
@@ -23,7 +23,7 @@ impl Images {
         target: Remote,
         report: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<(Digest, Pushed), ImageError> {
-        let settings = origin::settings(&self.uplink, |name| std::env::var(name).ok())?;
+        let settings = origin::settings(&self.uplink, Reach::All, |name| std::env::var(name).ok())?;
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
         self.blocking(move |paths| {

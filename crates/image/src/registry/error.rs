@@ -40,6 +40,11 @@ pub enum RegistryError {
     OtherManifest { host: String, expected: Digest, found: Digest },
     #[error("{registry} gives out no more for now (429){}{}", after(*.wait), advice(*.anonymous))]
     RateLimited { registry: String, wait: Option<Duration>, anonymous: Anonymous },
+    #[error(
+        "{host} is in a network of this computer's own; if everybody may pull from there, name it in `internal` \
+         of registries.json"
+    )]
+    Reserved { host: String },
     #[error("{host} cannot be reached")]
     Unreachable { host: String, source: io::Error },
     #[error(
@@ -106,6 +111,7 @@ impl RegistryError {
             | Self::NotKept { .. }
             | Self::OtherManifest { .. }
             | Self::Untrusted { .. }
+            | Self::Reserved { .. }
             | Self::NoTls { .. }
             | Self::Nonsense { .. }
             | Self::TooLarge { .. }

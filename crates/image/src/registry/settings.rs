@@ -1,16 +1,19 @@
-//! What an administrator may say about registries: mirrors, and which may be spoken to without a
-//! check of who they are. In JSON, at `registries.json` of fumehood's configuration folder:
+//! What an administrator may say about registries: mirrors, which may be spoken to without a check of
+//! who they are, and which are in networks of their own. In JSON, at `registries.json` of fumehood's
+//! configuration folder:
 //!
 //! ```json
 //! {
 //!   "mirrors": {"docker.io": ["https://mirror.example.com"]},
-//!   "insecure": ["registry.example.com:5000"]
+//!   "insecure": ["registry.example.com:5000"],
+//!   "internal": ["registry.corp.example.com"]
 //! }
 //! ```
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +34,18 @@ pub struct Settings {
     /// Trusted beside whom the system trusts.
     pub roots: Vec<CertificateDer<'static>>,
     pub proxy: Option<Proxy>,
+    pub addresses: Addresses,
     pub patience: Patience,
+}
+
+/// Where a registry may be, and whoever it leads to.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Addresses {
+    #[default]
+    Anywhere,
+    /// Not at an address that this holds for, by whatever name it is reached. Hosts that the administrator
+    /// names may be anywhere. What a proxy is asked for by name is for the proxy to judge.
+    NotAt(fn(IpAddr) -> bool),
 }
 
 /// The HTTP proxy in front of this computer.
@@ -78,6 +92,8 @@ pub struct Registries {
     mirrors: BTreeMap<String, Vec<String>>,
     /// HOST[:PORT]: any certificate will do, and so will plain HTTP.
     insecure: Vec<String>,
+    /// HOST[:PORT]: everybody may pull from there, though it is in a network of the host's.
+    internal: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -153,9 +169,7 @@ impl Registries {
     }
 
     pub(super) fn security_of(&self, url: &Url) -> Security {
-        let with_port = format!("{}:{}", url.host(), url.port());
-        let names = [url.authority(), with_port];
-        if self.insecure.iter().any(|name| names.iter().any(|own| own.eq_ignore_ascii_case(name))) {
+        if lists(&self.insecure, url) {
             Security::Anything
         } else if url.is_loopback() {
             Security::TrustedOrPlain
@@ -163,6 +177,23 @@ impl Registries {
             Security::Trusted
         }
     }
+
+    /// Whether the administrator has named the host, in whatever way.
+    pub(super) fn name(&self, url: &Url) -> bool {
+        let is_it = |mirror: &String| {
+            Url::parse(mirror)
+                .is_ok_and(|mirror| (mirror.host(), mirror.port()) == (url.host(), url.port()))
+        };
+        lists(&self.insecure, url)
+            || lists(&self.internal, url)
+            || self.mirrors.values().flatten().any(is_it)
+    }
+}
+
+/// Whether a list of HOST[:PORT] has it.
+fn lists(names: &[String], url: &Url) -> bool {
+    let own = [url.authority(), format!("{}:{}", url.host(), url.port())];
+    names.iter().any(|name| own.iter().any(|own| own.eq_ignore_ascii_case(name)))
 }
 
 impl Proxy {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
@@ -14,13 +15,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::RegistryError;
 use super::payload::Payload;
-use super::settings::{Patience, Proxy, Security, Settings};
+use super::settings::{Addresses, Patience, Proxy, Registries, Security, Settings};
 use super::url::{Scheme, Url};
 
 mod tls;
@@ -35,6 +36,8 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Transport {
     tls: tls::Tls,
     proxy: Option<Proxy>,
+    registries: Registries,
+    addresses: Addresses,
     patience: Patience,
     /// Who was found to speak no TLS where that is allowed.
     plain: Mutex<BTreeSet<String>>,
@@ -55,6 +58,8 @@ impl Transport {
         Self {
             tls: tls::Tls::new(&settings.roots),
             proxy: settings.proxy.clone(),
+            registries: settings.registries.clone(),
+            addresses: settings.addresses,
             patience: settings.patience,
             plain: Mutex::default(),
         }
@@ -110,19 +115,48 @@ impl Transport {
     }
 
     async fn open(&self, url: &Url) -> Result<TcpStream, RegistryError> {
+        let unreachable = |source| RegistryError::Unreachable { host: url.authority(), source };
         let opening = async {
-            match self.proxy.as_ref().filter(|proxy| proxy.is_for(url.host())) {
-                Some(proxy) => through(proxy, url).await,
-                None => TcpStream::connect((url.host(), url.port())).await,
+            let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(url.host()));
+            let literal = url.host().parse::<IpAddr>().map(|ip| SocketAddr::new(ip, url.port()));
+            match proxy {
+                Some(proxy) => {
+                    self.allowed(url, literal.into_iter())?;
+                    through(proxy, url).await.map_err(unreachable)
+                }
+                None => {
+                    let found = lookup_host((url.host(), url.port())).await.map_err(unreachable)?;
+                    let allowed = self.allowed(url, found)?;
+                    TcpStream::connect(allowed.as_slice()).await.map_err(unreachable)
+                }
             }
         };
         let opened = timeout(self.patience.connect, opening).await;
-        let opened = opened.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
-        let stream = opened
-            .map_err(|source| RegistryError::Unreachable { host: url.authority(), source })?;
+        let timed_out = |_elapsed| Err(unreachable(io::ErrorKind::TimedOut.into()));
+        let stream = opened.unwrap_or_else(timed_out)?;
         // Requests are small and wait for their reply.
         drop(stream.set_nodelay(true));
         Ok(stream)
+    }
+
+    /// Those of a host's addresses that may be connected to. These are what is connected to: a name that is
+    /// looked up twice may lead elsewhere.
+    fn allowed(
+        &self,
+        url: &Url,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, RegistryError> {
+        let found: Vec<SocketAddr> = found.collect();
+        let Addresses::NotAt(is_refused) = self.addresses else { return Ok(found) };
+        if self.registries.name(url) {
+            return Ok(found);
+        }
+        let (refused, allowed) =
+            found.into_iter().partition::<Vec<_>, _>(|address| is_refused(address.ip()));
+        match refused.is_empty() || !allowed.is_empty() {
+            true => Ok(allowed),
+            false => Err(RegistryError::Reserved { host: url.authority() }),
+        }
     }
 
     pub(super) fn patience(&self) -> Patience {

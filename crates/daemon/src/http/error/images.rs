@@ -74,6 +74,7 @@ fn registry_code(error: &RegistryError) -> Code {
             Code::ImageForbidden
         }
         RegistryError::Credentials(_) => Code::ImageForbidden,
+        RegistryError::Reserved { .. } => Code::Forbidden,
         RegistryError::NotKept { .. } => Code::Conflict,
         RegistryError::RateLimited { .. } => Code::RegistryLimited,
         RegistryError::Platform { .. }

@@ -11,7 +11,7 @@ use crate::oci::blob::{BlobError, Blobs};
 use crate::oci::digest::Digest;
 use crate::progress::{Event, silent};
 use crate::registry::credentials::CredentialFiles;
-use crate::registry::settings::{Patience, Settings};
+use crate::registry::settings::{Addresses, Patience, Settings};
 use crate::registry::{Pull, RegistryError, pull};
 
 /// A store and what is needed to pull into it.
@@ -66,6 +66,53 @@ impl Here {
 
 fn plain(_: &Asked) -> Option<Answer> {
     None
+}
+
+#[test]
+fn no_name_leads_into_the_hosts_networks_but_where_the_administrator_says_so() {
+    let (image, mut here) = (Image::new(), Here::new());
+    here.settings.addresses = Addresses::NotAt(|address| address.is_loopback());
+    let fake = Fake::start(&image, plain);
+    let (_, port) = fake.place.rsplit_once(':').unwrap();
+    for host in ["localhost", "127.0.0.1"] {
+        let error = here.pull(&format!("{host}:{port}/app:1")).unwrap_err();
+        assert!(matches!(error, RegistryError::Reserved { .. }), "{host}: {error}");
+    }
+    assert!(fake.asked().is_empty());
+    let place = &fake.place;
+    for (configured, name) in [
+        (format!(r#"{{"internal": ["{place}"]}}"#), format!("{place}/app:1")),
+        (format!(r#"{{"insecure": ["{place}"]}}"#), format!("{place}/app:1")),
+        (
+            format!(r#"{{"mirrors": {{"r.example": ["http://{place}"]}}}}"#),
+            "r.example/app:1".into(),
+        ),
+    ] {
+        here.settings.registries = serde_json::from_str(&configured).unwrap();
+        assert_eq!(here.pull(&name).unwrap(), image.digest(), "{configured}");
+    }
+}
+
+#[test]
+fn no_registry_leads_into_the_hosts_networks() {
+    let image = Image::new();
+    let elsewhere = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let there = format!("http://{}", elsewhere.local_addr().unwrap());
+    let (realm, blob) = (format!(r#"Bearer realm="{there}/token""#), format!("{there}/blob"));
+    let log_in = move |_: &Asked| Some(Answer::new(401, "").with("www-authenticate", &realm));
+    let redirect = move |asked: &Asked| {
+        let is_blob = asked.path().contains("/blobs/");
+        is_blob.then(|| Answer::new(307, "").with("location", &blob))
+    };
+    let mut here = Here::new();
+    here.settings.addresses =
+        Addresses::NotAt(|address| address == std::net::Ipv4Addr::new(127, 0, 0, 2));
+    for fake in [Fake::start(&image, log_in), Fake::start(&image, redirect)] {
+        let error = here.pull(&format!("{}/app:1", fake.place)).unwrap_err();
+        assert!(matches!(error, RegistryError::Reserved { .. }), "{error}");
+    }
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err(), "it was connected to");
 }
 
 #[test]
