@@ -24,8 +24,9 @@ const MEMORY_MIB: Option<u64> = Some(192);
 const MAKERS: usize = 4;
 /// In so many something is run afterwards.
 const USED: usize = 10;
-/// After so long nothing of a sandbox's start is under way any more.
-const SETTLED: Duration = Duration::from_secs(20);
+/// After so long nothing of a sandbox's start is under way any more: a guest's kernel writes to its disk what was
+/// changed 30 s ago, and looks for that every 5 s.
+const SETTLED: Duration = Duration::from_secs(45);
 const LOOKED: Duration = Duration::from_secs(30);
 
 /// `count` is how many sandboxes there are; more than ten.
