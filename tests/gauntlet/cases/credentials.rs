@@ -160,6 +160,14 @@ fn it_is_not_said_back(t: &mut Trial<'_>) {
            curl -sS -m 10 $v -H \"Authorization: Bearer $GAUNTLET_KEY\" https://key.test/echo; done",
     );
     assert!(said.contains("Bearer") && !said.contains(SECRET), "{said}");
+    // Replies of a pinned domain are searched for all secrets; this one is searched for what was put in.
+    let credential = json!({"secret": "GAUNTLET_KEY", "header": {}});
+    let policy = json!({"allow": {"key.test": [{"credential": credential, "pin": false}]}});
+    let file = policy_file(t.guest.hood, "unpinned", &policy);
+    t.guest.set_policy(&["--policy", &file]);
+    let said = t.lawful_with("curl -sS -m 10 https://key.test/echo");
+    assert!(said.contains("Bearer **") && !said.contains(SECRET), "{said}");
+    t.guest.set_policy(POLICY);
 }
 
 /// `x.key.test` may be reached; it is not `key.test`.
