@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// Generous: two cores, an emulator, other tests beside.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Of the server's log, when a test fails.
+const LOG_LINES_SHOWN: usize = 60;
+
 pub(crate) struct Hood {
     state: TempDir,
     variables: Vec<(String, String)>,
@@ -234,6 +237,12 @@ impl Hood {
 
 impl Drop for Hood {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.state().join("server.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines.len().saturating_sub(LOG_LINES_SHOWN);
+            eprintln!("the end of the server's log:\n{}", lines[end..].join("\n"));
+        }
         let others = [self.machines(), self.gateways()].concat();
         for pid in self.servers().into_iter().chain(others) {
             kill(pid, rustix::process::Signal::KILL);

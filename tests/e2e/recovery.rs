@@ -235,7 +235,7 @@ fn an_older_server_is_replaced() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "on\n", "{output:?}");
-    assert_eq!(hood.machines(), machines);
+    assert_eq!(hood.machines(), machines, "{:?}", hood.ok(&["ls", "-a", "--json"]));
     wait_until("the older one has gone", || !hood.servers().contains(&server[0]));
     // The older command line goes on with the newer server.
     assert_eq!(hood.ok(&["exec", &name, "--", "echo", "still"]), "still");

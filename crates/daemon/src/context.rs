@@ -17,6 +17,7 @@ use crate::{
     route::IngressUrl,
     snapshots::Snapshots,
     store::Store,
+    tasks::Tasks,
     templates::Templates,
     turns::Turns,
 };
@@ -42,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) turns: Turns,
     pub(crate) ingress: IngressPlace,
     pub(crate) snapshots: Snapshots,
+    pub(crate) tasks: Tasks,
     /// The host's boot id.
     pub(crate) host_boot: String,
     agent_program: AgentProgram,
@@ -63,6 +65,7 @@ impl Context {
         kept: Kept,
         (egress, ingress): (Egress, IngressPlace),
         agent_program: AgentProgram,
+        tasks: Tasks,
     ) -> Self {
         let Kept { store, templates, drives, snapshots } = kept;
         let host_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
@@ -75,6 +78,7 @@ impl Context {
             pool: Pool::new(0),
             turns: Turns::new(),
             snapshots,
+            tasks,
             templates,
             ingress,
             egress: Arc::new(egress),

@@ -24,6 +24,7 @@ use crate::{
     identity::Whom,
     network::{ConfigureError, Egress, Network},
     store::Traffic,
+    tasks::Tasks,
 };
 use supervisor::{Ask, Supervisor};
 
@@ -40,6 +41,8 @@ pub(crate) struct Spec {
     pub(crate) program: Program,
     pub(crate) card: Card,
     pub(crate) egress: Arc<Egress>,
+    /// Where it is watched.
+    pub(crate) tasks: Tasks,
     pub(crate) whom: Whom,
     pub(crate) network: Network,
     /// What has passed the gateways that the session had before it was paused.
@@ -120,7 +123,8 @@ impl Gateway {
     /// Takes up the gateway of an earlier server, or starts one in its place, in the background.
     pub(crate) fn adopt(spec: Spec, news: watch::Sender<News>) -> Self {
         let (supervisor, handle) = Self::supervised(spec, news);
-        tokio::spawn(supervisor.adopt());
+        let tasks = supervisor.tasks();
+        tasks.spawn(supervisor.adopt());
         handle
     }
 

@@ -35,6 +35,7 @@ mod setup;
 mod single_flight;
 mod snapshots;
 mod store;
+mod tasks;
 mod templates;
 mod tls;
 mod tokens;

@@ -38,6 +38,7 @@ use crate::{
     secrets::Secrets,
     snapshots::{Snapshots, keep_house},
     store::{Phase, SecretRecord, SessionRecord, Store, StoreError, Stored},
+    tasks::Tasks,
     templates::Templates,
     tls::{TlsError, TlsFiles},
     tokens::Tokens,
@@ -150,13 +151,22 @@ pub async fn serve(
     stop: CancellationToken,
     listening: impl FnOnce(&Listening),
 ) -> Result<(), ServeError> {
+    let state = config.paths.state();
+    config.paths.make().map_err(|source| ServeError::Path { path: state.to_owned(), source })?;
+    let _lock = lock(&config.paths).await?;
+    let tasks = Tasks::default();
+    let served = serve_with(&tasks, config, stop, listening).await;
+    tasks.end().await;
+    served
+}
+
+async fn serve_with(
+    tasks: &Tasks,
+    config: ServerConfig,
+    stop: CancellationToken,
+    listening: impl FnOnce(&Listening),
+) -> Result<(), ServeError> {
     let paths = &config.paths;
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ServeError::Path { path, source }
-    };
-    paths.make().map_err(io(paths.state()))?;
-    let _lock = lock(paths).await?;
     let store_path = paths.store();
     let opened = Store::open(&store_path);
     let (store, mut stored) =
@@ -174,7 +184,7 @@ pub async fn serve(
         passes: Passes::load(&paths.pass_key())?,
         tickets: Tickets::default(),
     };
-    let context = Context::new(paths.clone(), kept, (egress, place), config.agent);
+    let context = Context::new(paths.clone(), kept, (egress, place), config.agent, tasks.clone());
     let context = Arc::new(context.with_pool(config.pool));
     let sandboxes = reconcile(&context, stored).await.map_err(ServeError::Reconcile)?;
     let registry = Arc::new(Registry::new(Arc::clone(&context), sandboxes));
@@ -204,7 +214,8 @@ pub async fn serve(
     let mut doors = Vec::new();
     if let Some((listen, (door, address))) = config.listen.zip(tcp) {
         let token_path = paths.token();
-        let administrator = token(&token_path).map_err(io(&token_path))?;
+        let unusable = |source| ServeError::Path { path: token_path.clone(), source };
+        let administrator = token(&token_path).map_err(unusable)?;
         let scheme = if matches!(door, Door::Tls(..)) { "https" } else { "http" };
         told.url = Some(format!("{scheme}://{address}"));
         told.token = Some(token_path);

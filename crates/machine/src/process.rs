@@ -92,10 +92,15 @@ impl Process {
         self.exit.clone()
     }
 
-    /// Waits until it is gone.
+    /// Waits until it is gone: for ever, if it is watched no further as the runtime that held it has shut
+    /// down.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
-        exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        match exit {
+            Some(exit) => exit,
+            None => std::future::pending().await,
+        }
     }
 
     /// How it ended, if it is about to: its sockets close a little before it is gone.
@@ -178,6 +183,22 @@ mod tests {
         assert_eq!(*sleeper.exit().borrow(), None);
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
         assert_eq!(sleeper.kill().await, Exit::Signal(9));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_runtime_is_not_the_end_of_the_process() {
+        let watching = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let sleeper = watching.spawn(async { start("exec sleep 600") }).await.unwrap();
+        watching.shutdown_background();
+        let mut exit = sleeper.exit();
+        assert!(exit.changed().await.is_err(), "nobody watches it any more");
+        tokio::select! {
+            biased;
+            exit = sleeper.exited() => panic!("it runs: {exit:?}"),
+            () = async {} => {}
+        }
+        let again = Process::hold(sleeper.pid()).unwrap().unwrap();
+        assert_eq!(again.kill().await, Exit::Signal(9));
     }
 
     #[tokio::test]

@@ -18,7 +18,10 @@ use super::{
     process,
     waiting::{Waiting, ended, why_not},
 };
-use crate::{audit, causes, clock, failpoint, identity::RENEWAL, network::Network, store::Traffic};
+use crate::{
+    audit, causes, clock, failpoint, identity::RENEWAL, network::Network, store::Traffic,
+    tasks::Tasks,
+};
 
 /// How long it is waited before a gateway that has ended is started again, first and last.
 const AGAIN: [u64; 7] = [0, 1, 2, 4, 8, 16, 30];
@@ -97,13 +100,18 @@ impl Supervisor {
         Self { spec, news, asks, revision: 0, failures: 0, before, cpu_before_ms: 0 }
     }
 
+    pub(super) fn tasks(&self) -> Tasks {
+        self.spec.tasks.clone()
+    }
+
     /// Starts the first gateway, or configures the one that waits, and then goes on in the background.
     pub(super) async fn start(mut self, waiting: Option<Waiting>) -> Result<(), StartError> {
         let up = match waiting {
             Some(waiting) => self.configure(waiting).await?,
             None => self.launch(None).await?,
         };
-        tokio::spawn(self.run(State::Up(Box::new(up))));
+        let tasks = self.tasks();
+        tasks.spawn(self.run(State::Up(Box::new(up))));
         Ok(())
     }
 

@@ -80,6 +80,7 @@ impl World {
             program: Program { path: PathBuf::from("/usr/bin/perl"), arguments: arguments.into() },
             card: Arc::new(move || Ok(std::os::unix::net::UnixStream::connect(&card)?.into())),
             egress: Arc::clone(&self.egress),
+            tasks: Tasks::default(),
             whom: whom(),
             network: self.network("first.test"),
             before: Traffic::default(),

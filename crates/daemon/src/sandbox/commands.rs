@@ -143,8 +143,9 @@ impl Commands {
         launch: Launch,
     ) -> Result<Arc<Command>, CommandError> {
         let (commands, agent) = (self.clone(), agent.clone());
-        let started = tokio::spawn(async move { commands.start_now(&agent, launch).await });
-        started.await.unwrap_or(Err(CommandError::Closing))
+        let tasks = self.shared.context.tasks.clone();
+        let started = tasks.spawn(async move { commands.start_now(&agent, launch).await });
+        started.await.ok().flatten().unwrap_or(Err(CommandError::Closing))
     }
 
     async fn start_now(&self, agent: &Agent, launch: Launch) -> Result<Arc<Command>, CommandError> {

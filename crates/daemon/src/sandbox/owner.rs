@@ -131,7 +131,7 @@ impl Owner {
         let (mut owner, handle) = Self::new(context, durable, remembered);
         let preparing = owner.prepare_in_background(&handle.record, network, beginning);
         let span = tracing::info_span!("sandbox", name = %handle.record.key());
-        tokio::spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
+        context.tasks.spawn(async move { owner.run(Some(preparing)).await }.instrument(span));
         handle
     }
 
@@ -175,7 +175,7 @@ impl Owner {
             Adopted::Paused => owner.adopt_paused().await,
             Adopted::Ended(reason) => owner.state = owner.ended_state(reason),
         }
-        tokio::spawn(async move { owner.take_up().await }.instrument(span));
+        context.tasks.spawn(async move { owner.take_up().await }.instrument(span));
         handle
     }
 

@@ -398,6 +398,7 @@ pub(crate) fn gateway_of(
         program: Program::own(),
         card: card_of(machine),
         egress: Arc::clone(&context.egress),
+        tasks: context.tasks.clone(),
         whom: Whom {
             project: sandbox.project.clone(),
             sandbox: sandbox.name.clone(),

@@ -79,7 +79,10 @@ async fn end(
             Some(Err(broadcast::error::RecvError::Closed)) | None => break,
         }
     }
-    let exit = exited.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+    let Ok(exit) = exited.wait_for(Option::is_some).await.map(|exit| *exit) else {
+        // It was watched no further, which says nothing of it.
+        return std::future::pending().await;
+    };
     tracing::info!(?exit, "the machine's process has ended");
     ending::end_of_process(machine)
 }

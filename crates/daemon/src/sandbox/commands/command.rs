@@ -92,8 +92,9 @@ impl Command {
 
     /// Records the command's end when it comes.
     pub(super) fn watch(self: &Arc<Self>, context: &Arc<Context>, in_use: Use) {
-        let (command, context) = (Arc::clone(self), Arc::clone(context));
-        tokio::spawn(async move {
+        let (command, tasks) = (Arc::clone(self), &context.tasks);
+        let context = Arc::clone(context);
+        tasks.spawn(async move {
             let _in_use = in_use;
             if let Ok(running) = command.running() {
                 match running.exit().await {
