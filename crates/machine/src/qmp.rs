@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{ControlError, qmp::lines::Lines};
 
+mod card;
 mod lines;
 #[cfg(test)]
 mod tests;

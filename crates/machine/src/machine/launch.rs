@@ -119,7 +119,12 @@ pub(super) async fn start(launch: &Launch<'_>) -> Result<Machine, Box<BootFailur
     };
     let Spawned { folder, sockets, process, leash, arguments } = spawned;
     about.arguments = &arguments;
-    match connect(&sockets, &process, &folder).await {
+    let connected = async {
+        let connected = connect(&sockets, &process, &folder).await?;
+        connected.qmp.card_listens().await?;
+        Ok::<_, ControlError>(connected)
+    };
+    match connected.await {
         Ok(Connected { qmp, console, events }) => {
             leash.release();
             let id = launch.id;

@@ -55,6 +55,21 @@ async fn replies_find_their_requests_in_any_order() {
 }
 
 #[tokio::test]
+async fn a_card_is_waited_for_until_its_socket_listens() {
+    let (qmp, mut played, _events) = connected().await;
+    let play = async {
+        for state in ["initializing", "initializing", "listening"] {
+            let text =
+                format!("card: index=0,type=nic\r\n \\ net: index=0,type=stream,{state}\r\n");
+            let asked = played.answer(json!(text)).await;
+            assert_eq!(asked["arguments"]["command-line"], "info network");
+        }
+    };
+    let (listens, ()) = tokio::join!(qmp.card_listens(), play);
+    listens.unwrap();
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_its_reason() {
     let (qmp, mut played, _events) = connected().await;
     let play = async {
