@@ -81,25 +81,27 @@ pub(crate) fn warm(root: &Path) {
     }
 }
 
-/// Certificates, and the same in PEM.
+/// Certificates, and the same in PEM: each, and all as one.
 struct Own<'a> {
     certificates: &'a [Certificate],
     texts: Vec<String>,
+    all: String,
 }
 
 impl<'a> Own<'a> {
     fn of(certificates: &'a [Certificate]) -> Self {
-        let texts = certificates.iter().map(|certificate| pem(&certificate.0)).collect();
-        Self { certificates, texts }
+        let texts: Vec<_> = certificates.iter().map(|certificate| pem(&certificate.0)).collect();
+        Self { certificates, all: texts.concat(), texts }
     }
 
     fn text(&self, index: usize) -> Option<&[u8]> {
         self.texts.get(index).map(String::as_bytes)
     }
 
-    /// The first part of the name that OpenSSL looks for.
-    fn hash(&self, index: usize) -> Option<String> {
-        subject::hash(&self.certificates.get(index)?.0)
+    /// The names that OpenSSL looks for, of which one is this certificate's.
+    fn hashed(&self, index: usize) -> Option<impl Iterator<Item = String> + use<>> {
+        let hash = subject::hash(&self.certificates.get(index)?.0)?;
+        Some((0..SAME_HASH_MAX).map(move |number| format!("{hash}.{number}")))
     }
 }
 
@@ -127,25 +129,26 @@ impl Installer<'_> {
             self.note(HASHED, self.link(index));
         }
         let claimed = CLAIMED.trim_start_matches('/');
-        let (all, old) = (self.own.texts.concat(), self.before.texts.concat());
-        let old = Some(old.as_bytes());
-        self.note(claimed, self.put(claimed, all.as_bytes(), old, 0o644));
+        let (all, old) = (self.own.all.as_bytes(), Some(self.before.all.as_bytes()));
+        self.note(claimed, self.put(claimed, all, old, 0o644).map(drop));
         for bundle in BUNDLES {
             self.note(bundle, self.add_to_bundle(bundle, before));
         }
         if self.tree.has_folder(SUDO_FOLDER) {
             let settings = sudo_settings();
-            self.note(SUDO, self.put(SUDO, settings.as_bytes(), None, 0o440));
+            self.note(SUDO, self.put(SUDO, settings.as_bytes(), None, 0o440).map(drop));
         }
     }
 
     /// A file with this content. One that has another is replaced, unless that is known to be ours.
-    fn put(&self, path: &str, new: &[u8], old: Option<&[u8]>, mode: u32) -> io::Result<()> {
+    /// Tells whether it was there.
+    fn put(&self, path: &str, new: &[u8], old: Option<&[u8]>, mode: u32) -> io::Result<Before> {
         match self.tree.read(path) {
-            Ok(content) if content == new => Ok(()),
-            Ok(content) if Some(content.as_slice()) == old => self.tree.rewrite(path, new),
-            Ok(_) | Err(_) => self.tree.replace(path, new, mode),
+            Ok(content) if content == new => return Ok(Before::Perhaps),
+            Ok(content) if Some(content.as_slice()) == old => self.tree.rewrite(path, new)?,
+            Ok(_) | Err(_) => self.tree.replace(path, new, mode)?,
         }
+        Ok(Before::No)
     }
 
     fn note(&mut self, what: &str, done: io::Result<()>) {
@@ -157,19 +160,17 @@ impl Installer<'_> {
     /// What systems make their bundles from. Tells whether it was there.
     fn put_source(&mut self, index: usize) -> Before {
         let (name, text) = (name(index), self.own.texts[index].as_bytes());
-        let source = format!("{DEBIAN_SOURCES}/{name}.crt");
-        if self.tree.read(&source).is_ok_and(|content| content == text) {
-            return Before::Perhaps;
-        }
+        let (source, anchor) =
+            (format!("{DEBIAN_SOURCES}/{name}.crt"), format!("{RED_HAT_SOURCES}/{name}.crt"));
         let old = self.before.text(index);
         let done = self.put(&source, text, old, 0o644);
-        let mut all = vec![(source, done)];
-        if self.tree.has_folder(RED_HAT_SOURCES) {
-            let anchor = format!("{RED_HAT_SOURCES}/{name}.crt");
-            let done = self.put(&anchor, text, old, 0o644);
-            all.push((anchor, done));
+        if let Ok(Before::Perhaps) = done {
+            return Before::Perhaps;
         }
-        all.into_iter().for_each(|(what, done)| self.note(&what, done));
+        let is_red_hat = self.tree.has_folder(RED_HAT_SOURCES);
+        let anchored = is_red_hat.then(|| self.put(&anchor, text, old, 0o644));
+        self.note(&source, done.map(drop));
+        self.note(&anchor, anchored.map_or(Ok(()), |done| done.map(drop)));
         Before::No
     }
 
@@ -181,10 +182,10 @@ impl Installer<'_> {
         if !self.leads_to(&link, &target) {
             self.tree.link(&link, &target)?;
         }
-        let Some(hash) = self.own.hash(index) else { return Ok(()) };
+        let Some(names) = self.own.hashed(index) else { return Ok(()) };
         let target = format!("{name}.pem");
-        for number in 0..SAME_HASH_MAX {
-            let (name, link) = (format!("{hash}.{number}"), format!("{HASHED}/{hash}.{number}"));
+        for name in names {
+            let link = format!("{HASHED}/{name}");
             if self.leads_to(&link, &target) {
                 return Ok(());
             }
@@ -200,8 +201,8 @@ impl Installer<'_> {
 
     /// The link by which OpenSSL finds an earlier certificate, if it is there.
     fn hashed_before(&self, index: usize) -> Option<String> {
-        let (hash, target) = (self.before.hash(index)?, format!("{}.pem", name(index)));
-        let mut links = (0..SAME_HASH_MAX).map(|number| format!("{HASHED}/{hash}.{number}"));
+        let target = format!("{}.pem", name(index));
+        let mut links = self.before.hashed(index)?.map(|name| format!("{HASHED}/{name}"));
         links.find(|link| self.leads_to(link, &target))
     }
 
@@ -224,15 +225,13 @@ impl Installer<'_> {
     /// Adds what is missing. Other bundles than the main one are there or not.
     fn add_to_bundle(&self, path: &str, before: Before) -> io::Result<()> {
         let is_main = BUNDLE.strip_prefix('/') == Some(path);
-        let (all, old) = (self.own.texts.concat(), self.before.texts.concat());
-        if !old.is_empty()
-            && self.tree.swap_end(path, old.as_bytes(), all.as_bytes()).is_ok_and(|swapped| swapped)
-        {
+        let (all, old) = (self.own.all.as_bytes(), self.before.all.as_bytes());
+        if !old.is_empty() && self.tree.swap_end(path, old, all).is_ok_and(|swapped| swapped) {
             return Ok(());
         }
         if is_main && before == Before::No && self.tree.is_file(path) {
             // It need not be read: nobody has put all of them there.
-            return self.tree.append(path, all.as_bytes());
+            return self.tree.append(path, all);
         }
         match self.tree.read(path) {
             Ok(content) => {
@@ -241,7 +240,7 @@ impl Installer<'_> {
                 if is_whole { Ok(()) } else { self.tree.append(path, missing.as_bytes()) }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_main => {
-                self.tree.replace(path, all.as_bytes(), 0o644)
+                self.tree.replace(path, all, 0o644)
             }
             Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(error),

@@ -179,7 +179,7 @@ impl Registries {
     }
 
     /// Whether the administrator has named the host, in whatever way.
-    pub(super) fn name(&self, url: &Url) -> bool {
+    pub(super) fn names(&self, url: &Url) -> bool {
         let is_it = |mirror: &String| {
             Url::parse(mirror)
                 .is_ok_and(|mirror| (mirror.host(), mirror.port()) == (url.host(), url.port()))

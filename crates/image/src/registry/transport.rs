@@ -148,7 +148,7 @@ impl Transport {
     ) -> Result<Vec<SocketAddr>, RegistryError> {
         let found: Vec<SocketAddr> = found.collect();
         let Addresses::NotAt(is_refused) = self.addresses else { return Ok(found) };
-        if self.registries.name(url) {
+        if self.registries.names(url) {
             return Ok(found);
         }
         let (refused, allowed) =
