@@ -233,15 +233,20 @@ impl Hood {
             wait_until("nothing is left", || left().is_empty());
         }
     }
+
+    #[expect(clippy::print_stderr, reason = "shown with the test that failed")]
+    fn show_log(&self) {
+        let log = fs::read_to_string(self.state().join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        eprintln!("the end of the server's log:\n{}", lines[end..].join("\n"));
+    }
 }
 
 impl Drop for Hood {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = fs::read_to_string(self.state().join("server.log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let end = lines.len().saturating_sub(LOG_LINES_SHOWN);
-            eprintln!("the end of the server's log:\n{}", lines[end..].join("\n"));
+            self.show_log();
         }
         let others = [self.machines(), self.gateways()].concat();
         for pid in self.servers().into_iter().chain(others) {
