@@ -123,8 +123,7 @@ impl Gateway {
     /// Takes up the gateway of an earlier server, or starts one in its place, in the background.
     pub(crate) fn adopt(spec: Spec, news: watch::Sender<News>) -> Self {
         let (supervisor, handle) = Self::supervised(spec, news);
-        let tasks = supervisor.tasks();
-        tasks.spawn(supervisor.adopt());
+        supervisor.adopt();
         handle
     }
 

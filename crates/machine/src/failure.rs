@@ -106,8 +106,7 @@ async fn agent_ready<T, E: std::error::Error>(
     until: Instant,
     ready: &mut impl AsyncFnMut(UnixStream) -> Result<T, E>,
 ) -> Result<T, String> {
-    let mut events = machine.events();
-    let mut exited = machine.exited();
+    let (mut events, process) = (machine.events(), machine.process());
     let told = async {
         let stream = machine.agent().await.map_err(|error| format!("no agent port: {error}"))?;
         ready(stream).await.map_err(|error| chain(&error))
@@ -117,7 +116,7 @@ async fn agent_ready<T, E: std::error::Error>(
             told.unwrap_or_else(|_| Err("the agent was not ready in time".to_owned()))
         }
         end = crate::machine::guest_end(&mut events) => Err(format!("the guest ended: {end:?}")),
-        _ = exited.wait_for(Option::is_some) => Err("QEMU exited".to_owned()),
+        _ = process.exited() => Err("QEMU exited".to_owned()),
     }
 }
 

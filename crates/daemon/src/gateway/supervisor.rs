@@ -18,10 +18,7 @@ use super::{
     process,
     waiting::{Waiting, ended, why_not},
 };
-use crate::{
-    audit, causes, clock, failpoint, identity::RENEWAL, network::Network, store::Traffic,
-    tasks::Tasks,
-};
+use crate::{audit, causes, clock, failpoint, identity::RENEWAL, network::Network, store::Traffic};
 
 /// How long it is waited before a gateway that has ended is started again, first and last.
 const AGAIN: [u64; 7] = [0, 1, 2, 4, 8, 16, 30];
@@ -100,23 +97,24 @@ impl Supervisor {
         Self { spec, news, asks, revision: 0, failures: 0, before, cpu_before_ms: 0 }
     }
 
-    pub(super) fn tasks(&self) -> Tasks {
-        self.spec.tasks.clone()
-    }
-
     /// Starts the first gateway, or configures the one that waits, and then goes on in the background.
     pub(super) async fn start(mut self, waiting: Option<Waiting>) -> Result<(), StartError> {
         let up = match waiting {
             Some(waiting) => self.configure(waiting).await?,
             None => self.launch(None).await?,
         };
-        let tasks = self.tasks();
-        tasks.spawn(self.run(State::Up(Box::new(up))));
+        self.go_on(State::Up(Box::new(up)));
         Ok(())
     }
 
-    pub(super) async fn adopt(self) {
-        self.run(State::Looking).await;
+    /// Looks for a gateway in the background, and starts one where there is none.
+    pub(super) fn adopt(self) {
+        self.go_on(State::Looking);
+    }
+
+    fn go_on(self, state: State) {
+        let tasks = self.spec.tasks.clone();
+        tasks.spawn(self.run(state));
     }
 
     async fn run(mut self, mut state: State) {

@@ -334,7 +334,7 @@ async fn freeze(agent: &Agent) -> Result<(Frozen, FreeBlocks), SplitError> {
 /// Has the guest's programs go on. Where the agent is slow, that is not waited for here.
 pub(super) async fn thaw(machine: &Machine, agent: &Agent) {
     const WAITED: Duration = Duration::from_secs(1);
-    let (agent, mut exited) = (agent.clone(), machine.exited());
+    let (agent, process) = (agent.clone(), machine.process());
     let thawing = tokio::spawn(async move {
         tokio::select! {
             thawed = agent.request(Request::Thaw, THAW_DEADLINE) => {
@@ -342,7 +342,7 @@ pub(super) async fn thaw(machine: &Machine, agent: &Agent) {
                     tracing::error!(error = causes(&error), "the guest's programs are not thawed");
                 }
             }
-            _ = exited.wait_for(Option::is_some) => {}
+            _ = process.exited() => {}
         }
     });
     // It goes on by itself.

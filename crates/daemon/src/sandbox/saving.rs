@@ -142,7 +142,7 @@ impl Owner {
             matches!(self.session.reason, Some(EndReason::Stopped | EndReason::TimedOut));
         let agent = self.agent().filter(|_| can_write);
         if let Some(agent) = agent {
-            let mut exited = machine.exited();
+            let process = machine.process();
             // Its machine does not go on after that.
             let hold = Request::Hold { for_ms: HOLD_MS };
             tokio::select! {
@@ -151,7 +151,7 @@ impl Owner {
                         tracing::warn!(error = causes(&error), "the guest did not write all it has");
                     }
                 }
-                _ = exited.wait_for(Option::is_some) => {}
+                _ = process.exited() => {}
             }
         }
         self.flush(machine).await;

@@ -211,10 +211,10 @@ impl Owner {
         self.quiet = None;
         failpoint::pass("wake-let-go");
         let wake = Wake { unix_nanos: clock::now_ns(), entropy: Entropy(ids::random()) };
-        let mut exited = machine.exited();
+        let process = machine.process();
         let told = tokio::select! {
             told = agent.request(Request::Wake(wake), TOLD_DEADLINE) => told.map(drop),
-            _ = exited.wait_for(Option::is_some) => Err(AgentError::Gone),
+            _ = process.exited() => Err(AgentError::Gone),
         };
         told.map_err(|error| WakingError::Lost(causes(&error)))?;
         failpoint::pass("wake-told");

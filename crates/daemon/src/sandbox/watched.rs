@@ -1,7 +1,7 @@
 //! What is heard of a session's machine.
 
 use machine::{Machine, MachineId};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use super::{EndReason, NotRunning, ending};
 
@@ -10,7 +10,6 @@ use super::{EndReason, NotRunning, ending};
 pub(super) struct Watched {
     machine: Option<MachineId>,
     events: Option<broadcast::Receiver<machine::Event>>,
-    exited: Option<watch::Receiver<Option<machine::Exit>>>,
     /// Why it is of no more use, once that is heard.
     gone: Option<EndReason>,
 }
@@ -20,7 +19,6 @@ impl Watched {
         if self.machine != machine.map(Machine::id) {
             self.machine = machine.map(Machine::id);
             self.events = machine.map(Machine::events);
-            self.exited = machine.map(Machine::exited);
             self.gone = None;
         }
     }
@@ -34,12 +32,10 @@ impl Watched {
         if let Some(reason) = self.gone {
             return reason;
         }
-        let (Some(machine), Some(events), Some(exited)) =
-            (machine, &mut self.events, &mut self.exited)
-        else {
+        let (Some(machine), Some(events)) = (machine, &mut self.events) else {
             return std::future::pending().await;
         };
-        let reason = end(machine, events, exited).await;
+        let reason = end(machine, events).await;
         self.gone = Some(reason);
         reason
     }
@@ -57,17 +53,14 @@ impl Watched {
     }
 }
 
-async fn end(
-    machine: &Machine,
-    events: &mut broadcast::Receiver<machine::Event>,
-    exited: &mut watch::Receiver<Option<machine::Exit>>,
-) -> EndReason {
+async fn end(machine: &Machine, events: &mut broadcast::Receiver<machine::Event>) -> EndReason {
+    let process = machine.process();
     loop {
         let event = tokio::select! {
             // What the machine said of its end comes before the end itself.
             biased;
             event = events.recv() => Some(event),
-            _ = exited.wait_for(Option::is_some) => None,
+            _ = process.exited() => None,
         };
         match event {
             Some(Ok(event)) => {
@@ -79,10 +72,7 @@ async fn end(
             Some(Err(broadcast::error::RecvError::Closed)) | None => break,
         }
     }
-    let Ok(exit) = exited.wait_for(Option::is_some).await.map(|exit| *exit) else {
-        // It was watched no further, which says nothing of it.
-        return std::future::pending().await;
-    };
+    let exit = process.exited().await;
     tracing::info!(?exit, "the machine's process has ended");
     ending::end_of_process(machine)
 }
