@@ -18,9 +18,10 @@ step "running a command in a sandbox" "$fumehood" run -- sh -c 'echo "hello from
 
 cat >&2 <<EOF
 
-It works. Three commands to try next:
+It works. Commands to try next:
 
   $fumehood run -it -- bash                       # a shell in a machine of its own
   $fumehood run -- python3 -c 'print(6 * 7)'      # any program; it and its machine are gone afterwards
   $fumehood doctor                                # what this computer can do, and what it cannot
+  scripts/qemu.sh                                 # five minutes for machines that start sooner and are smaller
 EOF

@@ -43,6 +43,20 @@ fn a_computer_that_is_not_set_up() {
     assert!(ran.stdout.contains("bad      qemu") && !ran.stdout.contains("kernel"), "{ran:?}");
 }
 
+/// One that is named is used, or nothing is.
+#[test]
+fn an_emulator_is_named() {
+    let mut hood = Hood::new();
+    hood.set("FUMEHOOD_QEMU", "/nonexistent/qemu");
+    let ran = hood.run(&["doctor"]);
+    assert_eq!(ran.code, Some(241), "{ran:?}");
+    assert!(ran.stdout.contains("/nonexistent/qemu was not found"), "{ran:?}");
+    hood.set("FUMEHOOD_QEMU", "qemu");
+    let ran = hood.run(&["doctor"]);
+    assert_eq!(ran.code, Some(241), "{ran:?}");
+    assert!(ran.stderr.contains("FUMEHOOD_QEMU is no absolute path: qemu"), "{ran:?}");
+}
+
 #[test]
 fn images_and_versions_are_told_to_scripts() {
     let hood = Hood::new();

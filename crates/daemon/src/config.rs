@@ -19,11 +19,21 @@ impl std::fmt::Debug for AgentProgram {
 pub struct Paths {
     state: PathBuf,
     cache: PathBuf,
+    qemu: Option<PathBuf>,
 }
+
+/// What `scripts/qemu.sh` builds, below the cache.
+const OWN_QEMU: &str = "x86_64/qemu/current/bin/qemu-system-x86_64";
 
 impl Paths {
     pub fn new(state: PathBuf, cache: PathBuf) -> Self {
-        Self { state, cache }
+        Self { state, cache, qemu: None }
+    }
+
+    /// With an emulator that was asked for by name.
+    #[must_use]
+    pub fn with_qemu(self, qemu: Option<PathBuf>) -> Self {
+        Self { qemu, ..self }
     }
 
     pub fn state(&self) -> &Path {
@@ -32,6 +42,12 @@ impl Paths {
 
     pub fn cache(&self) -> &Path {
         &self.cache
+    }
+
+    /// The emulator that was asked for, else our own build; where there is none, the one of the path is meant. Without
+    /// links, since a newer build does not take the place of the one that a server has found.
+    pub(crate) fn qemu(&self) -> Option<PathBuf> {
+        self.qemu.clone().or_else(|| self.cache.join(OWN_QEMU).canonicalize().ok())
     }
 
     /// The socket of the API, for this user alone.
@@ -190,5 +206,20 @@ mod tests {
         for folder in [state, paths.machines(), paths.sessions(), paths.templates()] {
             assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn the_emulator_is_what_was_asked_for_then_our_own_build_then_the_paths() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths::new(place.path().join("state"), place.path().join("cache"));
+        assert_eq!(paths.qemu(), None);
+        let built = place.path().join("cache/x86_64/qemu/5eed/bin/qemu-system-x86_64");
+        std::fs::create_dir_all(built.parent().unwrap()).unwrap();
+        std::fs::write(&built, "").unwrap();
+        assert_eq!(paths.qemu(), None, "nothing says that it is the one");
+        std::os::unix::fs::symlink("5eed", place.path().join("cache/x86_64/qemu/current")).unwrap();
+        assert_eq!(paths.qemu(), Some(built.canonicalize().unwrap()));
+        let named = Some(PathBuf::from("/opt/qemu"));
+        assert_eq!(paths.with_qemu(named.clone()).qemu(), named);
     }
 }

@@ -68,7 +68,7 @@ pub async fn doctor(paths: &Paths, agent: AgentProgram) -> Vec<Finding> {
         ));
         return findings;
     }
-    findings.push(qemu().await);
+    findings.push(qemu(paths).await);
     findings.extend(kernel_and_kvm(paths, agent).await);
     findings.push(image(paths).await);
     findings.extend(room(paths));
@@ -77,8 +77,8 @@ pub async fn doctor(paths: &Paths, agent: AgentProgram) -> Vec<Finding> {
     findings
 }
 
-async fn qemu() -> Finding {
-    match Qemu::find(None).await {
+async fn qemu(paths: &Paths) -> Finding {
+    match Qemu::find(paths.qemu().as_deref()).await {
         Ok(qemu) => Finding::good(
             "qemu",
             format!("version {}, {}", qemu.version(), qemu.program().display()),

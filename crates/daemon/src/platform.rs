@@ -41,7 +41,7 @@ pub(crate) async fn find(
     paths: &Paths,
     agent: AgentProgram,
 ) -> Result<(Platform, KvmState), PlatformError> {
-    let qemu = Qemu::find(None).await?;
+    let qemu = Qemu::find(paths.qemu().as_deref()).await?;
     let (kernel, initramfs) = boot_files(paths.clone(), agent).await?;
     let modules = Artifact::known(kernel.modules_disk(), kernel.digest().to_owned());
     let mut platform = Platform {

@@ -60,7 +60,7 @@ pub async fn setup(
     let io = |source| SetupError::Path { path: paths.state().to_owned(), source };
     paths.make().map_err(io)?;
     report(SetupEvent::Began("looking for QEMU"));
-    Qemu::find(None).await.map_err(PlatformError::from)?;
+    Qemu::find(paths.qemu().as_deref()).await.map_err(PlatformError::from)?;
     build(paths.clone(), report.clone()).await?;
     report(SetupEvent::Began("trying KVM"));
     let (platform, kvm) = platform::find(paths, agent).await?;

@@ -3,7 +3,28 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use daemon::Paths;
+
 use crate::failure::{Exit, Failure};
+
+const QEMU: &str = "FUMEHOOD_QEMU";
+
+/// All that a server of this user's works with.
+pub(crate) fn paths() -> Result<Paths, Failure> {
+    Ok(Paths::new(state()?, cache()?).with_qemu(qemu()?))
+}
+
+/// The emulator that is to be used, and no other. `FUMEHOOD_QEMU`.
+fn qemu() -> Result<Option<PathBuf>, Failure> {
+    let Some(named) = env::var_os(QEMU).filter(|named| !named.is_empty()) else { return Ok(None) };
+    match absolute(QEMU) {
+        Some(path) => Ok(Some(path)),
+        None => {
+            let found = named.display();
+            Err(Failure::new(Exit::Usage, format!("{QEMU} is no absolute path: {found}")))
+        }
+    }
+}
 
 /// What the server keeps: sandboxes, templates, its socket. `FUMEHOOD_STATE_DIR`.
 pub(crate) fn state() -> Result<PathBuf, Failure> {

@@ -29,6 +29,8 @@ Folders:
   $FUMEHOOD_STATE_DIR   sandboxes, templates, socket, token [default: ~/.local/state/fumehood]
   $FUMEHOOD_CACHE_DIR   images and kernels [default: ~/.cache/fumehood]
 
+$FUMEHOOD_QEMU is the emulator to use [default: what scripts/qemu.sh has built, else the path's qemu-system-x86_64]
+
 $FUMEHOOD_LOG says what is logged, for example `debug` [default: info]")]
 pub(crate) struct Serve {
     /// Listen on this address too, such as 127.0.0.1:7007

@@ -1,6 +1,6 @@
 //! `fumehood doctor`.
 
-use daemon::{Health, Paths};
+use daemon::Health;
 use serde_json::json;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(crate) async fn run(args: &Doctor) -> Result<Exit, Failure> {
-    let paths = Paths::new(folders::state()?, folders::cache()?);
+    let paths = folders::paths()?;
     let findings = daemon::doctor(&paths, AGENT).await;
     let worst = findings.iter().any(|finding| finding.health == Health::Bad);
     if args.json {

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 
 use daemon::{
-    Encryption, HostReach, IngressConfig, Listen, Listening, Paths, ServeError, ServerConfig,
-    TlsFiles,
+    Encryption, HostReach, IngressConfig, Listen, Listening, ServeError, ServerConfig, TlsFiles,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use crate::{
 pub(crate) async fn run(args: Serve) -> Result<Exit, Failure> {
     log(if args.detached { Watcher::Nobody } else { Watcher::Somebody })?;
     let config = ServerConfig {
-        paths: Paths::new(folders::state()?, folders::cache()?),
+        paths: folders::paths()?,
         agent: AGENT,
         version: own::version(),
         pool: args.pool,

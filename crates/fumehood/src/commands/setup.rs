@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use daemon::{Paths, SetupEvent};
+use daemon::SetupEvent;
 use tokio::time::Instant;
 
 use super::Context;
@@ -20,7 +20,7 @@ use crate::{
 const MIB: u64 = 1 << 20;
 
 pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
-    let paths = Paths::new(folders::state()?, folders::cache()?);
+    let paths = folders::paths()?;
     let steps = Arc::new(Mutex::new(Steps::new(context.verbosity)));
     let told = Arc::clone(&steps);
     let result = daemon::setup(&paths, AGENT, move |event| {
