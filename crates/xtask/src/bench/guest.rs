@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// The machine without devices but a console, which is its output.
-    pub(crate) fn qemu(&self, more_of_the_command_line: &str) -> Command {
+    pub(crate) fn qemu(&self, program: &Path, more_of_the_command_line: &str) -> Command {
         // Told, since finding it out fails under load; see machine/src/tsc.rs.
         let khz = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
@@ -91,7 +91,7 @@ impl Guest {
         let line = format!(
             "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable {khz} {more_of_the_command_line}"
         );
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new(program);
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-machine", "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on"])

@@ -18,7 +18,12 @@ pub(crate) struct Place {
     /// Of whoever runs this, with kernel and default image.
     pub(crate) cache: PathBuf,
     pub(crate) fumehood: PathBuf,
+    /// What servers take, and what is measured beside them.
+    pub(crate) qemu: PathBuf,
 }
+
+/// The path's.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
 /// A server of its own, by its state folder; the first command starts it.
 #[derive(Clone, Debug)]
@@ -27,6 +32,7 @@ pub(crate) struct Server {
     fumehood: PathBuf,
     config: PathBuf,
     cache: PathBuf,
+    qemu: PathBuf,
     pool: usize,
 }
 
@@ -44,7 +50,8 @@ impl Place {
             (None, Some(home)) => PathBuf::from(home).join(".cache/fumehood"),
             (None, None) => bail!("set HOME or FUMEHOOD_CACHE_DIR"),
         };
-        Ok(Self { folder, cache, fumehood })
+        let qemu = qemu(&cache).context("QEMU is missing")?;
+        Ok(Self { folder, cache, fumehood, qemu })
     }
 
     /// One that keeps so many machines ready.
@@ -54,6 +61,7 @@ impl Place {
             fumehood: self.fumehood.clone(),
             config: self.folder.join("config"),
             cache: self.cache.clone(),
+            qemu: self.qemu.clone(),
             pool,
         }
     }
@@ -63,6 +71,19 @@ impl Drop for Place {
     fn drop(&mut self) {
         sweep();
     }
+}
+
+/// As a server finds it: what was asked for, our own build, the path's.
+fn qemu(cache: &Path) -> Option<PathBuf> {
+    let named = env::var_os("FUMEHOOD_QEMU").map(PathBuf::from);
+    let built = || cache.join("x86_64/qemu/current/bin").join(QEMU).canonicalize().ok();
+    named.or_else(built).or_else(paths_qemu)
+}
+
+/// Where it is.
+pub(crate) fn paths_qemu() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(QEMU)).find(|file| file.is_file())
 }
 
 fn folder() -> PathBuf {
@@ -93,6 +114,11 @@ impl Server {
         Self { cache, ..self }
     }
 
+    /// The same with another emulator.
+    pub(crate) fn by(self, qemu: PathBuf) -> Self {
+        Self { qemu, ..self }
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.fumehood);
         command
@@ -100,6 +126,7 @@ impl Server {
             .env("FUMEHOOD_STATE_DIR", &self.state)
             .env("FUMEHOOD_CONFIG_DIR", &self.config)
             .env("FUMEHOOD_CACHE_DIR", &self.cache)
+            .env("FUMEHOOD_QEMU", &self.qemu)
             .env("FUMEHOOD_POOL", self.pool.to_string());
         command
     }

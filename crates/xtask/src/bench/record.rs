@@ -79,7 +79,7 @@ impl Computer {
         let (cpuinfo, meminfo) =
             (fs::read_to_string("/proc/cpuinfo")?, fs::read_to_string("/proc/meminfo")?);
         let load = fs::read_to_string("/proc/loadavg")?;
-        let qemu = said("qemu-system-x86_64", &["--version"]);
+        let qemu = said(&place.qemu.display().to_string(), &["--version"]);
         let doctor = place.server("doctor", 0).command(&["doctor"]).output()?;
         let is_kvm =
             String::from_utf8_lossy(&doctor.stdout).contains("a guest boots with hardware");
@@ -94,12 +94,7 @@ impl Computer {
                 >> 10,
             kernel: said("uname", &["-r"]),
             accelerator: if is_kvm { "KVM" } else { "TCG" }.to_owned(),
-            qemu: qemu
-                .lines()
-                .next()
-                .and_then(|line| line.split(' ').nth(3))
-                .unwrap_or_default()
-                .to_owned(),
+            qemu: version(&qemu),
             load: load.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default(),
         })
     }
@@ -116,6 +111,16 @@ impl Computer {
     }
 }
 
+/// Out of `QEMU emulator version 10.0.13 (fumehood, Debian 1:10.0.13+ds-0+deb13u1)`.
+fn version(said: &str) -> String {
+    let mut words = said.lines().next().unwrap_or_default().split(' ').skip(3);
+    let number = words.next().unwrap_or_default();
+    match words.next() {
+        Some("(fumehood,") => format!("{number} of our own build"),
+        _ => number.to_owned(),
+    }
+}
+
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim())
@@ -124,6 +129,16 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::{super::row::Unit, *};
+
+    #[test]
+    fn a_build_of_our_own_is_called_so() {
+        let own =
+            "QEMU emulator version 10.0.13 (fumehood, Debian 1:10.0.13+ds-0+deb13u1)\nCopyright";
+        assert_eq!(version(own), "10.0.13 of our own build");
+        let debians = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)";
+        assert_eq!(version(debians), "10.0.2");
+        assert_eq!(version(""), "");
+    }
 
     fn rows(ours: f64, theirs: f64, memory: f64) -> Vec<Row> {
         vec![

@@ -28,7 +28,7 @@ use rustix::net::{
 
 use crate::bench::{
     guest::{Guest, Recipe},
-    place::Place,
+    place::{Place, QEMU},
     root,
 };
 
@@ -141,7 +141,8 @@ impl Bench {
             Backend::User | Backend::Passt => None,
         };
         let task = Task { setup, peer_port, megabytes };
-        let mut qemu = self.guest.qemu(&task.command_line());
+        // Ours has no `-netdev user`.
+        let mut qemu = self.guest.qemu(Path::new(QEMU), &task.command_line());
         qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
         qemu.args([
             "-device",

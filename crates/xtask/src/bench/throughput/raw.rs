@@ -57,7 +57,7 @@ impl Raw {
         let listener = std::os::unix::net::UnixListener::bind(&socket)?;
         let chardev = format!("socket,id=port,path={}", socket.display());
         let qemu = guest
-            .qemu("")
+            .qemu(&place.qemu, "")
             .args(["-chardev", &chardev])
             .args(["-device", "virtio-serial-pci,disable-legacy=on,max_ports=2"])
             .args(["-device", "virtserialport,nr=1,chardev=port,name=bench"])
