@@ -89,14 +89,19 @@ impl Agent {
     /// Serves for ever.
     pub(crate) fn run(mut self) -> io::Result<Infallible> {
         loop {
-            let timeout = if self.can_receive() { Some(0) } else { self.commands.until_deadline() };
-            for (source, ready) in self.poll.wait(timeout)? {
-                self.on_ready(source, ready)?;
-            }
-            self.receive();
-            self.commands.expire();
-            self.link.write(&mut self.outgoing);
+            self.turn()?;
         }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = if self.can_receive() { Some(0) } else { self.commands.until_deadline() };
+        for (source, ready) in self.poll.wait(timeout)? {
+            self.on_ready(source, ready)?;
+        }
+        self.receive();
+        self.commands.expire();
+        self.link.write(&mut self.outgoing);
+        Ok(())
     }
 
     fn on_ready(&mut self, source: Source, ready: Ready) -> io::Result<()> {
@@ -145,21 +150,26 @@ impl Agent {
                     }
                 }
                 Incoming::Nothing => return,
-                Incoming::HungUp => return self.outgoing.pause(),
             }
         }
     }
 
     fn on_frame(&mut self, frame: Frame) {
+        if let Body::Hello(hello) = frame.body {
+            self.link.greeted();
+            return self.on_hello(frame.epoch, &hello);
+        }
+        if self.outgoing.epoch() != Some(frame.epoch) {
+            return;
+        }
+        self.link.heard();
         match frame.body {
-            Body::Hello(hello) => self.on_hello(frame.epoch, &hello),
-            _ if self.outgoing.epoch() != Some(frame.epoch) => {}
             Body::Request { id, request } => self.on_request(id, request),
             Body::Data(data) => self.on_data(&data),
             Body::Ack(ack) => self.on_ack(&ack),
             Body::Reset(reset) => self.on_reset(reset),
-            // Only we say these.
-            Body::Welcome(_) | Body::Reply { .. } | Body::Event(_) => {}
+            // Only we say these; hellos are handled.
+            Body::Hello(_) | Body::Welcome(_) | Body::Reply { .. } | Body::Event(_) => {}
         }
     }
 
@@ -446,3 +456,6 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Wake(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,10 +22,19 @@ const READ_SIZE: usize = 64 << 10;
 pub(crate) enum Incoming {
     /// Bytes went to the decoder.
     Some,
-    /// Nothing is there until the next event.
+    /// Nothing is there until the next event, perhaps since the host is gone.
     Nothing,
-    /// The host is gone; another may come.
-    HungUp,
+}
+
+/// Whether the host is there. A port's kernel hears of its coming and going on another queue than its bytes come on, perhaps
+/// after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    There,
+    /// It said hello, and was told nothing since: it is there, whatever the kernel says.
+    Greeted,
+    /// It has hung up: nothing is said until it is heard, or the next one.
+    Away,
 }
 
 #[derive(Debug)]
@@ -33,6 +42,7 @@ pub(crate) struct Link {
     listener: Option<UnixListener>,
     channel: Option<OwnedFd>,
     ready: Ready,
+    host: Host,
     decoder: Decoder,
     scratch: Vec<u8>,
     /// Frames on their way out, the first perhaps in part.
@@ -57,6 +67,7 @@ impl Link {
             listener,
             channel,
             ready: Ready::UNTRIED,
+            host: Host::There,
             decoder: Decoder::default(),
             scratch: vec![0; READ_SIZE],
             out: BytesMut::new(),
@@ -79,9 +90,11 @@ impl Link {
         let Some(connection) = newest else { return Ok(false) };
         ioctl_fionbio(&connection, true)?;
         poll.watch(&connection, Source::Channel)?;
-        self.forget();
+        self.decoder.clear();
+        self.out.clear();
         self.channel = Some(connection.into());
         self.ready = Ready::UNTRIED;
+        self.host = Host::There;
         Ok(true)
     }
 
@@ -124,6 +137,9 @@ impl Link {
 
     /// Writes what there is to say, until there is no more or the channel takes no more.
     pub(crate) fn write(&mut self, outgoing: &mut Outgoing) {
+        if self.host == Host::Away {
+            return;
+        }
         while let Some(channel) = self.channel.as_ref().filter(|_| self.ready.can_write()) {
             let large = if self.out.is_empty() { outgoing.fill(&mut self.out) } else { None };
             let bytes = large.unwrap_or(&self.out);
@@ -139,6 +155,9 @@ impl Link {
                     0
                 }
             };
+            if written > 0 {
+                self.host = Host::There;
+            }
             match large {
                 Some(frame) => self.out.extend_from_slice(&frame[written..]),
                 None => self.out.advance(written),
@@ -146,18 +165,30 @@ impl Link {
         }
     }
 
+    /// The host has said hello. What was cut off when it went is over.
+    pub(crate) fn greeted(&mut self) {
+        if self.host == Host::Away {
+            self.out.clear();
+        }
+        self.host = Host::Greeted;
+    }
+
+    /// The host has said something else.
+    pub(crate) fn heard(&mut self) {
+        if self.host == Host::Away {
+            self.host = Host::There;
+        }
+    }
+
     fn hang_up(&mut self) -> Incoming {
-        self.forget();
+        self.decoder.clear();
         self.ready.no_read();
         if self.listener.is_some() {
             self.channel = None;
         }
-        Incoming::HungUp
-    }
-
-    /// Frames that were cut off are over.
-    fn forget(&mut self) {
-        self.decoder.clear();
-        self.out.clear();
+        if self.host == Host::There {
+            self.host = Host::Away;
+        }
+        Incoming::Nothing
     }
 }
