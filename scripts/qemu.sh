@@ -20,7 +20,7 @@ esac
 
 step "installing what is missing" install gcc libc6-dev dpkg-dev python3-venv ninja-build pkg-config flex bison \
   libglib2.0-dev libseccomp-dev libfdt-dev zlib1g-dev busybox-static
-kernel=$(find "$cache/x86_64/kernels" -name vmlinux 2>/dev/null | sort | tail -n 1)
+kernel=$({ find "$cache/x86_64/kernels/" -name vmlinux 2>/dev/null || true; } | sort | tail -n 1)
 [ -n "$kernel" ] || die "there is no guest kernel yet, and the build runs one: fumehood setup (or ./quickstart.sh) fetches it"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/fumehood-qemu-XXXXXXXX")
