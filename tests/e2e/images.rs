@@ -130,6 +130,8 @@ fn two_callers_at_once_pull_once_and_an_image_goes_with_all_that_is_its_own() {
     assert_eq!(hood.ok(&[&by_name[..], &SMALL[..]].concat()), "");
     let by_file = ["run", "--image", saved.to_str().unwrap()];
     assert_eq!(hood.ok(&[&by_file[..], &SMALL[..]].concat()), "");
+    // It takes along what the pool has made meanwhile.
+    hood.stop_server();
     hood.assert_nothing_left();
 }
 
