@@ -12,7 +12,7 @@ from vercel.sandbox import (
     NetworkPolicy, NetworkPolicyRule, NetworkPolicySubnets, NetworkPolicyTransform, ProcessSignal,
     SandboxQueryByName, SandboxResources, SnapshotSource, TagFilter, sync,
 )
-from vercel.sandbox._internal import async_runtime, sync_runtime
+from vercel.sandbox._internal import async_runtime, sync_runtime, user_core
 
 from flavours import every, got, within
 from report import proves, readable, refused, report
@@ -23,6 +23,11 @@ runtime = sync_runtime if FLAVOUR == "sync" else async_runtime
 PREFIX = "Sync" if FLAVOUR == "sync" else ""
 NAME = "methods"
 DAY = timedelta(days=1)
+
+# Where a child of its script for another user ends within this command, bash runs a trap that is gone (docs/clients.md).
+RACE = "\ntrap - 17\n"
+assert user_core._USER_MONITOR.count(RACE) == 1, "has it been mended?"
+user_core._USER_MONITOR = user_core._USER_MONITOR.replace(RACE, "\n")
 
 
 def of(name, module=runtime):
