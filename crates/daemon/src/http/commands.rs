@@ -150,8 +150,8 @@ async fn log_stream(
 ) -> Reply<impl Stream<Item = Bytes> + Send + 'static> {
     let reader = command.log().await?.reader(Offsets::default(), follow);
     Ok(stream::unfold(LogLines::new(reader), |mut lines| async {
-        let next = lines.next().await?;
-        Some((line(&next), lines))
+        let line = lines.next().await?;
+        Some((line, lines))
     }))
 }
 

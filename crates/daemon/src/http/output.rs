@@ -1,5 +1,7 @@
 //! A command's log as lines of JSON.
 
+mod escape;
+
 use std::{collections::VecDeque, convert::Infallible};
 
 use api::LogLine;
@@ -29,7 +31,7 @@ pub(crate) struct LogLines {
     reader: LogReader,
     stdout: BytesMut,
     stderr: BytesMut,
-    ready: VecDeque<LogLine>,
+    ready: VecDeque<Bytes>,
 }
 
 impl LogLines {
@@ -38,7 +40,7 @@ impl LogLines {
     }
 
     /// The next line; `None` at the end of the log.
-    pub(crate) async fn next(&mut self) -> Option<LogLine> {
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Some(line);
@@ -54,7 +56,8 @@ impl LogLines {
                 }
                 Err(error) => {
                     let message = crate::causes(&error);
-                    return Some(LogLine::Error(api::Refusal::new(api::Code::Internal, message)));
+                    let refusal = api::Refusal::new(api::Code::Internal, message);
+                    return Some(line(&LogLine::Error(refusal)));
                 }
             }
         }
@@ -65,10 +68,18 @@ impl LogLines {
             Output::Stdout => &mut self.stdout,
             Output::Stderr => &mut self.stderr,
         };
-        held.extend_from_slice(bytes);
-        let whole = held.split_to(whole_characters(held));
+        let joined;
+        let bytes = if held.is_empty() {
+            bytes
+        } else {
+            held.extend_from_slice(bytes);
+            joined = held.split();
+            &joined
+        };
+        let (whole, rest) = bytes.split_at(whole_characters(bytes));
+        held.extend_from_slice(rest);
         if !whole.is_empty() {
-            self.ready.push_back(log_line(output, &whole));
+            self.ready.push_back(log_line(output, whole));
         }
     }
 
@@ -83,12 +94,20 @@ impl LogLines {
     }
 }
 
-fn log_line(output: Output, bytes: &[u8]) -> LogLine {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    match output {
-        Output::Stdout => LogLine::Stdout(text),
-        Output::Stderr => LogLine::Stderr(text),
+/// What [`line`] would make of a [`LogLine`] of this text.
+fn log_line(output: Output, bytes: &[u8]) -> Bytes {
+    let start: &[u8] = match output {
+        Output::Stdout => br#"{"stream":"stdout","data":"#,
+        Output::Stderr => br#"{"stream":"stderr","data":"#,
+    };
+    let mut out = Vec::with_capacity(start.len() + bytes.len() + bytes.len() / 16 + 8);
+    out.extend_from_slice(start);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => escape::put_string(text, &mut out),
+        Err(_) => escape::put_string(&String::from_utf8_lossy(bytes), &mut out),
     }
+    out.extend_from_slice(b"}\n");
+    Bytes::from(out)
 }
 
 /// How many bytes stand before a character that is not whole yet.
@@ -119,6 +138,16 @@ mod tests {
             assert!(std::str::from_utf8(&text[..whole]).is_ok(), "{cut}");
             assert!(cut - whole < 4);
         }
+    }
+
+    #[test]
+    fn a_line_is_that_of_the_api() {
+        let log = log_line(Output::Stdout, "é\"\n".as_bytes());
+        assert_eq!(log, line(&LogLine::Stdout("é\"\n".to_owned())));
+        assert_eq!(
+            log_line(Output::Stderr, b"a\xffb"),
+            line(&LogLine::Stderr("a\u{fffd}b".to_owned()))
+        );
     }
 
     #[test]
