@@ -28,6 +28,7 @@ mod full_disk;
 mod gateway;
 mod identity;
 mod images;
+mod lent;
 mod lifecycle;
 mod memory;
 mod odd;

@@ -8,8 +8,10 @@
 //! log, so that a killed server loses none of it. A lost connection is made again, and then all
 //! goes on where it was; requests without an answer are asked again.
 
+mod ask;
 mod command;
 mod incoming;
+mod lent;
 mod link;
 mod outgoing;
 mod quiet;
@@ -45,15 +47,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    ask::{Ask, Opening, Opens},
     command::Unread,
     incoming::Incoming,
+    lent::Lending,
     outgoing::Outgoing,
-    session::{Ask, Ends, Opening, Opens, Session, Status},
+    session::{Ends, Session, Status},
     transfer::Upload,
     wake::Wake,
 };
 pub use self::{
     command::{Command, CommandLost, StdinClosed, StdinWriter},
+    lent::{Look, Memory},
     quiet::Quiet,
     transfer::{Download, Written},
     tunnel::Tunnel,
@@ -102,12 +107,21 @@ impl Agent {
         C: FnMut() -> F + Send + 'static,
         F: Future<Output = io::Result<UnixStream>> + Send + 'static,
     {
+        Self::spawn_beside(None, connect)
+    }
+
+    /// The same, and reads in the machine's memory what it is sent much of.
+    pub fn spawn_beside<C, F>(look: Option<Look>, connect: C) -> Self
+    where
+        C: FnMut() -> F + Send + 'static,
+        F: Future<Output = io::Result<UnixStream>> + Send + 'static,
+    {
         let (mailbox, asked) = mpsc::channel(MAILBOX);
         let (seen, status) = watch::channel(Status::Connecting);
         let (close, wake) = (CancellationToken::new(), Arc::<Wake>::default());
         let ends =
             Ends { wake: Arc::clone(&wake), mailbox: asked, close: close.clone(), status: seen };
-        tokio::spawn(Session::new(ends).run(connect));
+        tokio::spawn(Session::new(ends, Lending::new(look)).run(connect));
         Self { mailbox, status, close, wake, transfer: Arc::default() }
     }
 

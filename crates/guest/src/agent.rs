@@ -13,8 +13,10 @@ use crate::{
     commands::Commands,
     files::{Files, hold},
     identity::Identity,
+    lending::Lending,
     link::{Incoming, Link},
     outgoing::Outgoing,
+    pace::Pace,
     place::Place,
     poll::{Poll, Ready, Source},
     refusal::refuse,
@@ -23,6 +25,7 @@ use crate::{
 };
 
 mod claiming;
+mod lent;
 
 /// Reads of the channel, of a page each, before anything else has its turn.
 const READS_A_TURN: usize = 64;
@@ -44,6 +47,8 @@ pub(crate) struct Agent {
     children: OwnedFd,
     link: Link,
     outgoing: Outgoing,
+    lending: Lending,
+    pace: Pace,
     commands: Commands,
     files: Files,
     tunnels: Tunnels,
@@ -76,6 +81,8 @@ impl Agent {
             children,
             link,
             outgoing: Outgoing::default(),
+            lending: Lending::default(),
+            pace: Pace::default(),
             place,
             phase: Phase::Bare,
             identity: None,
@@ -94,13 +101,23 @@ impl Agent {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let timeout = if self.can_receive() { Some(0) } else { self.commands.until_deadline() };
+        let timeout = match self.can_receive() {
+            true => Some(0),
+            false => [self.commands.until_deadline(), self.pace.until_prompt()]
+                .into_iter()
+                .flatten()
+                .min(),
+        };
         for (source, ready) in self.poll.wait(timeout)? {
             self.on_ready(source, ready)?;
         }
         self.receive();
         self.commands.expire();
+        if let Some(returned) = self.lending.returned() {
+            self.outgoing.say(returned);
+        }
         self.link.write(&mut self.outgoing);
+        self.pace.after_turn(self.outgoing.take_large());
         Ok(())
     }
 
@@ -166,10 +183,16 @@ impl Agent {
         match frame.body {
             Body::Request { id, request } => self.on_request(id, request),
             Body::Data(data) => self.on_data(&data),
+            Body::Filled(filled) => self.on_filled(&filled),
             Body::Ack(ack) => self.on_ack(&ack),
             Body::Reset(reset) => self.on_reset(reset),
             // Only we say these; hellos are handled.
-            Body::Hello(_) | Body::Welcome(_) | Body::Reply { .. } | Body::Event(_) => {}
+            Body::Hello(_)
+            | Body::Welcome(_)
+            | Body::Reply { .. }
+            | Body::Event(_)
+            | Body::Lent(_)
+            | Body::Returned { .. } => {}
         }
     }
 
@@ -265,6 +288,7 @@ impl Agent {
             Request::SetAside { blocks } => {
                 self.set_aside(blocks).map(|free| Response::Aside { free })
             }
+            Request::Lend => self.lend(),
             Request::ResetConnections => self.reset_connections().map(done),
             Request::Freeze => self.freeze().map(|free| Response::Frozen { free }),
             Request::Thaw => self.thaw().map(done),
@@ -450,6 +474,7 @@ fn is_about_files(request: &Request) -> bool {
         | Request::Gather
         | Request::SetAside { .. }
         | Request::ResetConnections
+        | Request::Lend
         | Request::Freeze
         | Request::Thaw
         | Request::Fork(_)

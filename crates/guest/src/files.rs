@@ -2,6 +2,7 @@
 //! bytes go through a bounded [`Pipe`] between it and the stream.
 
 mod archive;
+mod direct;
 pub(crate) mod hold;
 mod list;
 mod paths;
@@ -25,7 +26,7 @@ use std::{
 
 use protocol::{
     Body, Chunk, Data, Inbox, Owner, Parents, Refusal, RefusalCode, RemoveMode, Request, Reset,
-    Response, StreamId,
+    Response, Span, StreamId, Violation,
 };
 
 use self::pipe::{Pipe, Wake};
@@ -235,13 +236,45 @@ impl Files {
     }
 
     pub(crate) fn on_data(&mut self, data: &Data, outgoing: &mut Outgoing) {
-        let stream = data.stream;
+        let put = |incoming: &mut Incoming| {
+            incoming.inbox.on_data(data).map(|fresh| incoming.pipe.put(&fresh))
+        };
+        self.receive(data.stream, put, outgoing);
+    }
+
+    /// Whether a file comes by this stream.
+    pub(crate) fn takes(&self, stream: StreamId) -> bool {
+        self.incoming.contains_key(&stream)
+    }
+
+    /// The same for bytes that are in a chunk already.
+    pub(crate) fn on_chunk(
+        &mut self,
+        stream: StreamId,
+        span: Span,
+        mut chunk: Chunk,
+        outgoing: &mut Outgoing,
+    ) {
+        let put = |incoming: &mut Incoming| {
+            chunk.advance(incoming.inbox.known(span)?);
+            incoming.inbox.receive(span);
+            incoming.pipe.put_chunk(chunk);
+            Ok(())
+        };
+        self.receive(stream, put, outgoing);
+    }
+
+    fn receive(
+        &mut self,
+        stream: StreamId,
+        put: impl FnOnce(&mut Incoming) -> Result<(), Violation>,
+        outgoing: &mut Outgoing,
+    ) {
         let Some(incoming) = self.incoming.get_mut(&stream) else {
             return outgoing.say(self.state_of_ended(stream));
         };
-        match incoming.inbox.on_data(data) {
-            Ok(fresh) => {
-                incoming.pipe.put(&fresh);
+        match put(incoming) {
+            Ok(()) => {
                 if incoming.inbox.is_ended() {
                     incoming.pipe.end();
                 }

@@ -1,10 +1,13 @@
 //! What waits to be sent: control frames first, then the streams in turn, one frame each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use bytes::BytesMut;
 use protocol::{
-    ALONE, Ack, Body, CHUNK_MAX, Chunk, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation,
+    ALONE, Ack, Body, CHUNK_MAX, Chunk, Epoch, Frame, HEADER_LEN, Outbox, StreamId, Violation, Way,
 };
 
 /// So much is handed to the channel at once, if there is that much: one write of a port.
@@ -14,11 +17,15 @@ const BATCH: usize = CHUNK_MAX + HEADER_LEN;
 pub(crate) struct Outgoing {
     /// None until the host has said hello.
     epoch: Option<Epoch>,
+    /// In this epoch.
+    way: Way,
     control: BytesMut,
     lanes: BTreeMap<StreamId, Lane>,
     /// Streams that have something to send.
     turns: VecDeque<StreamId>,
     kept: u64,
+    /// Full chunks since this was last asked.
+    large: u64,
 }
 
 #[derive(Debug)]
@@ -38,6 +45,7 @@ impl Outgoing {
     /// The host is gone: nothing is sent until the next epoch.
     pub(crate) fn pause(&mut self) {
         self.epoch = None;
+        self.way = Way::Along;
         self.control = BytesMut::new();
         self.turns.clear();
         for lane in self.lanes.values_mut() {
@@ -48,6 +56,11 @@ impl Outgoing {
 
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.epoch
+    }
+
+    /// The host reads what is in slots where it is, until the next epoch.
+    pub(crate) fn lend(&mut self) {
+        self.way = Way::Lent;
     }
 
     /// Bytes of control frames that wait.
@@ -88,7 +101,13 @@ impl Outgoing {
         self.kept
     }
 
+    /// How many full chunks were pushed since this was last asked.
+    pub(crate) fn take_large(&mut self) -> u64 {
+        mem::take(&mut self.large)
+    }
+
     pub(crate) fn push_chunk(&mut self, stream: StreamId, chunk: Chunk) {
+        self.large += u64::from(chunk.len() == CHUNK_MAX);
         self.with(stream, |outbox| outbox.push_chunk(chunk));
     }
 
@@ -111,16 +130,17 @@ impl Outgoing {
     /// Puts the next frames into `out`, which is empty; or else gives one that is large, to be
     /// written from where it is.
     pub(crate) fn fill(&mut self, out: &mut BytesMut) -> Option<&[u8]> {
-        let epoch = self.epoch?;
-        std::mem::swap(out, &mut self.control);
+        let (epoch, way) = (self.epoch?, self.way);
+        mem::swap(out, &mut self.control);
         while let Some(stream) = self.turns.front().copied() {
-            let next = self.lanes.get(&stream).and_then(|lane| lane.outbox.next_len());
+            let next = self.lanes.get(&stream).and_then(|lane| lane.outbox.next_len(way));
             match next {
                 Some(len) if ALONE <= len && out.is_empty() => {
-                    return self.take_turn(stream)?.next_frame(epoch);
+                    return self.take_turn(stream)?.next_frame(epoch, way);
                 }
-                Some(len) if out.len() + HEADER_LEN + len <= BATCH => {
-                    let frame = self.take_turn(stream).and_then(|outbox| outbox.next_frame(epoch));
+                Some(len) if out.len() + len <= BATCH => {
+                    let outbox = self.take_turn(stream);
+                    let frame = outbox.and_then(|outbox| outbox.next_frame(epoch, way));
                     out.extend_from_slice(frame.unwrap_or_default());
                 }
                 Some(_) => break,

@@ -12,7 +12,7 @@ use crate::{outgoing::Outgoing, poll::Ready};
 
 /// A terminal hides how much it holds; no more than this is read after its command's end.
 const TERMINAL_REST_MAX: u64 = 64 << 10;
-const PIPE_WIDE: usize = 256 << 10;
+const PIPE_WIDE: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Output {

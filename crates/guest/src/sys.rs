@@ -8,6 +8,7 @@ use std::io;
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 pub(crate) mod interface;
+pub(crate) mod pinned;
 pub(crate) mod spawn;
 
 fn child_signal() -> libc::sigset_t {
@@ -37,11 +38,52 @@ pub(crate) fn watch_children() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// How the kernel lets the calling thread have its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Normal,
+    /// It takes the processor from nobody. What it starts is of the normal kind.
+    Batch,
+}
+
+pub(crate) fn set_policy(policy: Policy) -> io::Result<()> {
+    let policy = match policy {
+        Policy::Normal => libc::SCHED_OTHER,
+        Policy::Batch => libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK,
+    };
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it reads `parameters`.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) })?;
+    Ok(())
+}
+
 /// Sends any signal, a real-time one as well, to a process group.
 pub(crate) fn kill_group(group: rustix::process::Pid, signal: u8) -> io::Result<()> {
     // SAFETY: `kill` has no preconditions; the group is a positive number.
     check(unsafe { libc::kill(-group.as_raw_pid(), i32::from(signal)) })?;
     Ok(())
+}
+
+/// How many pages of this part of a file are in the kernel's memory. For kernels from 6.5 on.
+pub(crate) fn cached_pages(file: impl AsFd, at: u64, len: u64) -> io::Result<u64> {
+    /// The same on every architecture, and unknown to the library.
+    const CACHESTAT: libc::c_long = 451;
+    #[repr(C)]
+    struct Part {
+        at: u64,
+        len: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct State {
+        cached: u64,
+        others: [u64; 4],
+    }
+    let (part, mut state) = (Part { at, len }, State::default());
+    let file = file.as_fd().as_raw_fd();
+    // SAFETY: `part` is a `cachestat_range`, and `state` a `cachestat`, which alone is written.
+    let done = unsafe { libc::syscall(CACHESTAT, file, &raw const part, &raw mut state, 0) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(state.cached) }
 }
 
 /// Empties a block device's cache: its content may have changed behind the kernel's back.

@@ -56,8 +56,8 @@ pub use key::Key;
 pub use layer::{LayerError, check_layer};
 pub use machine::{
     AdoptError, Adoption, BootSpec, CloneSpec, ControlError, ForkBegun, ForkError, ForkPoint,
-    ForkSpec, ForkTaken, FreeBlocks, Machine, Misfit, PauseBegun, PauseError, PauseSpec, Paused,
-    Ram, SaveError, SavedMemory, Start,
+    ForkSpec, ForkTaken, FreeBlocks, GuestMemory, Machine, Misfit, PauseBegun, PauseError,
+    PauseSpec, Paused, Ram, SaveError, SavedMemory, Start,
 };
 pub use platform::{Artifact, ArtifactError, Platform};
 pub use port::{AgentPort, NETWORK_MESSAGE_MAX, NetworkPort};

@@ -1,6 +1,10 @@
 //! The ways to a machine's agent and to its network card, as often as the connection is lost.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use tokio::net::UnixStream;
 
@@ -21,6 +25,10 @@ impl AgentPort {
     /// Of the machine whose folder this is, whichever that will be.
     pub fn of_folder(folder: &Path) -> io::Result<Self> {
         SocketFolder::open(folder).map(Self)
+    }
+
+    pub(crate) fn folder(&self) -> io::Result<PathBuf> {
+        self.0.path()
     }
 
     /// One connection is served at a time: the next one when the one before is closed.

@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixListener,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,6 +30,11 @@ impl SocketFolder {
     pub fn open(folder: &Path) -> io::Result<Self> {
         let dir = open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self(Arc::new(dir)))
+    }
+
+    /// Where it is now.
+    pub(crate) fn path(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(sys::proc_path(self.0.as_fd(), "").trim_end_matches('/'))
     }
 
     /// Listens in place of whoever did so before. Done before the process that is to accept is

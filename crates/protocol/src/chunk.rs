@@ -1,23 +1,91 @@
 //! Chunks: room for one frame of a stream. Bytes are put into it once, where they are read, and sent
 //! from there: under an emulator each copy is felt.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use crate::{CHUNK_MAX, HEADER_LEN};
+use crate::{CHUNK_MAX, HEADER_LEN, Place, lent::within};
 
 /// Chunks that are kept for the next ones: fresh memory is a fault for each of its pages.
 const SPARE_MAX: usize = 64;
 
-static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<Spare> =
+    Mutex::new(Spare { slots: Vec::new(), boxes: Vec::new(), returned: Vec::new() });
 
-fn spare() -> MutexGuard<'static, Vec<Box<[u8]>>> {
+#[derive(Debug)]
+struct Spare {
+    slots: Vec<Slot>,
+    boxes: Vec<Box<[u8]>>,
+    returned: Vec<(u16, Slot)>,
+}
+
+fn spare() -> MutexGuard<'static, Spare> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Length of a chunk's memory in bytes.
+pub const SLOT_LEN: usize = HEADER_LEN + CHUNK_MAX;
+
+/// Memory for one chunk that stays where it is, and where that is for the host.
+#[derive(Debug)]
+pub struct Slot {
+    bytes: &'static mut [u8],
+    places: Vec<Place>,
+}
+
+impl Slot {
+    /// None unless there are [`SLOT_LEN`] bytes, in as many places.
+    pub fn new(bytes: &'static mut [u8], places: Vec<Place>) -> Option<Self> {
+        let placed: usize = places.iter().map(Place::len).sum();
+        (bytes.len() == SLOT_LEN && placed == SLOT_LEN).then_some(Self { bytes, places })
+    }
+
+    /// Where it is.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+}
+
+/// From now on chunks are made of these as long as there are some.
+pub fn provide(slots: impl IntoIterator<Item = Slot>) {
+    spare().slots.extend(slots);
+}
+
+/// The slots of [`Chunk::received`] that nobody uses any more.
+pub fn take_returned() -> Vec<(u16, Slot)> {
+    mem::take(&mut spare().returned)
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Own(Box<[u8]>),
+    Slot(Slot),
+    /// With its number.
+    Received(u16, Slot),
+}
+
+impl Buffer {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Slot(slot) | Self::Received(_, slot) => slot.bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Slot(slot) | Self::Received(_, slot) => slot.bytes,
+        }
+    }
 }
 
 /// At most [`CHUNK_MAX`] bytes of a stream, with room for a header before them.
 #[derive(Debug)]
 pub struct Chunk {
-    buffer: Box<[u8]>,
+    buffer: Buffer,
     /// Where its bytes begin and end.
     start: usize,
     end: usize,
@@ -26,13 +94,30 @@ pub struct Chunk {
 impl Chunk {
     /// An empty one.
     pub fn new() -> Self {
-        let buffer = spare().pop();
-        let buffer = buffer.unwrap_or_else(|| vec![0; HEADER_LEN + CHUNK_MAX].into_boxed_slice());
+        let mut spare = spare();
+        let slot = spare.slots.pop().map(Buffer::Slot);
+        let buffer = slot.or_else(|| spare.boxes.pop().map(Buffer::Own));
+        drop(spare);
+        Self::of(buffer.unwrap_or_else(|| Buffer::Own(vec![0; SLOT_LEN].into_boxed_slice())))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_slot(slot: Slot) -> Self {
+        Self::of(Buffer::Slot(slot))
+    }
+
+    fn of(buffer: Buffer) -> Self {
         Self { buffer, start: HEADER_LEN, end: HEADER_LEN }
     }
 
+    /// Of a slot that somebody else has put so many bytes into.
+    pub fn received(number: u16, slot: Slot, bytes: u16) -> Self {
+        let end = (HEADER_LEN + usize::from(bytes)).min(SLOT_LEN);
+        Self { buffer: Buffer::Received(number, slot), start: HEADER_LEN, end }
+    }
+
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer.bytes()[self.start..self.end]
     }
 
     pub fn len(&self) -> usize {
@@ -45,12 +130,12 @@ impl Chunk {
 
     /// What is not filled. What is there is of no meaning.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.end..]
+        &mut self.buffer.bytes_mut()[self.end..]
     }
 
     /// The first `count` bytes of [`Chunk::room`] belong to it now.
     pub fn fill(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.buffer.len());
+        self.end = (self.end + count).min(SLOT_LEN);
     }
 
     /// Takes as many of the bytes as it has room for, and says how many.
@@ -69,7 +154,21 @@ impl Chunk {
 
     /// The header's room, and the bytes.
     pub(crate) fn frame(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start - HEADER_LEN..self.end]
+        &mut self.buffer.bytes_mut()[self.start - HEADER_LEN..self.end]
+    }
+
+    /// Whether it is known where its bytes are.
+    pub(crate) fn is_placed(&self) -> bool {
+        matches!(self.buffer, Buffer::Slot(_))
+    }
+
+    /// Where they are, if that is known.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        let places: &[Place] = match &self.buffer {
+            Buffer::Own(_) | Buffer::Received(..) => &[],
+            Buffer::Slot(slot) => &slot.places,
+        };
+        within(places, self.start..self.end)
     }
 }
 
@@ -82,8 +181,11 @@ impl Default for Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         let mut spare = spare();
-        if spare.len() < SPARE_MAX {
-            spare.push(std::mem::take(&mut self.buffer));
+        match mem::replace(&mut self.buffer, Buffer::Own(Box::default())) {
+            Buffer::Received(number, slot) => spare.returned.push((number, slot)),
+            Buffer::Slot(slot) => spare.slots.push(slot),
+            Buffer::Own(bytes) if spare.boxes.len() < SPARE_MAX => spare.boxes.push(bytes),
+            Buffer::Own(_) => {}
         }
     }
 }

@@ -12,7 +12,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 use twox_hash::XxHash64;
 
-use crate::message::{CommandId, Event, Hello, Refusal, Request, Response, Welcome};
+use crate::{
+    lent::{self, Filled, Lent},
+    message::{CommandId, Event, Hello, Refusal, Request, Response, Welcome},
+};
 
 /// The first bytes of every frame: `FHM2`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"FHM2");
@@ -24,6 +27,9 @@ pub const PAYLOAD_MAX: usize = 1 << 20;
 const SUM_AT: usize = 28;
 const FLAG_LAST: u8 = 1;
 const DATA: u8 = 6;
+const LENT: u8 = 9;
+const FILLED: u8 = 10;
+const RETURNED: u8 = 11;
 const BACK: u32 = 1 << 31;
 /// So many false frames in a row are looked into before all that was received is dropped.
 const STRIKES_MAX: u8 = 16;
@@ -105,6 +111,14 @@ pub enum Body {
     },
     Event(Event),
     Data(Data),
+    /// Guest to host, after [`Request::Lend`] was answered in this epoch.
+    Lent(Lent),
+    /// Host to guest, after the same answer.
+    Filled(Filled),
+    /// Guest to host: these slots may be filled again.
+    Returned {
+        slots: Vec<u16>,
+    },
     Ack(Ack),
     Reset(Reset),
 }
@@ -154,6 +168,16 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn of_data(stream: StreamId, offset: u64) -> Self {
         Self { kind: DATA, flags: 0, stream: stream.0, offset }
+    }
+
+    /// The same for bytes that are in the guest's memory.
+    pub(crate) fn lent(self) -> Self {
+        Self { kind: LENT, ..self }
+    }
+
+    /// The same for bytes that were put there.
+    pub(crate) fn filled(self) -> Self {
+        Self { kind: FILLED, ..self }
     }
 
     /// The same, if nothing follows.
@@ -210,6 +234,17 @@ impl Frame {
                 header = if data.last { header.last() } else { header };
                 out.extend_from_slice(&data.bytes);
             }
+            Body::Lent(lent) => {
+                header = Header::of_data(lent.stream, lent.offset).lent();
+                header = if lent.last { header.last() } else { header };
+                lent.places.iter().for_each(|place| place.put(out));
+            }
+            Body::Filled(filled) => {
+                header = Header::of_data(filled.stream, filled.offset).filled();
+                header = if filled.last { header.last() } else { header };
+                filled.put(out);
+            }
+            Body::Returned { slots } => slots.iter().for_each(|slot| out.put_u16_le(*slot)),
             Body::Ack(ack) => {
                 header.stream = ack.stream.0;
                 header.offset = ack.offset;
@@ -229,6 +264,9 @@ impl Frame {
             Body::Reply { .. } => 4,
             Body::Event(_) => 5,
             Body::Data(_) => DATA,
+            Body::Lent(_) => LENT,
+            Body::Filled(_) => FILLED,
+            Body::Returned { .. } => RETURNED,
             Body::Ack(_) => 7,
             Body::Reset(_) => 8,
         }
@@ -337,6 +375,15 @@ fn body(header: Header, payload: Bytes) -> Option<Body> {
             Body::Ack(Ack { stream, offset: header.offset, limit, last })
         }
         8 => Body::Reset(Reset { stream }),
+        LENT => {
+            let places = Lent::places(&payload)?;
+            Body::Lent(Lent { stream, offset: header.offset, places, last })
+        }
+        FILLED => {
+            let (slot, bytes) = Filled::get(&payload)?;
+            Body::Filled(Filled { stream, offset: header.offset, slot, bytes, last })
+        }
+        RETURNED => Body::Returned { slots: lent::numbers(&payload)? },
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Place,
     frame::{PAYLOAD_MAX, StreamId},
     network::Network,
 };
@@ -156,6 +157,9 @@ pub enum Request {
     /// Resets the connections to the outside: what carried them is gone, and whoever only waits for more
     /// would wait for ever. An agent of an earlier server does not know this and does not answer.
     ResetConnections,
+    /// The host can read the guest's memory: until the next epoch what is sent from a place that stays is said
+    /// by [`Lent`](crate::Lent) frames, and the other way by [`Filled`](crate::Filled) ones. An agent of an earlier server does not know this and does not answer.
+    Lend,
 }
 
 impl Request {
@@ -354,6 +358,10 @@ pub enum Response {
     /// These blocks seem to be free, and are likely to stay so. An agent of an earlier server says [`Response::Done`].
     Aside {
         free: Vec<u32>,
+    },
+    /// To [`Request::Lend`]: slots that the host may fill, each with its number and where it is.
+    Lending {
+        slots: Vec<(u16, Vec<Place>)>,
     },
 }
 

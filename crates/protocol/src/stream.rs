@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::{
     chunk::Chunk,
     frame::{self, Ack, Data, Epoch, HEADER_LEN, Header, StreamId},
+    lent::{Filled, PLACE_LEN},
 };
 
 /// Longest run of bytes in one frame, so that no stream waits long behind another. A guest's write
@@ -33,6 +34,16 @@ pub enum Violation {
     AfterEnd,
     #[error("bytes were acknowledged that were never sent")]
     AckOfUnsent,
+}
+
+/// How a chunk's bytes go to the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// In the frame.
+    #[default]
+    Along,
+    /// The receiver reads them where they are, if they are in a [`Slot`](crate::Slot).
+    Lent,
 }
 
 /// The sending end of a stream.
@@ -194,12 +205,12 @@ impl Outbox {
 
     /// Whether [`Outbox::next_frame`] has something to send.
     pub fn is_ready(&self) -> bool {
-        self.next_len().is_some()
+        self.next_bytes().is_some()
     }
 
     /// How many bytes go with the next frame. A chunk waits until the receiver has room for all of
     /// it, as one that keeps to the rules has for what is pushed by them.
-    pub fn next_len(&self) -> Option<usize> {
+    fn next_bytes(&self) -> Option<usize> {
         if self.waiting {
             return None;
         }
@@ -216,23 +227,36 @@ impl Outbox {
         }
     }
 
+    /// Length of the next frame.
+    pub fn next_len(&self, way: Way) -> Option<usize> {
+        let bytes = self.next_bytes()?;
+        let payload = match self.kept.get(self.next_run()) {
+            Some(Run { bytes: Kept::Chunk(chunk), .. }) if goes_lent(way, chunk) => {
+                chunk.places().count() * PLACE_LEN
+            }
+            Some(_) | None => bytes,
+        };
+        Some(HEADER_LEN + payload)
+    }
+
     fn next_run(&self) -> usize {
         self.kept.partition_point(|run| run.end() <= self.sent)
     }
 
     /// The next frame to send, whole, with at most [`CHUNK_MAX`] bytes of the stream.
-    pub fn next_frame(&mut self, epoch: Epoch) -> Option<&[u8]> {
-        let (len, next, offset) = (self.next_len()?, self.next_run(), self.sent);
-        self.sent += len as u64;
-        let mut header = Header::of_data(self.stream, offset);
-        if self.end == End::Ended && self.sent == self.written {
-            self.end = End::Sent;
-            header = header.last();
-        }
+    pub fn next_frame(&mut self, epoch: Epoch, way: Way) -> Option<&[u8]> {
+        let (len, next, offset) = (self.next_bytes()?, self.next_run(), self.sent);
+        let mut header = self.begin_frame(len);
+        self.frame.clear();
         let frame = match self.kept.get_mut(next) {
+            Some(Run { bytes: Kept::Chunk(chunk), .. }) if goes_lent(way, chunk) => {
+                header = header.lent();
+                self.frame.resize(HEADER_LEN, 0);
+                chunk.places().for_each(|place| place.put(&mut self.frame));
+                &mut self.frame
+            }
             Some(Run { bytes: Kept::Chunk(chunk), .. }) => chunk.frame(),
             loose => {
-                self.frame.clear();
                 self.frame.resize(HEADER_LEN, 0);
                 if let Some(Run { bytes: Kept::Loose(bytes), offset: start }) = loose {
                     let skip = usize::try_from(offset - *start).unwrap_or(usize::MAX);
@@ -243,6 +267,39 @@ impl Outbox {
         };
         frame::seal(frame, epoch, header);
         Some(frame)
+    }
+
+    /// The bytes of the next frame, if they are those of a chunk: put into a slot of the receiver's, they are
+    /// sent by [`Outbox::next_filled`].
+    pub fn next_chunk(&self) -> Option<&[u8]> {
+        self.next_bytes()?;
+        match &self.kept.get(self.next_run())?.bytes {
+            Kept::Chunk(chunk) => Some(chunk.bytes()),
+            Kept::Loose(_) => None,
+        }
+    }
+
+    /// The next frame for a receiver who has its bytes in this slot.
+    pub fn next_filled(&mut self, epoch: Epoch, slot: u16) -> Option<&[u8]> {
+        let (len, offset) = (self.next_bytes()?, self.sent);
+        let bytes = u16::try_from(len).ok()?;
+        let header = self.begin_frame(len).filled();
+        let filled = Filled { stream: self.stream, offset, slot, bytes, last: false };
+        self.frame.clear();
+        self.frame.resize(HEADER_LEN, 0);
+        filled.put(&mut self.frame);
+        frame::seal(&mut self.frame, epoch, header);
+        Some(&self.frame)
+    }
+
+    fn begin_frame(&mut self, len: usize) -> Header {
+        let header = Header::of_data(self.stream, self.sent);
+        self.sent += len as u64;
+        if self.end == End::Ended && self.sent == self.written {
+            self.end = End::Sent;
+            return header.last();
+        }
+        header
     }
 
     /// What the receiver says it has and has room for.
@@ -287,6 +344,24 @@ impl Outbox {
     }
 }
 
+fn goes_lent(way: Way, chunk: &Chunk) -> bool {
+    way == Way::Lent && chunk.is_placed()
+}
+
+/// Bytes of a stream, wherever they are: so many from `offset` on; `last` when none follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub offset: u64,
+    pub len: usize,
+    pub last: bool,
+}
+
+impl Span {
+    fn end(self) -> u64 {
+        self.offset.saturating_add(self.len as u64)
+    }
+}
+
 /// The receiving end of a stream.
 #[derive(Debug)]
 pub struct Inbox {
@@ -324,23 +399,33 @@ impl Inbox {
 
     /// Takes a frame in and returns what of it is new.
     pub fn on_data(&mut self, data: &Data) -> Result<Bytes, Violation> {
-        if self.received < data.offset {
+        let span = Span { offset: data.offset, len: data.bytes.len(), last: data.last };
+        let known = self.known(span)?;
+        self.receive(span);
+        Ok(data.bytes.slice(known..))
+    }
+
+    /// How many of these bytes it has received before.
+    pub fn known(&self, span: Span) -> Result<usize, Violation> {
+        if self.received < span.offset {
             return Err(Violation::Gap);
         }
-        let end = data.offset.saturating_add(data.bytes.len() as u64);
-        if self.told < end {
+        if self.told < span.end() {
             return Err(Violation::Flood);
         }
-        if self.is_ended() && self.received < end {
+        if self.is_ended() && self.received < span.end() {
             return Err(Violation::AfterEnd);
         }
-        let known = usize::try_from(self.received - data.offset).unwrap_or(usize::MAX);
-        let fresh = data.bytes.slice(known.min(data.bytes.len())..);
-        self.received += fresh.len() as u64;
-        if data.last && end == self.received {
+        let known = usize::try_from(self.received - span.offset).unwrap_or(usize::MAX);
+        Ok(known.min(span.len))
+    }
+
+    /// It has received these bytes, of which [`Inbox::known`] said that they may come.
+    pub fn receive(&mut self, span: Span) {
+        self.received = self.received.max(span.end());
+        if span.last && span.end() == self.received {
             self.end = self.end.max(InboxEnd::Ended);
         }
-        Ok(fresh)
     }
 
     /// The first `count` of the bytes received and not yet handled need not be kept by the sender.

@@ -1,15 +1,17 @@
 //! Streams on their way in: what was received and not yet taken, at most a window of each.
 
 use std::{
+    io,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
-use protocol::{Ack, CommandId, Data, Exit, Inbox, StreamId, Violation};
+use protocol::{Ack, CommandId, Data, Exit, Inbox, Lent, Span, StreamId, Violation};
 
-use super::wake::Wake;
+use super::{lent::Memory, wake::Wake};
 use crate::command_log::Offsets;
 
 /// The streams of one reader, which gets their bytes in the order of arrival: a command's two
@@ -54,6 +56,15 @@ pub(super) enum Over {
     Gone,
     /// The agent does not know the command.
     Unknown,
+}
+
+/// Why bytes that were lent are not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LentError {
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("they cannot be read")]
+    Memory(#[from] io::Error),
 }
 
 /// How the one who reads stands to the streams.
@@ -112,6 +123,23 @@ impl Incoming {
         }
         let fresh = lane.inbox.on_data(data)?;
         state.queue.push(data.stream, &fresh);
+        self.reader.wake();
+        Ok(())
+    }
+
+    pub(super) fn on_lent(&self, lent: &Lent, memory: &dyn Memory) -> Result<(), LentError> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.iter_mut().find(|lane| lane.stream == lent.stream) else {
+            return Ok(());
+        };
+        if lane.is_reset {
+            return Ok(());
+        }
+        let span = Span { offset: lent.offset, len: lent.len(), last: lent.last };
+        let fresh = lane.inbox.known(span)?..span.len;
+        state.queue.push_read(lent.stream, fresh, |into| memory.read(&lent.places, into))?;
+        lane.inbox.receive(span);
         self.reader.wake();
         Ok(())
     }
@@ -236,11 +264,38 @@ impl Batch {
         if bytes.is_empty() {
             return;
         }
-        match self.runs.last_mut() {
-            Some((last, len)) if *last == stream => *len += bytes.len(),
-            Some(_) | None => self.runs.push((stream, bytes.len())),
-        }
+        self.note(stream, bytes.len());
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn note(&mut self, stream: StreamId, bytes: usize) {
+        match self.runs.last_mut() {
+            Some((last, len)) if *last == stream => *len += bytes,
+            Some(_) | None => self.runs.push((stream, bytes)),
+        }
+    }
+
+    /// The same for those of `range` of what `read` puts into as much room as the range's end is.
+    fn push_read(
+        &mut self,
+        stream: StreamId,
+        range: Range<usize>,
+        read: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if range.start > 0 {
+            let mut bytes = vec![0; range.end];
+            read(&mut bytes)?;
+            self.push(stream, &bytes[range]);
+            return Ok(());
+        }
+        let before = self.bytes.len();
+        self.bytes.resize(before + range.end, 0);
+        let done = read(&mut self.bytes[before..]);
+        match done {
+            Ok(()) => self.note(stream, range.end),
+            Err(_) => self.bytes.truncate(before),
+        }
+        done
     }
 
     fn is_empty(&self) -> bool {

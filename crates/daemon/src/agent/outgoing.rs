@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use protocol::{Ack, Outbox, StreamId, Violation, WINDOW};
+use protocol::{Ack, Outbox, StreamId, Violation, WINDOW, Way};
 use tokio::sync::Notify;
 
-use super::{link::Link, wake::Wake};
+use super::{lent::Lending, link::Link, wake::Wake};
 
 /// The receiver takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +82,15 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn put_frame(&self, link: &mut Link) -> Option<()> {
+    pub(super) fn put_frame(&self, link: &mut Link, lending: &mut Lending) -> Option<()> {
         match &mut *self.state() {
             State::Open(outbox) | State::Ended(outbox) => {
-                link.put(outbox.next_frame(link.epoch())?);
+                let frame = match outbox.next_chunk().and_then(|bytes| lending.fill(bytes)) {
+                    Some(slot) => outbox.next_filled(link.epoch(), slot)?,
+                    None => outbox.next_frame(link.epoch(), Way::Along)?,
+                };
+                lending.on_sent(frame.len());
+                link.put(frame);
                 Some(())
             }
             State::Unknown { .. } | State::Closed | State::Left => None,

@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{
-    Agent, AgentError, in_time,
-    session::{Ask, Session, Status},
+    Agent, AgentError,
+    ask::Ask,
+    in_time,
+    session::{Session, Status},
 };
 
 /// The connection is still until this is dropped.

@@ -37,6 +37,8 @@ pub(super) enum Asker {
     Census {
         heard: u64,
     },
+    /// The same, which wants the guest's memory to be read and written in this epoch.
+    Lending,
     Nobody,
 }
 
@@ -82,7 +84,7 @@ impl Requests {
     /// All that is open is sent again.
     pub(super) fn on_epoch(&mut self) {
         self.forget_abandoned();
-        self.open.retain(|_, open| !matches!(open.asker, Asker::Census { .. }));
+        self.open.retain(|_, open| !matches!(open.asker, Asker::Census { .. } | Asker::Lending));
         self.unsent = self.open.keys().copied().collect();
     }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use protocol::{
     Body, CommandId, CommandState, Epoch, Event, Hello, Phase, Progress, Refusal, Request,
-    Response, StreamId, VERSION, Welcome,
+    Response, VERSION, Welcome,
 };
 use tokio::{
     io::Interest,
@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AgentError,
+    ask::{Ask, Opening, Opens},
     incoming::{Incoming, Over, Reader},
+    lent::Lending,
     link::{Link, Lost, Received},
-    outgoing::Outgoing,
-    quiet::BeQuiet,
-    requests::{Answer, Asker, Heard, Requests},
+    requests::{Asker, Heard, Requests},
     streams::{Streams, Touched},
     wake::Wake,
 };
@@ -41,32 +41,6 @@ const PENANCE: Duration = Duration::from_secs(2);
 /// So many pieces of garbage are looked at before other tasks have their turn.
 const GARBAGE_A_TURN: u32 = 64;
 const SIGKILL: u8 = 9;
-
-/// What the handles ask of the task.
-#[derive(Debug)]
-pub(super) enum Ask {
-    Request { request: Request, opens: Opens, answer: Answer },
-    Adopt(Opening),
-    Quiet(BeQuiet),
-}
-
-/// Streams that come with a request.
-#[derive(Debug)]
-pub(super) enum Opens {
-    Nothing,
-    Command(Opening),
-    Download(StreamId, Arc<Incoming>),
-    Upload(StreamId, Arc<Outgoing>),
-    /// Both directions; the stream is the one to the port.
-    Tunnel(StreamId, Arc<Incoming>, Arc<Outgoing>),
-}
-
-#[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) command: CommandId,
-    pub(super) incoming: Arc<Incoming>,
-    pub(super) stdin: Option<Arc<Outgoing>>,
-}
 
 /// What the handles see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +59,7 @@ pub(super) struct Session {
     pub(super) ends: Ends,
     requests: Requests,
     streams: Streams,
+    lending: Lending,
     commands: BTreeMap<CommandId, Known>,
     /// How many commands were heard to have started.
     heard: u64,
@@ -128,12 +103,13 @@ enum Stop {
 }
 
 impl Session {
-    pub(super) fn new(ends: Ends) -> Self {
+    pub(super) fn new(ends: Ends, lending: Lending) -> Self {
         Self {
             instance: u64::from_le_bytes(crate::ids::random()),
             ends,
             requests: Requests::default(),
             streams: Streams::default(),
+            lending,
             commands: BTreeMap::new(),
             heard: 0,
             greeting: Greeting::Due,
@@ -279,6 +255,7 @@ impl Session {
         link.begin(Epoch(u32::from_le_bytes(crate::ids::random())));
         self.requests.on_epoch();
         self.streams.on_epoch();
+        self.lending.on_epoch();
     }
 
     fn fill(&mut self, link: &mut Link) {
@@ -290,7 +267,19 @@ impl Session {
         {
             link.say(Body::Request { id, request });
         }
-        self.streams.fill(link);
+        self.streams.fill(link, &mut self.lending);
+        if self.lending.is_due() {
+            self.requests.push(Request::Lend, Asker::Lending);
+        }
+        self.end_failed_lending(link);
+    }
+
+    /// What was lent and is lost is sent again in another epoch, at once: what stands behind it is too.
+    fn end_failed_lending(&mut self, link: &mut Link) {
+        if self.lending.has_failed() {
+            self.greeting = Greeting::Due;
+            self.greet(link);
+        }
     }
 
     async fn receive(&mut self, link: &mut Link) -> Result<(), Stop> {
@@ -298,7 +287,10 @@ impl Session {
         let mut garbage = 0;
         while let Some(received) = link.next_frame()? {
             match received {
-                Received::Body(body) => self.on_body(body)?,
+                Received::Body(body) => {
+                    self.on_body(body)?;
+                    self.end_failed_lending(link);
+                }
                 Received::Nothing => {}
                 Received::Garbage => garbage += 1,
             }
@@ -319,7 +311,16 @@ impl Session {
                     known.incoming.on_exit(exit);
                 }
             }
-            Body::Data(data) => self.streams.on_data(&data),
+            Body::Data(data) => {
+                self.streams.on_data(&data);
+                self.lending.on_sent(data.bytes.len());
+            }
+            Body::Lent(lent) => {
+                if let Err(error) = self.streams.on_lent(&lent, self.lending.memory()) {
+                    self.lending.fail(&error);
+                }
+            }
+            Body::Returned { slots } => self.lending.on_returned(&slots),
             Body::Ack(ack) => self.streams.on_ack(&ack),
             Body::Reset(reset) => {
                 self.streams.on_outgoing_reset(reset.stream);
@@ -329,7 +330,7 @@ impl Session {
                 }
             }
             // Only we say these.
-            Body::Hello(_) | Body::Request { .. } => {}
+            Body::Hello(_) | Body::Request { .. } | Body::Filled(_) => {}
         }
         Ok(())
     }
@@ -357,6 +358,9 @@ impl Session {
                 self.on_census(states, heard);
             }
             return self.streams.on_all_told();
+        }
+        if let Asker::Lending = open.asker {
+            return reply.map_or((), |answer| self.lending.on_answer(answer));
         }
         let (starts, transfer) = (open.starts(), open.transfer());
         let is_open = matches!(reply, Ok(Response::Reading(_) | Response::Connected));

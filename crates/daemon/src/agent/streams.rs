@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     sync::Arc,
 };
 
-use protocol::{Ack, Body, CommandId, Data, Reset, StreamId};
+use protocol::{Ack, Body, CommandId, Data, Lent, Reset, StreamId, Violation};
 
 use super::{
-    incoming::{Incoming, Over, Reader},
+    incoming::{Incoming, LentError, Over, Reader},
+    lent::{Lending, Memory},
     link::Link,
     outgoing::Outgoing,
 };
@@ -140,10 +142,33 @@ impl Streams {
             return self.part(reset(data.stream));
         };
         if let Err(violation) = incoming.on_data(data) {
-            tracing::warn!(stream = data.stream.0, %violation, "a stream is reset");
-            incoming.on_reset(data.stream);
-            self.part(reset(data.stream));
+            let incoming = Arc::clone(incoming);
+            self.on_violation(&incoming, data.stream, violation);
         }
+    }
+
+    /// The same for bytes that are read in the guest's memory. An error if they cannot be: then nothing has
+    /// been received.
+    pub(super) fn on_lent(&mut self, lent: &Lent, memory: Option<&dyn Memory>) -> io::Result<()> {
+        let (Some(incoming), Some(memory)) = (self.incoming.get(&lent.stream), memory) else {
+            self.part(reset(lent.stream));
+            return Ok(());
+        };
+        match incoming.on_lent(lent, memory) {
+            Ok(()) => Ok(()),
+            Err(LentError::Memory(error)) => Err(error),
+            Err(LentError::Violation(violation)) => {
+                let incoming = Arc::clone(incoming);
+                self.on_violation(&incoming, lent.stream, violation);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_violation(&mut self, incoming: &Incoming, stream: StreamId, violation: Violation) {
+        tracing::warn!(stream = stream.0, %violation, "a stream is reset");
+        incoming.on_reset(stream);
+        self.part(reset(stream));
     }
 
     pub(super) fn on_ack(&mut self, ack: &Ack) {
@@ -231,12 +256,12 @@ impl Streams {
     }
 
     /// Says what is to be said: control frames, then the streams in turn, one frame each.
-    pub(super) fn fill(&mut self, link: &mut Link) {
-        while link.has_room() && self.say_next(link).is_some() {}
+    pub(super) fn fill(&mut self, link: &mut Link, lending: &mut Lending) {
+        while link.has_room() && self.say_next(link, lending).is_some() {}
     }
 
-    fn say_next(&mut self, link: &mut Link) -> Option<()> {
-        let Some(body) = self.next_control() else { return self.put_data(link) };
+    fn say_next(&mut self, link: &mut Link, lending: &mut Lending) -> Option<()> {
+        let Some(body) = self.next_control() else { return self.put_data(link, lending) };
         link.say(body);
         Some(())
     }
@@ -258,11 +283,11 @@ impl Streams {
         None
     }
 
-    fn put_data(&mut self, link: &mut Link) -> Option<()> {
+    fn put_data(&mut self, link: &mut Link, lending: &mut Lending) -> Option<()> {
         while let Some(stream) = self.turns.pop_front() {
             self.queued.remove(&stream);
             let Some(outgoing) = self.outgoing.get(&stream) else { continue };
-            let said = outgoing.put_frame(link);
+            let said = outgoing.put_frame(link, lending);
             self.queue(stream);
             if said.is_some() {
                 return said;

@@ -7,6 +7,7 @@ mod files;
 mod fuzz;
 mod guest;
 mod hostile;
+mod lent;
 mod losses;
 mod tunnels;
 

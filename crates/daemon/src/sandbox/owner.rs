@@ -160,7 +160,7 @@ impl Owner {
                 if matches!(owner.state, State::Pausing | State::Waking) {
                     owner.activity.fall_asleep();
                 }
-                let agent = agent_of(&machine);
+                let agent = agent_of(context, &machine);
                 owner.commands.adopt(&agent).await;
                 let network = owner.view.borrow().network.clone();
                 owner.gateway = network.map(|network| {

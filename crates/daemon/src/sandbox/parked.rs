@@ -68,7 +68,7 @@ impl Parked {
         let folder = machine_folder(context, &session);
         let machine = make(context, &template, vec![image.layer.clone()], &folder).await?;
         let leash = machine.leash();
-        let agent = agent_of(&machine);
+        let agent = agent_of(context, &machine);
         agent.ready(Instant::now() + READY_DEADLINE).await.map_err(PrepareError::Agent)?;
         let authority = new_authority(&context.egress.seal).map_err(PrepareError::Authority)?;
         let roots = context.egress.uplink.roots.as_slice();

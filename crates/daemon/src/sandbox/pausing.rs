@@ -177,7 +177,7 @@ impl Owner {
                 return;
             }
         };
-        let agent = agent_at(port);
+        let agent = agent_at(&self.context, port);
         self.commands.adopt(&agent).await;
         self.quiet = agent.quiet(QUIET_DEADLINE).await.ok();
         self.agent.send_replace(Some(agent));

@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{FetchError, Source, Split, drives, meter, parked::Parked};
 use crate::{
-    agent::{Agent, AgentError},
+    agent::{Agent, AgentError, Memory},
     causes,
     command_log::LogError,
     context::Context,
@@ -257,7 +257,7 @@ async fn attempt(
     let layers = layers_of(job, made_of.image);
     let turn = context.turns.take().await;
     let machine = make(context, template, layers, &folder).await?;
-    let agent = agent_of(&machine);
+    let agent = agent_of(context, &machine);
     let settling = settle(context, job, made_of, &machine, (&agent, None));
     let settled = Turns::within(turn, settling).await;
     let settled = sourced(context, job, &agent, settled).await;
@@ -461,13 +461,18 @@ fn well(
 }
 
 /// The agent of a machine, connected to again whenever the connection is lost.
-pub(crate) fn agent_of(machine: &Machine) -> Agent {
-    agent_at(machine.agent_port())
+pub(crate) fn agent_of(context: &Context, machine: &Machine) -> Agent {
+    agent_at(context, machine.agent_port())
 }
 
 /// The agent of a machine that is there, or will be.
-pub(super) fn agent_at(port: AgentPort) -> Agent {
-    Agent::spawn(move || {
+pub(super) fn agent_at(context: &Context, port: AgentPort) -> Agent {
+    let (bases, there) = (context.paths.bases(), port.clone());
+    let look = move || {
+        let memory: Box<dyn Memory> = Box::new(there.memory(&bases)?);
+        Ok(memory)
+    };
+    Agent::spawn_beside(Some(Box::new(look)), move || {
         let port = port.clone();
         async move { port.connect().await }
     })

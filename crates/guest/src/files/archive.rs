@@ -1,8 +1,10 @@
 //! Reading a tar stream, a header at a time: ustar, GNU and PAX. Memory is bounded whatever comes.
 
-use std::io::{self, BufRead, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 use tar::Header;
+
+use super::pipe::Pieces;
 
 const BLOCK: usize = 512;
 /// Longest long name or set of PAX records.
@@ -224,21 +226,25 @@ impl<R: Read> Read for Archive<R> {
     }
 }
 
-/// The same, where it is.
-impl<R: BufRead> BufRead for Archive<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-        if left == 0 {
-            return Ok(&[]);
-        }
-        let bytes = self.source.fill_buf()?;
-        if bytes.is_empty() {
+impl<R: Pieces> Archive<R> {
+    /// What there is of the present entry's content, where it is; at least something if any is left.
+    pub(super) fn pieces(&mut self) -> io::Result<Vec<&[u8]>> {
+        let mut left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut pieces = self.source.pieces()?;
+        if pieces.is_empty() && left > 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        Ok(&bytes[..bytes.len().min(left)])
+        pieces.retain_mut(|piece| {
+            let len = piece.len().min(left);
+            left -= len;
+            *piece = &piece[..len];
+            len > 0
+        });
+        Ok(pieces)
     }
 
-    fn consume(&mut self, count: usize) {
+    /// The first `count` of these bytes are read.
+    pub(super) fn consume(&mut self, count: usize) {
         self.left = self.left.saturating_sub(count as u64);
         self.source.consume(count);
     }

@@ -14,6 +14,8 @@ use rustix::{
 
 /// So many chunks a thread puts in before it waits.
 const CHUNKS_MAX: usize = 8;
+/// So many it takes out at once.
+const TAKEN_MAX: usize = 32;
 /// So much a thread takes out before it says so: the sender has room for more until then.
 const WORTH_SAYING: usize = 4 * CHUNK_MAX;
 
@@ -65,6 +67,12 @@ enum End {
     Broken,
 }
 
+/// What can be read from several places at once.
+pub(super) trait Pieces: BufRead {
+    /// As [`BufRead::fill_buf`], and what stands behind that, as far as it is there.
+    fn pieces(&mut self) -> io::Result<Vec<&[u8]>>;
+}
+
 /// What the loop took.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -83,10 +91,19 @@ impl Pipe {
 
     /// The loop puts bytes in; the stream's window bounds them.
     pub(crate) fn put(&self, bytes: &[u8]) {
+        self.put_by(|state| state.append(bytes));
+    }
+
+    /// The same for bytes that are in a chunk.
+    pub(crate) fn put_chunk(&self, chunk: Chunk) {
+        self.put_by(|state| state.chunks.extend(Some(chunk).filter(|chunk| !chunk.is_empty())));
+    }
+
+    fn put_by(&self, put: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         if state.end == End::Open {
             let was_empty = state.chunks.is_empty();
-            state.append(bytes);
+            put(&mut state);
             if was_empty {
                 self.changed.notify_one();
             }
@@ -147,23 +164,24 @@ impl Pipe {
 
     /// What the thread takes out is read by this.
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { pipe: self, chunk: Chunk::new() }
+        Reader { pipe: self, chunks: VecDeque::new() }
     }
 
-    /// The next one, once there is one; none if no more follow.
-    fn take_chunk(&self) -> io::Result<Option<Chunk>> {
+    /// The next ones, once there is one; none if no more follow.
+    fn take_chunks(&self) -> io::Result<VecDeque<Chunk>> {
         let mut state = self.wait_while(|state| state.chunks.is_empty() && state.end == End::Open);
         if state.end == End::Broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let chunk = state.chunks.pop_front();
-        state.taken += chunk.as_ref().map_or(0, Chunk::len);
+        let count = state.chunks.len().min(TAKEN_MAX);
+        let chunks: VecDeque<Chunk> = state.chunks.drain(..count).collect();
+        state.taken += chunks.iter().map(Chunk::len).sum::<usize>();
         let is_worth_saying = state.taken >= WORTH_SAYING;
         drop(state);
         if is_worth_saying {
             self.wake.ring();
         }
-        Ok(chunk)
+        Ok(chunks)
     }
 
     /// The thread puts something in, once there is room; it rings if there was nothing.
@@ -221,21 +239,35 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     pipe: &'a Pipe,
-    chunk: Chunk,
+    /// None of them is empty.
+    chunks: VecDeque<Chunk>,
 }
 
 impl BufRead for Reader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.chunk.is_empty()
-            && let Some(chunk) = self.pipe.take_chunk()?
-        {
-            self.chunk = chunk;
+        if self.chunks.is_empty() {
+            self.chunks = self.pipe.take_chunks()?;
         }
-        Ok(self.chunk.bytes())
+        Ok(self.chunks.front().map_or(&[], Chunk::bytes))
     }
 
-    fn consume(&mut self, count: usize) {
-        self.chunk.advance(count);
+    fn consume(&mut self, mut count: usize) {
+        while let Some(chunk) = self.chunks.front_mut() {
+            let len = chunk.len().min(count);
+            chunk.advance(len);
+            count -= len;
+            if !chunk.is_empty() {
+                return;
+            }
+            self.chunks.pop_front();
+        }
+    }
+}
+
+impl Pieces for Reader<'_> {
+    fn pieces(&mut self) -> io::Result<Vec<&[u8]>> {
+        self.fill_buf()?;
+        Ok(self.chunks.iter().map(Chunk::bytes).collect())
     }
 }
 

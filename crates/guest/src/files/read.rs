@@ -12,21 +12,20 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Over, paths, pipe::Pipe};
+use super::{Over, direct::Source, paths, pipe::Pipe};
 use crate::refusal::{refuse, refuse_errno};
 
 const CHUNKS: usize = 4;
 
 /// Answers with what the file is, then sends it to its end, whatever its size is said to be.
 pub(super) fn read(path: &Path, pipe: &Pipe, over: &Over) {
-    let file = match open_file(path) {
-        Ok((file, stat)) => {
-            over.answer(Ok(Response::Reading(stat)));
-            file
-        }
+    let (file, stat) = match open_file(path) {
+        Ok(opened) => opened,
         Err(refusal) => return over.answer(Err(refusal)),
     };
-    if copy(file, pipe).is_ok() {
+    let source = Source::new(&file, stat.size);
+    over.answer(Ok(Response::Reading(stat)));
+    if copy(source, pipe).is_ok() {
         pipe.end();
     }
 }
@@ -48,7 +47,7 @@ fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
 }
 
 /// Into the chunks that it is sent from; several at a time, so that the loop is not woken for each.
-fn copy(mut file: File, pipe: &Pipe) -> io::Result<()> {
+pub(super) fn copy(mut file: impl Read, pipe: &Pipe) -> io::Result<()> {
     let mut chunks = Vec::with_capacity(CHUNKS);
     loop {
         let mut chunk = Chunk::new();

@@ -17,14 +17,20 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::{Over, paths, pipe::Pipe};
+use super::{Over, direct::Source, paths, pipe::Pipe, read::copy};
 use crate::refusal::{refuse, refuse_errno};
 
 const BUFFER: usize = 64 << 10;
+/// From this size on a file's content is not put together with other things.
+const LARGE: u64 = 256 << 10;
+/// Content is filled up to a multiple of this.
+const BLOCK: u64 = 512;
 /// Folders open at a time. A path of the kernel's greatest length has no more that matter.
 const DEPTH_MAX: usize = 1024;
 /// Names of one folder, in bytes, since they are sorted.
 const NAMES_MAX: usize = 32 << 20;
+
+type Sink<'a> = BufWriter<&'a Pipe>;
 
 /// A folder that is being sent.
 struct Level {
@@ -77,12 +83,12 @@ impl Start {
 const READ: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-fn send<W: Write>(start: Start, mut tar: Builder<W>) -> io::Result<W> {
+fn send<'a>(start: Start, mut tar: Builder<Sink<'a>>) -> io::Result<Sink<'a>> {
     let mut levels = Vec::new();
     if paths::kind(start.stat.st_mode) == EntryKind::Folder {
         levels.push(enter(start.node, start.name, &start.stat, &mut tar)?);
     } else {
-        send_file(start.node.into(), &start.name, &start.stat, &mut tar)?;
+        send_file(&start.node.into(), &start.name, &start.stat, &mut tar)?;
     }
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.names.pop_front() else {
@@ -99,11 +105,11 @@ fn send<W: Write>(start: Start, mut tar: Builder<W>) -> io::Result<W> {
 }
 
 /// Sends what has this name. Gives a folder whose content is to be sent.
-fn send_node<W: Write>(
+fn send_node(
     level: &Level,
     name: &CString,
     device: u64,
-    tar: &mut Builder<W>,
+    tar: &mut Builder<Sink<'_>>,
 ) -> io::Result<Option<Level>> {
     let folder = &level.folder;
     let path = level.name.join(std::ffi::OsStr::from_bytes(name.as_bytes()));
@@ -127,7 +133,7 @@ fn send_node<W: Write>(
             };
             let stat = fstat(&node)?;
             match paths::kind(stat.st_mode) {
-                EntryKind::File => send_file(node.into(), &path, &stat, tar).map(|()| None),
+                EntryKind::File => send_file(&node.into(), &path, &stat, tar).map(|()| None),
                 EntryKind::Folder => {
                     let mut below = enter(node, path, &stat, tar)?;
                     if stat.st_dev != device {
@@ -144,11 +150,11 @@ fn send_node<W: Write>(
     }
 }
 
-fn enter<W: Write>(
+fn enter(
     folder: OwnedFd,
     name: PathBuf,
     stat: &Stat,
-    tar: &mut Builder<W>,
+    tar: &mut Builder<Sink<'_>>,
 ) -> io::Result<Level> {
     if !name.as_os_str().is_empty() {
         tar.append_data(&mut header(stat, EntryType::Directory), &name, io::empty())?;
@@ -172,16 +178,21 @@ fn enter<W: Write>(
     Ok(Level { folder, name, names: names.into() })
 }
 
-fn send_file<W: Write>(
-    file: File,
-    name: &Path,
-    stat: &Stat,
-    tar: &mut Builder<W>,
-) -> io::Result<()> {
+fn send_file(file: &File, name: &Path, stat: &Stat, tar: &mut Builder<Sink<'_>>) -> io::Result<()> {
     let mut header = header(stat, EntryType::Regular);
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     header.set_size(size);
-    tar.append_data(&mut header, name, Exactly { file, left: size })
+    let content = Exactly { file: Source::new(file, size), left: size };
+    if size < LARGE {
+        return tar.append_data(&mut header, name, content);
+    }
+    // Behind the header, into the chunks that it is sent from.
+    tar.append_data(&mut header, name, io::empty())?;
+    let sink = tar.get_mut();
+    sink.flush()?;
+    copy(content, sink.get_ref())?;
+    let padding = size.wrapping_neg() % BLOCK;
+    io::copy(&mut io::repeat(0).take(padding), sink).map(drop)
 }
 
 fn header(stat: &Stat, kind: EntryType) -> Header {
@@ -196,12 +207,12 @@ fn header(stat: &Stat, kind: EntryType) -> Header {
 }
 
 /// As many bytes as the header said: a file that shrinks meanwhile is filled up with zeros.
-struct Exactly {
-    file: File,
+struct Exactly<'a> {
+    file: Source<'a>,
     left: u64,
 }
 
-impl Read for Exactly {
+impl Read for Exactly<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = match self.file.read(&mut buffer[..room])? {

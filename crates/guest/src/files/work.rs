@@ -58,6 +58,7 @@ impl Work {
             | Request::ResetConnections
             | Request::Freeze
             | Request::Thaw
+            | Request::Lend
             | Request::Fork(_)
             | Request::Wake(_) => {
                 return Err(refuse(RefusalCode::Invalid, "this is about no file"));

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, BufRead, Write},
+    io::{self, ErrorKind, IoSlice, Read, Write},
     path::Path,
 };
 
@@ -20,7 +20,9 @@ use rustix::{
 use super::{
     MadeBy,
     archive::{Archive, ArchiveError, Entry, Kind},
+    direct::{Direct, Room},
     paths,
+    pipe::Pieces,
     walk::{Walk, WalkError, chown},
 };
 use crate::refusal::{refuse, refuse_errno, refuse_io};
@@ -54,19 +56,21 @@ struct Writer {
     /// Folders made, with their times.
     folders: Vec<(Vec<u8>, i64)>,
     bytes: u64,
+    room: Room,
 }
 
 /// Takes the stream in below `base`, which is made if missing.
 pub(super) fn write_tar(
     base: &Path,
     ownership: Ownership,
-    source: impl BufRead,
+    source: impl Pieces,
 ) -> Result<Response, Refusal> {
     paths::mkdir(base, Parents::Create, ownership.made_by)?;
     let walk = Walk::new(base, ownership.made_by)
         .map_err(|errno| refuse_errno(errno, &base.display().to_string()))?;
     let mut archive = Archive::new(source);
-    let mut writer = Writer { walk, ownership, folders: Vec::new(), bytes: 0 };
+    let mut writer =
+        Writer { walk, ownership, folders: Vec::new(), bytes: 0, room: Room::default() };
     let mut entries = 0;
     while let Some(entry) = archive.next().map_err(|error| refuse_entry(&error.into(), b""))? {
         let taken = writer.take(&entry, &mut archive);
@@ -94,7 +98,7 @@ impl Writer {
     fn take(
         &mut self,
         entry: &Entry,
-        content: &mut Archive<impl BufRead>,
+        content: &mut Archive<impl Pieces>,
     ) -> Result<(), EntryError> {
         let Some((folder, name)) = self.walk.parent(&entry.name)? else {
             // The base itself stays as it is.
@@ -149,16 +153,22 @@ impl Writer {
         &mut self,
         entry: &Entry,
         (folder, name): (&OwnedFd, &CString),
-        content: &mut Archive<impl BufRead>,
+        content: &mut Archive<impl Pieces>,
     ) -> Result<(), EntryError> {
         remove_old(folder, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
         let mut file: File = openat(folder, name, flags | OFlags::CLOEXEC, mode)?.into();
+        self.take_direct(&file, content)?;
         while content.left() > 0 {
-            let bytes = content.fill_buf().map_err(ArchiveError::Io)?;
-            file.write_all(bytes)?;
-            let count = bytes.len();
+            let pieces = content.pieces().map_err(ArchiveError::Io)?;
+            let pieces: Vec<_> = pieces.into_iter().map(IoSlice::new).collect();
+            let count = match file.write_vectored(&pieces) {
+                Ok(0) => return Err(Errno::NOSPC.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
             content.consume(count);
             self.bytes += count as u64;
         }
@@ -166,6 +176,23 @@ impl Writer {
         chown(&file, c"", self.owner_of(entry))?;
         fchmod(&file, Mode::from_raw_mode(entry.mode))?;
         Ok(futimens(&file, &times(entry.mtime))?)
+    }
+
+    /// As much of the content as is better written past the kernel's memory.
+    fn take_direct(
+        &mut self,
+        file: &File,
+        content: &mut Archive<impl Pieces>,
+    ) -> Result<(), EntryError> {
+        let direct = Direct::begin(file, &mut self.room, content.left());
+        let Some(mut direct) = direct else { return Ok(()) };
+        while let Some(piece) = direct.piece(content.left()) {
+            let len = piece.len();
+            content.read_exact(piece).map_err(ArchiveError::Io)?;
+            direct.write(len)?;
+            self.bytes += len as u64;
+        }
+        Ok(())
     }
 
     fn take_link(

@@ -201,7 +201,7 @@ impl Client {
     pub(crate) fn flush(&mut self) {
         let mut frames = Vec::new();
         for outbox in self.outs.values_mut() {
-            while let Some(frame) = outbox.next_frame(self.epoch) {
+            while let Some(frame) = outbox.next_frame(self.epoch, Way::Along) {
                 frames.extend_from_slice(frame);
             }
         }
@@ -285,7 +285,10 @@ impl Client {
                 }
             }
             Body::Reset(reset) => self.resets.push(reset.stream),
-            Body::Hello(_) | Body::Request { .. } => panic!("only the host says {body:?}"),
+            Body::Lent(_) | Body::Returned { .. } => panic!("nobody asked it to lend"),
+            Body::Hello(_) | Body::Request { .. } | Body::Filled(_) => {
+                panic!("only the host says {body:?}")
+            }
         }
     }
 

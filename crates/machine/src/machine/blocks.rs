@@ -60,6 +60,11 @@ pub(super) fn worth_asking(at: &[u64]) -> Vec<u32> {
     if BLOCKS_MIN <= numbers.len() { numbers } else { Vec::new() }
 }
 
+/// Where in the memory's file an address of the guest's is, if it has memory there.
+pub(super) fn place(address: u64) -> Option<u64> {
+    if address < LOW { Some(address) } else { address.checked_sub(HIGH)?.checked_add(LOW) }
+}
+
 fn number(at: u64) -> usize {
     let address = if at < LOW { at } else { at - LOW + HIGH };
     usize::try_from(address).map_or(usize::MAX, |address| address / BLOCK)
@@ -71,6 +76,16 @@ mod tests {
 
     fn pages(at: u64, count: usize) -> impl Iterator<Item = u64> {
         (0..count).map(move |page| at + (page * PAGE) as u64)
+    }
+
+    #[test]
+    fn there_is_no_memory_between_the_low_and_the_high() {
+        let places = [0, LOW - 1, LOW, HIGH - 1, HIGH, HIGH + 7, u64::MAX].map(place);
+        let top = u64::MAX - HIGH + LOW;
+        assert_eq!(
+            places,
+            [Some(0), Some(LOW - 1), None, None, Some(LOW), Some(LOW + 7), Some(top)]
+        );
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! The pages that a clone has written: those of its memory that are not the file's any more. Found and
 //! read from outside, as a debugger would.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::PathBuf, thread};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    thread,
+};
 
 use super::FreeBlocks;
 use crate::{
@@ -58,15 +65,71 @@ impl Pages {
 impl Space {
     /// Of the process of a machine of this shape, which maps a file below one of `bases`.
     pub(super) fn open(pid: u32, bases: &[PathBuf], shape: Shape) -> io::Result<Self> {
-        let there = bases.iter().filter_map(|base| base.canonicalize().ok());
-        let (bases, bytes) = (Vec::from_iter(there), u64::from(shape.memory_mib) << 20);
+        let bytes = u64::from(shape.memory_mib) << 20;
+        let space = Self::of(pid, bases)?;
+        if space.bytes() == bytes { Ok(space) } else { Err(no_template()) }
+    }
+
+    /// The same, whatever its shape is.
+    pub(super) fn of(pid: u32, bases: &[PathBuf]) -> io::Result<Self> {
+        let bases = Vec::from_iter(bases.iter().filter_map(|base| base.canonicalize().ok()));
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let maps = std::fs::read_to_string(proc.join("maps"))?;
-        let (file, areas) = find(&maps, &bases, bytes).ok_or_else(|| {
-            io::Error::other("its memory does not stand on a template that is there")
-        })?;
+        let (file, areas) = find(&maps, &bases).ok_or_else(no_template)?;
         let (memory, map) = (File::open(proc.join("mem"))?, File::open(proc.join("pagemap"))?);
         Ok(Self { file, pid, memory, map, areas })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.areas.iter().map(|area| area.end - area.start).sum()
+    }
+
+    /// Reads what begins at these places, one behind the other.
+    pub(super) fn read_places(
+        &self,
+        places: impl Iterator<Item = (u64, usize)>,
+        into: &mut [u8],
+    ) -> io::Result<()> {
+        let pieces = self.pieces(places)?;
+        memory::read(self.pid, &pieces, into)?;
+        self.is_the_same(pieces.first().map(|piece| piece.address))
+    }
+
+    /// Writes to these places, from one after the other. Not as reading does: a pid may be another process's by
+    /// then, and what is open is not.
+    pub(super) fn write_places(
+        &self,
+        places: impl Iterator<Item = (u64, usize)>,
+        memory: &File,
+        mut from: &[u8],
+    ) -> io::Result<()> {
+        for piece in self.pieces(places)? {
+            let (now, rest) =
+                from.split_at_checked(piece.bytes).ok_or(io::ErrorKind::InvalidInput)?;
+            memory.write_all_at(now, piece.address)?;
+            from = rest;
+        }
+        Ok(())
+    }
+
+    /// For who writes as well.
+    pub(super) fn writable(&self) -> io::Result<File> {
+        let memory = OpenOptions::new().write(true).open(format!("/proc/{}/mem", self.pid))?;
+        // Of this process and not of one that has its number by now.
+        self.is_the_same(self.areas.first().map(|area| area.start))?;
+        Ok(memory)
+    }
+
+    /// Where these places are in the process.
+    fn pieces(&self, places: impl Iterator<Item = (u64, usize)>) -> io::Result<Vec<Piece>> {
+        let piece = |(at, bytes)| {
+            let area = self.areas.iter().find(|area| area.holds(at));
+            let area = area.ok_or(io::ErrorKind::NotFound)?;
+            let address = area.start + (at - area.offset);
+            let is_within = bytes as u64 <= area.end - address;
+            is_within.then_some(Piece { address, bytes }).ok_or(io::ErrorKind::NotFound)
+        };
+        Ok(places.map(piece).collect::<Result<_, _>>()?)
     }
 
     /// Where the pages are that it has written.
@@ -202,8 +265,12 @@ fn is_written(entry: u64) -> bool {
     entry & OF_FILE == 0 && entry & (PRESENT | SWAPPED) != 0
 }
 
-/// The file below one of `bases` of which so many bytes are mapped, and where.
-fn find(maps: &str, bases: &[PathBuf], bytes: u64) -> Option<(PathBuf, Vec<Area>)> {
+fn no_template() -> io::Error {
+    io::Error::other("its memory does not stand on a template that is there")
+}
+
+/// The file below one of `bases` that is mapped, and where.
+fn find(maps: &str, bases: &[PathBuf]) -> Option<(PathBuf, Vec<Area>)> {
     let mut found: Option<(PathBuf, Vec<Area>)> = None;
     for line in maps.lines() {
         let Some((area, path)) = parse(line) else { continue };
@@ -219,8 +286,7 @@ fn find(maps: &str, bases: &[PathBuf], bytes: u64) -> Option<(PathBuf, Vec<Area>
     let (_, areas) = found.as_mut()?;
     // What is at the first addresses need not be the file's beginning.
     areas.sort_unstable_by_key(|area| area.offset);
-    let mapped: u64 = areas.iter().map(|area| area.end - area.start).sum();
-    found.filter(|_| mapped == bytes)
+    found
 }
 
 /// A line of a process's maps: `start-end rights offset device inode path`.
@@ -254,11 +320,50 @@ mod tests {
             Area { start: 0x3000, end: 0x5000, offset: 0x2000 },
         ];
         let bases = &["/other".into(), "/t".into()];
-        assert_eq!(find(maps, bases, 0x4000), Some(("/t/key/ram".into(), areas)));
-        assert_eq!(find(maps, bases, 0x5000), None, "not all of it");
-        assert_eq!(find(maps, &bases[..1], 0x4000), None);
+        assert_eq!(find(maps, bases), Some(("/t/key/ram".into(), areas)));
+        assert_eq!(find(maps, &bases[..1]), None);
         let gone = maps.replace("/t/key/ram", "/t/key/ram (deleted)");
-        assert_eq!(find(&gone, bases, 0x4000), None);
+        assert_eq!(find(&gone, bases), None);
+    }
+
+    /// Our own memory, as if it were a guest's.
+    fn space_of(bytes: &[u8], offset: u64) -> Space {
+        let start = bytes.as_ptr().addr() as u64;
+        let area = Area { start, end: start + bytes.len() as u64, offset };
+        let open = |name: &str| File::open(format!("/proc/self/{name}")).unwrap();
+        let (memory, map) = (open("mem"), open("pagemap"));
+        Space { file: PathBuf::new(), pid: std::process::id(), memory, map, areas: vec![area] }
+    }
+
+    #[test]
+    fn places_are_read_and_written_and_nothing_beside_them() {
+        let bytes = vec![7_u8; 1000];
+        let space = space_of(&bytes, 0x5000);
+        let writable = space.writable().unwrap();
+        let write = |places: &[(u64, usize)], from: &[u8]| {
+            space.write_places(places.iter().copied(), &writable, from)
+        };
+        let read = |places: &[(u64, usize)]| {
+            let mut into = vec![0; places.iter().map(|place| place.1).sum()];
+            space.read_places(places.iter().copied(), &mut into).map(|()| into)
+        };
+        write(&[(0x5000, 2), (0x5000 + 997, 3)], b"abcde").unwrap();
+        let found = read(&[(0x5000 + 996, 4), (0x5001, 2)]).unwrap();
+        assert_eq!(found, [7, b'c', b'd', b'e', b'b', 7]);
+        assert!(read(&[]).unwrap().is_empty());
+        for places in [
+            [(0x5000 - 1, 1), (0x5000, 1)],
+            [(0x5000, 1), (0x5000 + 998, 3)],
+            [(0x5000, 1), (u64::MAX, 1)],
+        ] {
+            assert!(read(&places).is_err(), "{places:x?}");
+            assert!(write(&places, &[0; 4]).is_err(), "{places:x?}");
+        }
+        assert_eq!(
+            std::hint::black_box(&bytes)[0],
+            b'a',
+            "nothing is written before all is looked at"
+        );
     }
 
     #[test]

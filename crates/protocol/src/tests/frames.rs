@@ -34,6 +34,22 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             epoch: Epoch(2),
             body: Body::Request { id, request: Request::Stat { path } },
         }),
+        (any::<u32>(), prop::collection::vec((any::<u64>(), 0..4000u32), 0..=8)).prop_map(
+            |(stream, places)| {
+                let place = |(address, bytes)| Place { address, bytes };
+                let places = places.into_iter().map(place).collect();
+                let lent =
+                    Lent { stream: StreamId(stream), offset: 7, places, last: stream % 2 == 1 };
+                Frame { epoch: Epoch(4), body: Body::Lent(lent) }
+            }
+        ),
+        (any::<u16>(), 0..32_000u16).prop_map(|(slot, bytes)| {
+            let filled =
+                Filled { stream: StreamId(3), offset: 9, slot, bytes, last: slot % 2 == 1 };
+            Frame { epoch: Epoch(4), body: Body::Filled(filled) }
+        }),
+        prop::collection::vec(any::<u16>(), 0..9)
+            .prop_map(|slots| Frame { epoch: Epoch(4), body: Body::Returned { slots } }),
         any::<u32>().prop_map(|stream| Frame {
             epoch: Epoch(3),
             body: Body::Reset(Reset { stream: StreamId(stream) }),
@@ -146,4 +162,27 @@ fn a_request_that_is_too_long_is_known_before_it_is_sent() {
     let mut out = BytesMut::new();
     frame.encode(&mut out);
     assert_eq!(out.len(), HEADER_LEN + PAYLOAD_MAX);
+}
+
+#[test]
+fn no_more_is_lent_than_a_frame_may_hold() {
+    let (stream, offset, last) = (StreamId(3), 0, false);
+    let lent = |places| Body::Lent(Lent { stream, offset, places, last });
+    let place = |bytes| Place { address: 0, bytes };
+    let filled = |bytes| Body::Filled(Filled { stream, offset, slot: 0, bytes, last });
+    let most = u32::try_from(CHUNK_MAX).unwrap();
+    for (body, expected) in [
+        (lent(vec![place(most)]), true),
+        (lent(vec![place(most), place(1)]), false),
+        (lent(vec![place(u32::MAX), place(1)]), false),
+        (lent(vec![place(1); Lent::PLACES_MAX]), true),
+        (lent(vec![place(1); Lent::PLACES_MAX + 1]), false),
+        (filled(u16::try_from(CHUNK_MAX).unwrap()), true),
+        (filled(u16::MAX), false),
+    ] {
+        let (mut wire, mut decoder) = (BytesMut::new(), Decoder::default());
+        Frame { epoch: Epoch(1), body: body.clone() }.encode(&mut wire);
+        decoder.push(&wire);
+        assert_eq!(decode_all(&mut decoder).len(), usize::from(expected), "{body:?}");
+    }
 }

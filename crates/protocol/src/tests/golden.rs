@@ -33,6 +33,28 @@ fn frames_have_these_bytes() {
     assert_eq!(hex(Body::Request { id: 9, request }), GOLDEN[4]);
 }
 
+#[test]
+fn what_is_lent_has_these_bytes() {
+    let stream = StreamId::transfer(1);
+    let places = vec![Place { address: 0x1020_3040, bytes: 258 }];
+    let lent = Lent { stream, offset: 3, places: places.clone(), last: true };
+    assert_eq!(hex(Body::Lent(lent)), LENT[0]);
+    let filled = Filled { stream, offset: 3, slot: 258, bytes: 772, last: false };
+    assert_eq!(hex(Body::Filled(filled)), LENT[1]);
+    assert_eq!(hex(Body::Returned { slots: vec![1, 258] }), LENT[2]);
+    assert_eq!(hex(Body::Request { id: 9, request: Request::Lend }), LENT[3]);
+    let reply = Ok(Response::Lending { slots: vec![(5, places)] });
+    assert_eq!(hex(Body::Reply { id: 9, reply }), LENT[4]);
+}
+
+const LENT: [&str; 5] = [
+    "46484d3204030201090100000700000003000000000000000c00000054ab8e34403020100000000002010000",
+    "46484d32040302010a000000070000000300000000000000040000005feb250d02010403",
+    "46484d32040302010b00000000000000000000000000000004000000431e687c01000201",
+    "46484d32040302010300000000000000090000000000000001000000e9524fa51d",
+    "46484d3204030201040000000000000009000000000000000c000000888d130b000a010501c0e08081018202",
+];
+
 const GOLDEN: [&str; 5] = [
     "46484d320403020101000000000000000000000000000000020000001075296f0405",
     "46484d3204030201060100000d000000020100000000000002000000f685010c6869",

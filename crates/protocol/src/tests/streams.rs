@@ -91,7 +91,7 @@ impl Wire {
 
 fn next_data(outbox: &mut Outbox) -> Option<Data> {
     let mut decoder = Decoder::default();
-    decoder.push(outbox.next_frame(Epoch(1))?);
+    decoder.push(outbox.next_frame(Epoch(1), Way::Along)?);
     match decoder.next_frame() {
         Some(Ok(Frame { body: Body::Data(data), .. })) => Some(data),
         other => panic!("not a frame of data: {other:?}"),
@@ -195,4 +195,76 @@ fn a_resumed_stream_goes_on_where_the_receiver_stands() {
     assert_eq!((data.offset, &data.bytes[..], data.last), (1000, &b"hello"[..], true));
     outbox.on_ack(&Ack { stream: STREAM, offset: 1005, limit: 2000, last: true }).unwrap();
     assert!(outbox.is_done());
+}
+
+/// Memory for a chunk, at this address for the host.
+fn slot(address: u64) -> Slot {
+    let half = u32::try_from(SLOT_LEN / 2).unwrap();
+    let places = [address, 2 * address].map(|address| Place { address, bytes: half });
+    Slot::new(vec![0; SLOT_LEN].leak(), places.to_vec()).unwrap()
+}
+
+fn body(frame: &[u8]) -> Body {
+    let mut decoder = Decoder::default();
+    decoder.push(frame);
+    decoder.next_frame().unwrap().unwrap().body
+}
+
+#[test]
+fn what_is_in_a_slot_is_lent_where_the_host_reads_it() {
+    let mut outbox = Outbox::new(STREAM);
+    let mut chunk = Chunk::in_slot(slot(1 << 20));
+    assert_eq!(chunk.append(&[7; ALONE + 100]), ALONE + 100);
+    outbox.push_chunk(chunk);
+    outbox.end();
+    let frame = outbox.next_frame(Epoch(1), Way::Lent).unwrap().to_vec();
+    let half = SLOT_LEN / 2;
+    let place = |address, bytes| Place { address, bytes: u32::try_from(bytes).unwrap() };
+    let first = place((1 << 20) + HEADER_LEN as u64, half - HEADER_LEN);
+    let places = vec![first, place(2 << 20, ALONE + 100 - (half - HEADER_LEN))];
+    let lent = Lent { stream: STREAM, offset: 0, places, last: true };
+    assert_eq!(body(&frame), Body::Lent(lent));
+    // In another epoch the host does not read it there, and has got a part.
+    outbox.on_epoch();
+    outbox.on_ack(&Ack { stream: STREAM, offset: 50, limit: WINDOW, last: false }).unwrap();
+    assert_eq!(outbox.next_len(Way::Along), Some(HEADER_LEN + ALONE + 50));
+    let Body::Data(data) = body(outbox.next_frame(Epoch(2), Way::Along).unwrap()) else { panic!() };
+    assert_eq!((data.offset, &data.bytes[..], data.last), (50, &[7; ALONE + 50][..], true));
+}
+
+#[test]
+fn what_was_put_into_a_slot_is_sent_without_its_bytes() {
+    let mut outbox = Outbox::new(STREAM);
+    outbox.push(b"little");
+    assert_eq!(outbox.next_chunk(), None, "it goes along");
+    outbox.next_frame(Epoch(1), Way::Along).unwrap();
+    outbox.push([7; CHUNK_MAX]);
+    outbox.end();
+    assert_eq!(outbox.next_chunk(), Some(&[7; CHUNK_MAX][..]));
+    let filled = body(outbox.next_filled(Epoch(1), 9).unwrap());
+    let bytes = u16::try_from(CHUNK_MAX).unwrap();
+    let expected = Filled { stream: STREAM, offset: 6, slot: 9, bytes, last: true };
+    assert_eq!(filled, Body::Filled(expected));
+    assert_eq!(outbox.next_chunk(), None);
+
+    let mut inbox = Inbox::resume(STREAM, 6);
+    let span = Span { offset: 6, len: CHUNK_MAX, last: true };
+    assert_eq!(inbox.known(span), Ok(0));
+    inbox.receive(span);
+    assert!(inbox.is_ended());
+    assert_eq!(inbox.known(span), Ok(CHUNK_MAX));
+    assert_eq!(inbox.known(Span { offset: 7 + CHUNK_MAX as u64, ..span }), Err(Violation::Gap));
+    assert_eq!(inbox.known(Span { offset: 7, ..span }), Err(Violation::AfterEnd));
+}
+
+#[test]
+fn a_slot_comes_back_when_nobody_reads_it_any_more() {
+    let chunk = Chunk::received(40_000, slot(1 << 30), 100);
+    assert_eq!(chunk.bytes(), [0; 100]);
+    assert!(!take_returned().iter().any(|(number, _)| *number == 40_000));
+    drop(chunk);
+    let returned = take_returned();
+    let (_, slot) = returned.iter().find(|(number, _)| *number == 40_000).unwrap();
+    assert_eq!(slot.places()[0].address, 1 << 30);
+    assert!(Slot::new(vec![0; SLOT_LEN].leak(), slot.places()[..1].to_vec()).is_none());
 }

@@ -19,6 +19,11 @@ pub(super) struct Fake {
 pub(super) type Connections = mpsc::UnboundedReceiver<Fake>;
 
 pub(super) fn host() -> (Agent, Connections) {
+    host_beside(None)
+}
+
+/// One that can look at the machine's memory.
+pub(super) fn host_beside(look: Option<Look>) -> (Agent, Connections) {
     let (sender, connections) = mpsc::unbounded_channel();
     let connect = move || {
         let sender = sender.clone();
@@ -29,7 +34,7 @@ pub(super) fn host() -> (Agent, Connections) {
             Ok(near)
         }
     };
-    (Agent::spawn(connect), connections)
+    (Agent::spawn_beside(look, connect), connections)
 }
 
 /// A host and the agent that it has just greeted.
@@ -104,8 +109,14 @@ impl Fake {
     }
 
     pub(super) async fn say(&mut self, body: Body) {
+        self.say_at_once(&[body]).await;
+    }
+
+    pub(super) async fn say_at_once(&mut self, bodies: &[Body]) {
         let mut out = BytesMut::new();
-        Frame { epoch: self.epoch, body }.encode(&mut out);
+        for body in bodies {
+            Frame { epoch: self.epoch, body: body.clone() }.encode(&mut out);
+        }
         self.stream.write_all(&out).await.unwrap();
     }
 

@@ -36,6 +36,10 @@ fn any_response() -> impl Strategy<Value = Response> {
         Just(Response::Commands(vec![exited.clone(), exited])),
         Just(Response::Reading(stat)),
         Just(Response::Connected),
+        any::<u64>().prop_map(|address| {
+            let slot = |number, bytes| (number, vec![Place { address, bytes }]);
+            Response::Lending { slots: vec![slot(0, 32 << 10), slot(0, 7), slot(1, u32::MAX)] }
+        }),
         Just(Response::Written { entries: 1, bytes: u64::MAX }),
     ]
 }
@@ -50,6 +54,13 @@ fn any_body() -> impl Strategy<Value = Body> {
         ),
         4 => (any_stream(), any_offset(), any_offset(), any::<bool>())
             .prop_map(|(stream, offset, limit, last)| Body::Ack(Ack { stream, offset, limit, last })),
+        4 => (any_stream(), any_offset(), any::<u64>(), any::<bool>()).prop_map(
+            |(stream, offset, address, last)| {
+                let places = vec![Place { address: address % 3000, bytes: 300 }];
+                Body::Lent(Lent { stream, offset, places, last })
+            }
+        ),
+        1 => prop::collection::vec(0u16..4, 0..4).prop_map(|slots| Body::Returned { slots }),
         2 => any_stream().prop_map(|stream| Body::Reset(Reset { stream })),
         4 => (0u64..12, any_response()).prop_map(|(id, response)| Body::Reply { id, reply: Ok(response) }),
         1 => (0u64..12).prop_map(|id| {
@@ -91,7 +102,7 @@ fn encode(fake: &Fake, said: Said) -> Option<Vec<u8>> {
 
 async fn hear_out(said: Vec<Said>) {
     let dir = TempDir::new().unwrap();
-    let (agent, mut connections) = fake::host();
+    let (agent, mut connections) = fake::host_beside(Some(lent::memory(4000).1));
     let mut fake = connections.recv().await.unwrap();
     fake.welcome().await;
     let mut asked = tokio::task::JoinSet::new();

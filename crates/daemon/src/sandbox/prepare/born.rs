@@ -36,7 +36,7 @@ async fn attempt(
     let spec = clone_spec(context, None, layers_of(job, image), &folder).await?;
     let platform = context.platform().await?;
     let machine = well(context, Machine::clone_fork(platform, &split.point, spec).await)?;
-    let agent = agent_of(&machine);
+    let agent = agent_of(context, &machine);
     let gateway = gateway_of(context, &machine, &job.sandbox, job.network.clone());
     let settling = async {
         tokio::join!(
