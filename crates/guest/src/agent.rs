@@ -417,6 +417,10 @@ impl Agent {
     }
 
     fn on_ack(&mut self, ack: &Ack) {
+        if ack.stream.command().is_some() && !self.outgoing.knows(ack.stream) {
+            // Another host had all of it, and this one waits for its end.
+            return self.outgoing.say(Body::Reset(Reset { stream: ack.stream }));
+        }
         match self.outgoing.on_ack(ack) {
             Ok(true) => self.outgoing.close(ack.stream),
             Ok(false) if self.tunnels.knows(ack.stream) => {

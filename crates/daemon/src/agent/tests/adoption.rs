@@ -124,6 +124,27 @@ async fn an_end_that_nobody_heard_is_learnt() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_end_another_host_had_is_not_waited_for() {
+    let guest = Guest::start().await;
+    let agent = guest.live().await;
+    let (log, writer) = new_log(&guest.dir, 1).await;
+    let script = "exec 2>&-; echo one; read a; echo two; read b; exit 9";
+    let start = StartCommand { stdin: Stdin::Stream, ..shell(1, script) };
+    let command = agent.start(start, writer, LONG).await.unwrap();
+    wait_for(&log, 4).await;
+    // With this it is said that the end of standard error is handled, which came before.
+    command.stdin().unwrap().write("\n".into()).await.unwrap();
+    wait_for(&log, 8).await;
+    assert_eq!(agent.request(Request::Ping, LONG).await.unwrap(), Response::Done);
+    agent.close().await;
+    let Opened { writer, .. } = reopen(guest.dir.path().join("1")).await;
+    let agent = guest.host();
+    let command = agent.adopt(CommandId(1), Stdin::Stream, writer.unwrap()).await.unwrap();
+    command.stdin().unwrap().write("\n".into()).await.unwrap();
+    assert_eq!(timeout(LONG, command.exit()).await.expect("it hangs").unwrap().code, 9);
+}
+
+#[tokio::test]
 async fn a_command_that_the_agent_does_not_know_is_lost() {
     let guest = Guest::start().await;
     let agent = guest.live().await;
