@@ -144,6 +144,19 @@ async fn what_nobody_asked_to_lend_costs_the_stream() {
 }
 
 #[tokio::test]
+async fn a_memory_that_may_not_be_looked_at_is_not_asked_for() {
+    let look: Look = Box::new(|| Err(io::ErrorKind::PermissionDenied.into()));
+    let (agent, mut connections) = host_beside(Some(look));
+    let mut fake = connections.recv().await.unwrap();
+    fake.welcome().await;
+    agent.ready(Instant::now() + LONG).await.unwrap();
+    let (stream, offset, mut download) = much_has_come(&agent, &mut fake).await;
+    well(&agent, &mut fake).await;
+    fake.data(stream, offset, b"and so on").await;
+    assert_eq!(download.next().await.unwrap().unwrap(), "and so on");
+}
+
+#[tokio::test]
 async fn more_than_the_window_is_not_read() {
     let (_ram, agent, mut fake, _connections) = greeted().await;
     let (stream, offset, mut download) = much_has_come(&agent, &mut fake).await;
