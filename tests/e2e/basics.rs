@@ -36,7 +36,7 @@ fn stdin_passes_through() {
     assert!(ran.stdout.starts_with(&sha256(&bytes)), "{ran:?}");
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

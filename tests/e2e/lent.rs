@@ -4,11 +4,10 @@ use std::{fs, process::Stdio};
 
 use sha2::{Digest, Sha256};
 
-use crate::hood::{Hood, wait_until};
-
-fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::{
+    basics::sha256,
+    hood::{Hood, wait_until},
+};
 
 /// No two of its blocks are alike.
 fn content(len: usize) -> Vec<u8> {
@@ -35,7 +34,7 @@ fn what_comes_is_what_was_sent() {
         fs::write(file("in"), &content).unwrap();
         hood.ok(&["cp", &file("in"), &format!("{name}:file")]);
         let told = hood.ok(&["exec", &name, "--", "sha256sum", "file"]);
-        assert_eq!(told.split(' ').next().unwrap(), sum(&content));
+        assert_eq!(told.split(' ').next().unwrap(), sha256(&content));
         // With it in the guest's memory, and without.
         for prepare in ["cat file > /dev/null", "sync; echo 3 > /proc/sys/vm/drop_caches"] {
             hood.ok(&["exec", "--sudo", &name, "--", "sh", "-c", prepare]);
@@ -46,7 +45,7 @@ fn what_comes_is_what_was_sent() {
         let output = hood.command(["exec", &name, "--", "cat", "file"]).output().unwrap();
         assert!(output.stdout == content, "{} bytes for {len}", output.stdout.len());
         let piped = hood.run_with_input(&["exec", "-i", &name, "--", "sha256sum"], &content);
-        assert_eq!(piped.stdout.split(' ').next().unwrap(), sum(&content));
+        assert_eq!(piped.stdout.split(' ').next().unwrap(), sha256(&content));
     }
     assert!(times_lent(&hood) > 0);
     hood.ok(&["rm", "-f", &name]);
@@ -76,7 +75,7 @@ fn what_happens_meanwhile_changes_nothing() {
     // The fork has what its parent lent, and its own host.
     let told = hood.ok(&["exec", &child, "--", "sh", "-c", "seq 1 500000 | tee file | sha256sum"]);
     let printed = hood.command(["exec", &child, "--", "cat", "file"]).output().unwrap().stdout;
-    assert_eq!(told.split(' ').next().unwrap(), sum(&printed));
+    assert_eq!(told.split(' ').next().unwrap(), sha256(&printed));
     for name in ["box", &child] {
         hood.ok(&["rm", "-f", name]);
     }

@@ -158,7 +158,8 @@ pub enum Request {
     /// would wait for ever. An agent of an earlier server does not know this and does not answer.
     ResetConnections,
     /// The host can read the guest's memory: until the next epoch what is sent from a place that stays is said
-    /// by [`Lent`](crate::Lent) frames, and the other way by [`Filled`](crate::Filled) ones. An agent of an earlier server does not know this and does not answer.
+    /// by [`Lent`](crate::Lent) frames, and the other way by [`Filled`](crate::Filled) ones. An agent of an
+    /// earlier server does not know this and does not answer.
     Lend,
 }
 

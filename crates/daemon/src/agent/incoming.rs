@@ -2,14 +2,13 @@
 
 use std::{
     io,
-    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
-use protocol::{Ack, CommandId, Data, Exit, Inbox, Lent, Span, StreamId, Violation};
+use protocol::{Ack, CommandId, Data, Exit, Inbox, Lent, Place, Span, StreamId, Violation, within};
 
 use super::{lent::Memory, wake::Wake};
 use crate::command_log::Offsets;
@@ -113,33 +112,36 @@ impl Incoming {
 /// The side of the task that owns the connection.
 impl Incoming {
     pub(super) fn on_data(&self, data: &Data) -> Result<(), Violation> {
-        let mut state = self.state();
-        let state = &mut *state;
-        let Some(lane) = state.lanes.iter_mut().find(|lane| lane.stream == data.stream) else {
-            return Ok(());
-        };
-        if lane.is_reset {
-            return Ok(());
-        }
-        let fresh = lane.inbox.on_data(data)?;
-        state.queue.push(data.stream, &fresh);
-        self.reader.wake();
-        Ok(())
+        self.receive(data.stream, |inbox, queue| {
+            queue.push(data.stream, &inbox.on_data(data)?);
+            Ok(())
+        })
     }
 
     pub(super) fn on_lent(&self, lent: &Lent, memory: &dyn Memory) -> Result<(), LentError> {
+        self.receive(lent.stream, |inbox, queue| {
+            let span = Span { offset: lent.offset, len: lent.len(), last: lent.last };
+            let known = inbox.known(span)?;
+            let fresh: Vec<Place> = within(&lent.places, known..span.len).collect();
+            queue.push_read(lent.stream, span.len - known, |into| memory.read(&fresh, into))?;
+            inbox.receive(span);
+            Ok(())
+        })
+    }
+
+    /// Puts what has come into the queue, if the stream is open.
+    fn receive<E>(
+        &self,
+        stream: StreamId,
+        put: impl FnOnce(&mut Inbox, &mut Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut state = self.state();
         let state = &mut *state;
-        let Some(lane) = state.lanes.iter_mut().find(|lane| lane.stream == lent.stream) else {
+        let mut lanes = state.lanes.iter_mut();
+        let Some(lane) = lanes.find(|lane| lane.stream == stream && !lane.is_reset) else {
             return Ok(());
         };
-        if lane.is_reset {
-            return Ok(());
-        }
-        let span = Span { offset: lent.offset, len: lent.len(), last: lent.last };
-        let fresh = lane.inbox.known(span)?..span.len;
-        state.queue.push_read(lent.stream, fresh, |into| memory.read(&lent.places, into))?;
-        lane.inbox.receive(span);
+        put(&mut lane.inbox, &mut state.queue)?;
         self.reader.wake();
         Ok(())
     }
@@ -275,24 +277,21 @@ impl Batch {
         }
     }
 
-    /// The same for those of `range` of what `read` puts into as much room as the range's end is.
+    /// The same for so many bytes that `read` puts where they belong, all of them or an error.
     fn push_read(
         &mut self,
         stream: StreamId,
-        range: Range<usize>,
+        count: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        if range.start > 0 {
-            let mut bytes = vec![0; range.end];
-            read(&mut bytes)?;
-            self.push(stream, &bytes[range]);
+        if count == 0 {
             return Ok(());
         }
         let before = self.bytes.len();
-        self.bytes.resize(before + range.end, 0);
+        self.bytes.resize(before + count, 0);
         let done = read(&mut self.bytes[before..]);
         match done {
-            Ok(()) => self.note(stream, range.end),
+            Ok(()) => self.note(stream, count),
             Err(_) => self.bytes.truncate(before),
         }
         done

@@ -142,8 +142,8 @@ impl Streams {
             return self.part(reset(data.stream));
         };
         if let Err(violation) = incoming.on_data(data) {
-            let incoming = Arc::clone(incoming);
-            self.on_violation(&incoming, data.stream, violation);
+            let last = break_off(incoming, data.stream, violation);
+            self.part(last);
         }
     }
 
@@ -155,20 +155,14 @@ impl Streams {
             return Ok(());
         };
         match incoming.on_lent(lent, memory) {
-            Ok(()) => Ok(()),
-            Err(LentError::Memory(error)) => Err(error),
+            Ok(()) => {}
+            Err(LentError::Memory(error)) => return Err(error),
             Err(LentError::Violation(violation)) => {
-                let incoming = Arc::clone(incoming);
-                self.on_violation(&incoming, lent.stream, violation);
-                Ok(())
+                let last = break_off(incoming, lent.stream, violation);
+                self.part(last);
             }
         }
-    }
-
-    fn on_violation(&mut self, incoming: &Incoming, stream: StreamId, violation: Violation) {
-        tracing::warn!(stream = stream.0, %violation, "a stream is reset");
-        incoming.on_reset(stream);
-        self.part(reset(stream));
+        Ok(())
     }
 
     pub(super) fn on_ack(&mut self, ack: &Ack) {
@@ -295,6 +289,13 @@ impl Streams {
         }
         None
     }
+}
+
+/// What is said to an agent that breaks the rules: no more comes on the stream.
+fn break_off(incoming: &Incoming, stream: StreamId, violation: Violation) -> Body {
+    tracing::warn!(stream = stream.0, %violation, "a stream is reset");
+    incoming.on_reset(stream);
+    reset(stream)
 }
 
 fn reset(stream: StreamId) -> Body {

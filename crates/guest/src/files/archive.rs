@@ -108,7 +108,7 @@ impl<R: Read> Archive<R> {
 
     fn begin_content(&mut self, size: u64) {
         self.left = size;
-        self.padding = size.wrapping_neg() % BLOCK as u64;
+        self.padding = padding(size);
     }
 
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
@@ -288,6 +288,11 @@ impl Extensions {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+/// What content of so many bytes is filled up with, to whole blocks.
+pub(super) fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
 }
 
 /// A number: octal text, or big-endian behind a set first bit.

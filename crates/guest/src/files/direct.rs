@@ -34,11 +34,34 @@ impl Room {
     }
 }
 
-/// A file that is written so until this is dropped.
+/// While it is there the file is read and written past the kernel's memory.
+struct Past<'a> {
+    file: &'a File,
+    flags: OFlags,
+}
+
+impl<'a> Past<'a> {
+    /// An error where the file system cannot.
+    fn begin(file: &'a File) -> io::Result<Self> {
+        let flags = fcntl_getfl(file)?;
+        fcntl_setfl(file, flags | OFlags::DIRECT)?;
+        Ok(Self { file, flags })
+    }
+}
+
+impl Drop for Past<'_> {
+    fn drop(&mut self) {
+        // It was so before.
+        let _is_usual = fcntl_setfl(self.file, self.flags).is_ok();
+    }
+}
+
+/// A file that is written so.
 pub(super) struct Direct<'a> {
     file: &'a File,
     room: &'a mut Room,
-    flags: OFlags,
+    /// None once it did not do.
+    past: Option<Past<'a>>,
 }
 
 impl<'a> Direct<'a> {
@@ -51,9 +74,8 @@ impl<'a> Direct<'a> {
     }
 
     fn of(file: &'a File, room: &'a mut Room) -> Option<Self> {
-        let flags = fcntl_getfl(file).ok()?;
-        fcntl_setfl(file, flags | OFlags::DIRECT).ok()?;
-        Some(Self { file, room, flags })
+        let past = Some(Past::begin(file).ok()?);
+        Some(Self { file, room, past })
     }
 
     /// Room for the next piece of so many bytes that are left; none for a rest that cannot be written so.
@@ -71,7 +93,7 @@ impl<'a> Direct<'a> {
         };
         if written < len {
             // The usual way can what this cannot, or says why it cannot either.
-            fcntl_setfl(self.file, self.flags)?;
+            self.past = None;
             self.file.write_all(&piece[written..])?;
         }
         Ok(())
@@ -83,12 +105,12 @@ pub(super) struct Source<'a> {
     file: &'a File,
     at: u64,
     /// None if it had better be read the usual way.
-    past: Option<Past>,
+    ahead: Option<Ahead>,
 }
 
 /// What was read past the kernel's memory, and not taken yet.
 #[derive(Default)]
-struct Past {
+struct Ahead {
     room: Room,
     unread: Range<usize>,
     /// Up to here the kernel's memory was found to have the file.
@@ -98,19 +120,19 @@ struct Past {
 impl<'a> Source<'a> {
     /// Of a file that is said to be so long.
     pub(super) fn new(file: &'a File, len: u64) -> Self {
-        let past = (WORTH_IT <= len && is_emulated()).then(Past::default);
-        Self { file, at: 0, past }
+        let ahead = (WORTH_IT <= len && is_emulated()).then(Ahead::default);
+        Self { file, at: 0, ahead }
     }
 }
 
 impl Read for Source<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let Some(past) = &mut self.past {
-            if past.unread.is_empty() && past.cached_until <= self.at {
+        if let Some(ahead) = &mut self.ahead {
+            if ahead.unread.is_empty() && ahead.cached_until <= self.at {
                 // Where it cannot be done, the usual way can.
-                let _is_filled = past.fill(self.file, self.at).is_ok();
+                let _is_filled = ahead.fill(self.file, self.at).is_ok();
             }
-            let count = past.take(into);
+            let count = ahead.take(into);
             self.at += count as u64;
             if count > 0 {
                 return Ok(count);
@@ -122,7 +144,7 @@ impl Read for Source<'_> {
     }
 }
 
-impl Past {
+impl Ahead {
     /// Reads what is at this place, unless the kernel's memory has much of it.
     fn fill(&mut self, file: &File, at: u64) -> io::Result<()> {
         self.cached_until = at + PIECE as u64;
@@ -131,11 +153,9 @@ impl Past {
             return Ok(());
         }
         let skip = usize::try_from(at % ALIGNED as u64).unwrap_or(0);
-        let flags = fcntl_getfl(file)?;
-        fcntl_setfl(file, flags | OFlags::DIRECT)?;
-        let read = file.read_at(self.room.aligned(PIECE), at - skip as u64);
-        fcntl_setfl(file, flags)?;
-        self.unread = skip..read?.max(skip);
+        let _past = Past::begin(file)?;
+        let read = file.read_at(self.room.aligned(PIECE), at - skip as u64)?;
+        self.unread = skip..read.max(skip);
         self.cached_until = at;
         Ok(())
     }
@@ -146,13 +166,6 @@ impl Past {
         into[..count].copy_from_slice(&self.room.aligned(PIECE)[start..start + count]);
         self.unread.start += count;
         count
-    }
-}
-
-impl Drop for Direct<'_> {
-    fn drop(&mut self) {
-        // It was so before.
-        let _is_usual = fcntl_setfl(self.file, self.flags).is_ok();
     }
 }
 
@@ -191,7 +204,7 @@ mod tests {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 
         let mut found = Vec::new();
-        let mut source = Source { file: &file, at: 0, past: Some(Past::default()) };
+        let mut source = Source { file: &file, at: 0, ahead: Some(Ahead::default()) };
         let mut some = [0; 1000];
         while let count @ 1.. = source.read(&mut some).unwrap() {
             found.extend_from_slice(&some[..count]);

@@ -17,14 +17,12 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::{Over, direct::Source, paths, pipe::Pipe, read::copy};
+use super::{Over, archive::padding, direct::Source, paths, pipe::Pipe, read::copy};
 use crate::refusal::{refuse, refuse_errno};
 
 const BUFFER: usize = 64 << 10;
 /// From this size on a file's content is not put together with other things.
 const LARGE: u64 = 256 << 10;
-/// Content is filled up to a multiple of this.
-const BLOCK: u64 = 512;
 /// Folders open at a time. A path of the kernel's greatest length has no more that matter.
 const DEPTH_MAX: usize = 1024;
 /// Names of one folder, in bytes, since they are sorted.
@@ -191,8 +189,7 @@ fn send_file(file: &File, name: &Path, stat: &Stat, tar: &mut Builder<Sink<'_>>)
     let sink = tar.get_mut();
     sink.flush()?;
     copy(content, sink.get_ref())?;
-    let padding = size.wrapping_neg() % BLOCK;
-    io::copy(&mut io::repeat(0).take(padding), sink).map(drop)
+    io::copy(&mut io::repeat(0).take(padding(size)), sink).map(drop)
 }
 
 fn header(stat: &Stat, kind: EntryType) -> Header {

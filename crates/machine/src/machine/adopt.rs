@@ -1,11 +1,7 @@
 //! Finding a machine again after the server that started it is gone.
 
 use super::{launch::Connected, record::Record, *};
-use crate::{
-    SocketFolder,
-    identity::{folder_of, id_of},
-    strays,
-};
+use crate::{SocketFolder, strays};
 
 /// What looking for a recorded machine showed.
 #[derive(Debug)]
@@ -54,12 +50,7 @@ fn find(record: &Record, folder: &Path) -> io::Result<Option<Process>> {
             }
         }
     };
-    // Asked with the pidfd open: what is said of the pid is said of the process that we hold. The
-    // record is where the machine's own QEMU can write: it must not lead to another machine's.
-    Ok(process.filter(|process| {
-        id_of(process.pid()) == Some(record.id)
-            && folder_of(process.pid()).as_deref() == Some(folder)
-    }))
+    Ok(process.filter(|process| record.is_of(process.pid(), folder)))
 }
 
 async fn connected(

@@ -7,10 +7,7 @@ use super::{
     pages::Space,
     record::{ProcessRecord, Record},
 };
-use crate::{
-    AgentPort,
-    identity::{self, folder_of, id_of},
-};
+use crate::{AgentPort, identity};
 
 /// The memory of a machine that runs.
 #[derive(Debug)]
@@ -49,11 +46,8 @@ impl AgentPort {
         let record = Record::read(&folder)?.ok_or(io::ErrorKind::NotFound)?;
         let ProcessRecord { pid, start_time } = record.process.ok_or(io::ErrorKind::NotFound)?;
         let space = Space::of(pid, bases)?;
-        // The record is where the machine's own QEMU can write: it must not lead to another machine's memory. Nobody
-        // waits for the process here, since that would take its exit from who does.
-        let is_its_own = identity::start_time(pid)? == start_time
-            && id_of(pid) == Some(record.id)
-            && folder_of(pid).as_deref() == Some(&*folder);
+        // Nobody waits for the process here, since that would take its exit from who does.
+        let is_its_own = identity::start_time(pid)? == start_time && record.is_of(pid, &folder);
         let to_write = space.writable()?;
         is_its_own.then_some(GuestMemory { space, to_write }).ok_or(io::ErrorKind::NotFound.into())
     }

@@ -65,23 +65,23 @@ impl Pages {
 impl Space {
     /// Of the process of a machine of this shape, which maps a file below one of `bases`.
     pub(super) fn open(pid: u32, bases: &[PathBuf], shape: Shape) -> io::Result<Self> {
-        let bytes = u64::from(shape.memory_mib) << 20;
-        let space = Self::of(pid, bases)?;
-        if space.bytes() == bytes { Ok(space) } else { Err(no_template()) }
+        Self::find(pid, bases, Some(u64::from(shape.memory_mib) << 20))
     }
 
     /// The same, whatever its shape is.
     pub(super) fn of(pid: u32, bases: &[PathBuf]) -> io::Result<Self> {
+        Self::find(pid, bases, None)
+    }
+
+    fn find(pid: u32, bases: &[PathBuf], bytes: Option<u64>) -> io::Result<Self> {
         let bases = Vec::from_iter(bases.iter().filter_map(|base| base.canonicalize().ok()));
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let maps = std::fs::read_to_string(proc.join("maps"))?;
-        let (file, areas) = find(&maps, &bases).ok_or_else(no_template)?;
+        let (file, areas) = find(&maps, &bases, bytes).ok_or_else(|| {
+            io::Error::other("its memory does not stand on a template that is there")
+        })?;
         let (memory, map) = (File::open(proc.join("mem"))?, File::open(proc.join("pagemap"))?);
         Ok(Self { file, pid, memory, map, areas })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.areas.iter().map(|area| area.end - area.start).sum()
     }
 
     /// Reads what begins at these places, one behind the other.
@@ -265,12 +265,8 @@ fn is_written(entry: u64) -> bool {
     entry & OF_FILE == 0 && entry & (PRESENT | SWAPPED) != 0
 }
 
-fn no_template() -> io::Error {
-    io::Error::other("its memory does not stand on a template that is there")
-}
-
-/// The file below one of `bases` that is mapped, and where.
-fn find(maps: &str, bases: &[PathBuf]) -> Option<(PathBuf, Vec<Area>)> {
+/// The file below one of `bases` of which so many bytes are mapped, if that is known, and where.
+fn find(maps: &str, bases: &[PathBuf], bytes: Option<u64>) -> Option<(PathBuf, Vec<Area>)> {
     let mut found: Option<(PathBuf, Vec<Area>)> = None;
     for line in maps.lines() {
         let Some((area, path)) = parse(line) else { continue };
@@ -286,7 +282,8 @@ fn find(maps: &str, bases: &[PathBuf]) -> Option<(PathBuf, Vec<Area>)> {
     let (_, areas) = found.as_mut()?;
     // What is at the first addresses need not be the file's beginning.
     areas.sort_unstable_by_key(|area| area.offset);
-    found
+    let mapped: u64 = areas.iter().map(|area| area.end - area.start).sum();
+    found.filter(|_| bytes.is_none_or(|bytes| mapped == bytes))
 }
 
 /// A line of a process's maps: `start-end rights offset device inode path`.
@@ -320,10 +317,13 @@ mod tests {
             Area { start: 0x3000, end: 0x5000, offset: 0x2000 },
         ];
         let bases = &["/other".into(), "/t".into()];
-        assert_eq!(find(maps, bases), Some(("/t/key/ram".into(), areas)));
-        assert_eq!(find(maps, &bases[..1]), None);
+        let expected = Some(("/t/key/ram".into(), areas));
+        assert_eq!(find(maps, bases, Some(0x4000)), expected);
+        assert_eq!(find(maps, bases, None), expected);
+        assert_eq!(find(maps, bases, Some(0x5000)), None, "not all of it");
+        assert_eq!(find(maps, &bases[..1], Some(0x4000)), None);
         let gone = maps.replace("/t/key/ram", "/t/key/ram (deleted)");
-        assert_eq!(find(&gone, bases), None);
+        assert_eq!(find(&gone, bases, Some(0x4000)), None);
     }
 
     /// Our own memory, as if it were a guest's.

@@ -4,7 +4,10 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::MachineId;
+use crate::{
+    MachineId,
+    identity::{folder_of, id_of},
+};
 
 const NAME: &str = "machine.json";
 
@@ -26,6 +29,13 @@ impl Record {
         let draft = folder.join(".machine.json");
         std::fs::write(&draft, serde_json::to_vec(self)?)?;
         std::fs::rename(&draft, folder.join(NAME))
+    }
+
+    /// Whether this process is the machine's. To be asked with the process held or its memory open, so that what is
+    /// said of the pid is said of that. The record is where the machine's own QEMU can write: it must not lead to
+    /// another machine's.
+    pub(crate) fn is_of(&self, pid: u32, folder: &Path) -> bool {
+        id_of(pid) == Some(self.id) && folder_of(pid).as_deref() == Some(folder)
     }
 
     /// None if there is no record.

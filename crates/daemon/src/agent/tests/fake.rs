@@ -39,7 +39,11 @@ pub(super) fn host_beside(look: Option<Look>) -> (Agent, Connections) {
 
 /// A host and the agent that it has just greeted.
 pub(super) async fn greeted() -> (Agent, Fake, Connections) {
-    let (agent, mut connections) = host();
+    greeted_beside(None).await
+}
+
+pub(super) async fn greeted_beside(look: Option<Look>) -> (Agent, Fake, Connections) {
+    let (agent, mut connections) = host_beside(look);
     let mut fake = connections.recv().await.unwrap();
     fake.welcome().await;
     agent.ready(Instant::now() + LONG).await.unwrap();

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, sync::Mutex};
 use futures_util::StreamExt;
 
 use super::{
-    fake::{Connections, Fake, host_beside},
+    fake::{Connections, Fake, greeted_beside},
     *,
 };
 
@@ -70,15 +70,11 @@ const MIB: usize = 1 << 20;
 
 async fn greeted() -> (Arc<Ram>, Agent, Fake, Connections) {
     let (ram, look) = memory(MIB);
-    let (agent, mut connections) = host_beside(Some(look));
-    let mut fake = connections.recv().await.unwrap();
-    fake.welcome().await;
-    agent.ready(Instant::now() + LONG).await.unwrap();
+    let (agent, fake, connections) = greeted_beside(Some(look)).await;
     (ram, agent, fake, connections)
 }
 
-/// Begins a download, of which so much has come in frames that the host asks for the rest to be lent.
-async fn much_has_come(agent: &Agent, fake: &mut Fake) -> (StreamId, u64, Download) {
+async fn download(agent: &Agent, fake: &mut Fake) -> (StreamId, Download) {
     let (read, stream) = tokio::join!(agent.read("/file".into(), LONG), async {
         let (id, request) = fake.request().await;
         let Request::Read { stream, .. } = request else { panic!("{request:?}") };
@@ -86,12 +82,17 @@ async fn much_has_come(agent: &Agent, fake: &mut Fake) -> (StreamId, u64, Downlo
         fake.reply(id, Response::Reading(stat)).await;
         stream
     });
+    (stream, read.unwrap().1)
+}
+
+/// Begins a download, of which so much has come in frames that the host asks for the rest to be lent.
+async fn much_has_come(agent: &Agent, fake: &mut Fake) -> (StreamId, u64, Download) {
+    let (stream, mut download) = download(agent, fake).await;
     let mut offset = 0;
     while offset < 256 << 10 {
         fake.data(stream, offset, &[b'f'; CHUNK_MAX]).await;
         offset += CHUNK_MAX as u64;
     }
-    let (_, mut download) = read.unwrap();
     let mut came = 0;
     while came < offset {
         came += download.next().await.unwrap().unwrap().len() as u64;
@@ -131,25 +132,15 @@ async fn what_is_lent_is_read_where_it_is() {
 #[tokio::test]
 async fn what_nobody_asked_to_lend_costs_the_stream() {
     let (_ram, agent, mut fake, _connections) = greeted().await;
-    let (read, stream) = tokio::join!(agent.read("/file".into(), LONG), async {
-        let (id, request) = fake.request().await;
-        let Request::Read { stream, .. } = request else { panic!("{request:?}") };
-        let stat = Stat { kind: EntryKind::File, size: 7, mode: 0, uid: 0, gid: 0, mtime: 0 };
-        fake.reply(id, Response::Reading(stat)).await;
-        stream
-    });
+    let (stream, _download) = download(&agent, &mut fake).await;
     fake.say(Body::Lent(Lent { last: true, ..lent(stream, 0, &[(0, 5)]) })).await;
     assert_eq!(fake.reset().await, stream);
-    drop(read);
 }
 
 #[tokio::test]
 async fn a_memory_that_may_not_be_looked_at_is_not_asked_for() {
     let look: Look = Box::new(|| Err(io::ErrorKind::PermissionDenied.into()));
-    let (agent, mut connections) = host_beside(Some(look));
-    let mut fake = connections.recv().await.unwrap();
-    fake.welcome().await;
-    agent.ready(Instant::now() + LONG).await.unwrap();
+    let (agent, mut fake, _connections) = greeted_beside(Some(look)).await;
     let (stream, offset, mut download) = much_has_come(&agent, &mut fake).await;
     well(&agent, &mut fake).await;
     fake.data(stream, offset, b"and so on").await;
@@ -222,7 +213,7 @@ fn slot(number: u16, address: u64) -> (u16, Vec<Place>) {
 async fn slots_are_filled_each_while_it_is_the_hosts() {
     let (ram, agent, mut fake, _connections) = greeted().await;
     let _download = much_has_come(&agent, &mut fake).await;
-    // One is too small, one is nowhere, two have one number.
+    // One is too small, and two have one number.
     let small = (3, vec![Place { address: 0, bytes: 100 }]);
     lend(&mut fake, vec![slot(7, 200_000), small, slot(9, 400_000), slot(9, 400_000)]).await;
     // By then it has heard that.
