@@ -116,7 +116,7 @@ run_guest() {
   logged timeout 300 "$work/guest-qemu" -nodefaults -no-user-config -no-reboot -display none \
     -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
     -machine microvm,acpi=on,pcie=on,pic=off,pit=off,rtc=on,isa-serial=on -accel tcg,thread=multi,tb-size=256 \
-    -cpu max,la57=off,erms=off,fsrm=off -smp 1 -m 512M -device virtio-serial-pci -device pcie-root-port,id=rp0,slot=1 \
+    -cpu max,la57=off,erms=off,fsrm=off,fsrs=off,pku=off -smp 1 -m 512M -device virtio-serial-pci -device pcie-root-port,id=rp0,slot=1 \
     -kernel "$kernel" -initrd "$work/initramfs" -serial stdio \
     -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable tsc_early_khz=$khz"
   grep -q "as it was" "$work/log" || { cat "$work/log" >&2; return 1; }

@@ -135,8 +135,8 @@ fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
         }
         Accel::Tcg => {
             arguments.pair("-accel", "tcg,thread=multi,tb-size=256");
-            // TCG does `rep movsb` a byte at a time: guests that do not use it copy faster.
-            arguments.pair("-cpu", "max,la57=off,erms=off,fsrm=off");
+            // TCG does `rep movsb` and `rep stosb` a byte at a time: guests that use neither are faster.
+            arguments.pair("-cpu", "max,la57=off,erms=off,fsrm=off,fsrs=off,pku=off");
         }
     }
     arguments.pair("-smp", parts.shape.vcpus.to_string());
