@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds a QEMU of our own, which fumehood then takes before the one of the path: Debian's source, with nothing in it but what a
-# machine of fumehood's has, tuned by a guest that runs, and with two changes (scripts/qemu/*.patch). It starts in less than half the
+# machine of fumehood's has, tuned by a guest that runs, and with a few changes (scripts/qemu/*.patch). It starts in less than half the
 # time, keeps less memory, and translates faster where there is no KVM; see docs/decisions/0027. Some five minutes on two cores; run
 # again, it looks for a newer source. --remove takes it away: Debian's is used again.
 set -euo pipefail

@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod hood;
+mod program;
 mod registry;
 
 mod basics;
@@ -20,6 +21,7 @@ mod commit;
 mod containers;
 mod deepsec;
 mod drives;
+mod emulator;
 mod ends;
 mod env;
 mod files;

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt, chown, lchown, symlink},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
@@ -16,6 +16,7 @@ use rustix::fs::{
 
 use crate::{
     images::{SMALL, hood_of_its_own},
+    program::compile,
     registry::{Registry, run},
 };
 
@@ -44,7 +45,7 @@ fn the_tree_in_the_guest_is_what_umoci_unpacks() {
     }
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let listing = compile(&at("listing"));
+    let listing = compile(&at("listing"), include_str!("odd/listing.rs"));
     let layout = make(folder.path(), &listing);
     let unpacked = at("unpacked");
     run("umoci", &["unpack", "--image", &layout, text(&unpacked)]);
@@ -86,14 +87,6 @@ fn is_ours(path: &str) -> bool {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn compile(program: &Path) -> PathBuf {
-    let source = program.with_extension("rs");
-    fs::write(&source, include_str!("odd/listing.rs")).unwrap();
-    let options = ["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-o"];
-    run("rustc", &[&options[..], &[text(program), text(&source)]].concat());
-    program.to_owned()
 }
 
 /// By its path with the tag. The last layers are as `tar` writes them.

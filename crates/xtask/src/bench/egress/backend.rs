@@ -54,23 +54,37 @@ pub(super) enum Card {
     Ours,
 }
 
+/// Whose QEMU runs the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Emulator {
+    /// The path's, which alone has user networking.
+    Paths,
+    /// That of `scripts/qemu.sh`.
+    Ours,
+}
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) backend: Backend,
     pub(super) mtu: u16,
     pub(super) card: Card,
+    pub(super) emulator: Emulator,
 }
 
 impl Setup {
     /// In words, with what is measured of it.
     pub(super) fn name(self, what: &str) -> String {
-        let Self { backend, mtu, card } = self;
+        let Self { backend, mtu, card, emulator } = self;
         let card = match (backend, card) {
             (Backend::Gateway, _) | (_, Card::Plain) => "",
             (_, Card::Ours) => ", card as ours",
         };
-        format!("{}{card}, MTU {mtu}: {what}", backend.name())
+        let emulator = match emulator {
+            Emulator::Paths => "",
+            Emulator::Ours => ", our QEMU",
+        };
+        format!("{}{card}{emulator}, MTU {mtu}: {what}", backend.name())
     }
 }
 
@@ -79,6 +93,8 @@ pub(super) struct Bench {
     folder: PathBuf,
     guest: Guest,
     fumehood: PathBuf,
+    /// Our own QEMU, if it is there.
+    built: Option<PathBuf>,
 }
 
 /// Every value that the guest printed, by name, in order; and the gateway's memory.
@@ -124,12 +140,18 @@ impl Bench {
         let folder = place.folder.join("guest");
         fs::create_dir(&folder)?;
         let guest = Guest::prepare(&folder, &place.cache, &recipe)?;
-        Ok(Self { folder, guest, fumehood: place.fumehood.clone() })
+        let built = place.built_qemu();
+        Ok(Self { folder, guest, fumehood: place.fumehood.clone(), built })
+    }
+
+    /// Whether there is one.
+    pub(super) fn has(&self, emulator: Emulator) -> bool {
+        emulator == Emulator::Paths || self.built.is_some()
     }
 
     /// Boots the guest on the backend and waits for what it prints.
     pub(super) fn measure(&self, setup: Setup, peer_port: u16, megabytes: u32) -> Result<Measured> {
-        let Setup { backend, mtu, .. } = setup;
+        let Setup { backend, mtu, emulator, .. } = setup;
         let folder = tempfile::tempdir_in(&self.folder)?;
         let card = folder.path().join("card.sock");
         let _passt = match backend {
@@ -141,8 +163,11 @@ impl Bench {
             Backend::User | Backend::Passt => None,
         };
         let task = Task { setup, peer_port, megabytes };
-        // Ours has no `-netdev user`.
-        let mut qemu = self.guest.qemu(Path::new(QEMU), &task.command_line());
+        let qemu = match emulator {
+            Emulator::Paths => Path::new(QEMU),
+            Emulator::Ours => self.built.as_deref().context("scripts/qemu.sh was not run")?,
+        };
+        let mut qemu = self.guest.qemu(qemu, &task.command_line());
         qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
         qemu.args([
             "-device",
@@ -222,7 +247,7 @@ struct Task {
 
 impl Task {
     fn command_line(&self) -> String {
-        let Self { setup: Setup { backend, mtu, card }, peer_port, megabytes } = self;
+        let Self { setup: Setup { backend, mtu, card, .. }, peer_port, megabytes } = self;
         let Addresses { guest, gateway } = backend.addresses();
         // Our gateway lets through what it was asked the name of.
         let name = match backend {
