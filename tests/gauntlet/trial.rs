@@ -9,8 +9,9 @@ use crate::{
     world::{Mark, Seen, World},
 };
 
-/// A refusal that takes longer is a hang. Generous: the guest's processor is emulated.
-const PROMPT_MS: u64 = 5000;
+/// A refusal that takes longer is a hang. Generous: the guest's processor is emulated, its host may be busy, and up to forty
+/// attempts are made at once. Less than the clients' own patience.
+const PROMPT_MS: u64 = 10_000;
 
 /// How HTTP says that a gateway refused.
 const REFUSALS: [u64; 12] = [400, 403, 404, 405, 408, 413, 414, 421, 426, 431, 501, 502];
