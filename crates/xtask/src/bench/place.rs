@@ -54,11 +54,6 @@ impl Place {
         Ok(Self { folder, cache, fumehood, qemu })
     }
 
-    /// That of `scripts/qemu.sh`.
-    pub(crate) fn built_qemu(&self) -> Option<PathBuf> {
-        built_qemu(&self.cache)
-    }
-
     /// One that keeps so many machines ready.
     pub(crate) fn server(&self, name: &str, pool: usize) -> Server {
         Server {
@@ -81,11 +76,8 @@ impl Drop for Place {
 /// As a server finds it: what was asked for, our own build, the path's.
 fn qemu(cache: &Path) -> Option<PathBuf> {
     let named = env::var_os("FUMEHOOD_QEMU").map(PathBuf::from);
-    named.or_else(|| built_qemu(cache)).or_else(paths_qemu)
-}
-
-fn built_qemu(cache: &Path) -> Option<PathBuf> {
-    cache.join("x86_64/qemu/current/bin").join(QEMU).canonicalize().ok()
+    let built = || cache.join("x86_64/qemu/current/bin").join(QEMU).canonicalize().ok();
+    named.or_else(built).or_else(paths_qemu)
 }
 
 /// Where it is.

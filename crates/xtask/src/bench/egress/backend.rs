@@ -54,37 +54,23 @@ pub(super) enum Card {
     Ours,
 }
 
-/// Whose QEMU runs the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Emulator {
-    /// The path's, which alone has user networking.
-    Paths,
-    /// That of `scripts/qemu.sh`.
-    Ours,
-}
-
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) backend: Backend,
     pub(super) mtu: u16,
     pub(super) card: Card,
-    pub(super) emulator: Emulator,
 }
 
 impl Setup {
     /// In words, with what is measured of it.
     pub(super) fn name(self, what: &str) -> String {
-        let Self { backend, mtu, card, emulator } = self;
+        let Self { backend, mtu, card } = self;
         let card = match (backend, card) {
             (Backend::Gateway, _) | (_, Card::Plain) => "",
             (_, Card::Ours) => ", card as ours",
         };
-        let emulator = match emulator {
-            Emulator::Paths => "",
-            Emulator::Ours => ", our QEMU",
-        };
-        format!("{}{card}{emulator}, MTU {mtu}: {what}", backend.name())
+        format!("{}{card}, MTU {mtu}: {what}", backend.name())
     }
 }
 
@@ -93,8 +79,6 @@ pub(super) struct Bench {
     folder: PathBuf,
     guest: Guest,
     fumehood: PathBuf,
-    /// Our own QEMU, if it is there.
-    built: Option<PathBuf>,
 }
 
 /// Every value that the guest printed, by name, in order; and the gateway's memory.
@@ -140,18 +124,12 @@ impl Bench {
         let folder = place.folder.join("guest");
         fs::create_dir(&folder)?;
         let guest = Guest::prepare(&folder, &place.cache, &recipe)?;
-        let built = place.built_qemu();
-        Ok(Self { folder, guest, fumehood: place.fumehood.clone(), built })
-    }
-
-    /// Whether there is one.
-    pub(super) fn has(&self, emulator: Emulator) -> bool {
-        emulator == Emulator::Paths || self.built.is_some()
+        Ok(Self { folder, guest, fumehood: place.fumehood.clone() })
     }
 
     /// Boots the guest on the backend and waits for what it prints.
     pub(super) fn measure(&self, setup: Setup, peer_port: u16, megabytes: u32) -> Result<Measured> {
-        let Setup { backend, mtu, emulator, .. } = setup;
+        let Setup { backend, mtu, .. } = setup;
         let folder = tempfile::tempdir_in(&self.folder)?;
         let card = folder.path().join("card.sock");
         let _passt = match backend {
@@ -163,11 +141,8 @@ impl Bench {
             Backend::User | Backend::Passt => None,
         };
         let task = Task { setup, peer_port, megabytes };
-        let qemu = match emulator {
-            Emulator::Paths => Path::new(QEMU),
-            Emulator::Ours => self.built.as_deref().context("scripts/qemu.sh was not run")?,
-        };
-        let mut qemu = self.guest.qemu(qemu, &task.command_line());
+        // Ours has no `-netdev user`.
+        let mut qemu = self.guest.qemu(Path::new(QEMU), &task.command_line());
         qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
         qemu.args([
             "-device",
@@ -247,7 +222,7 @@ struct Task {
 
 impl Task {
     fn command_line(&self) -> String {
-        let Self { setup: Setup { backend, mtu, card, .. }, peer_port, megabytes } = self;
+        let Self { setup: Setup { backend, mtu, card }, peer_port, megabytes } = self;
         let Addresses { guest, gateway } = backend.addresses();
         // Our gateway lets through what it was asked the name of.
         let name = match backend {
