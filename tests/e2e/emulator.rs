@@ -7,21 +7,21 @@ use crate::{hood::Hood, program::compile};
 /// Of all instructions these, since our own QEMU does them otherwise than QEMU.
 #[test]
 fn strings_are_moved_and_stored_as_by_this_processor() {
-    let told = as_by_this_processor("strings", include_str!("emulator/strings.rs"));
+    let told = as_by_this_processor("strings");
     assert_eq!(told.lines().count(), 3100);
 }
 
 /// Our own QEMU keeps more of the page tables at a switch than QEMU does.
 #[test]
 fn processes_that_take_turns_find_their_own_code_and_data() {
-    let told = as_by_this_processor("spaces", include_str!("emulator/spaces.rs"));
+    let told = as_by_this_processor("spaces");
     assert_eq!(told, "0\n".repeat(6));
 }
 
 /// What a program says, here and in a guest.
-fn as_by_this_processor(name: &str, source: &str) -> String {
+fn as_by_this_processor(name: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(&folder.path().join(name), source);
+    let program = compile(&folder.path().join(name), &format!("emulator/{name}.rs"));
     let host = Command::new(&program).output().unwrap();
     assert!(host.status.success(), "{}", String::from_utf8_lossy(&host.stderr));
     let host = String::from_utf8(host.stdout).unwrap();

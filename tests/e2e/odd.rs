@@ -45,7 +45,7 @@ fn the_tree_in_the_guest_is_what_umoci_unpacks() {
     }
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let listing = compile(&at("listing"), include_str!("odd/listing.rs"));
+    let listing = compile(&at("listing"), "odd/listing.rs");
     let layout = make(folder.path(), &listing);
     let unpacked = at("unpacked");
     run("umoci", &["unpack", "--image", &layout, text(&unpacked)]);

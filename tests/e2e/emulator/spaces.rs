@@ -1,34 +1,27 @@
 //! Processes that have different code and data at the same addresses, and take turns: each has to
 //! find its own. The same program on the host and in a guest. Built alone and statically.
 
+mod memory;
+
 use std::{
     ffi::{c_int, c_void},
     process::exit,
     ptr,
 };
 
-const PAGE: usize = 4096;
+use memory::{PAGE, READ_WRITE, mmap, mprotect};
+
 const PROCESSES: u32 = 6;
 const TURNS: u32 = 3000;
 /// Where nothing else is.
 const CODE: usize = 0x5a00_0000_0000;
 const DATA: usize = 0x5b00_0000_0000;
 
-const READ_WRITE: c_int = 3;
 const READ_EXECUTE: c_int = 5;
 /// Private, anonymous, and just there.
 const HOW: c_int = 0x32;
 
 unsafe extern "C" {
-    fn mmap(
-        at: *mut c_void,
-        size: usize,
-        may: c_int,
-        how: c_int,
-        file: c_int,
-        from: i64,
-    ) -> *mut u8;
-    fn mprotect(at: *mut c_void, size: usize, may: c_int) -> c_int;
     fn fork() -> c_int;
     fn waitpid(process: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn sched_yield() -> c_int;

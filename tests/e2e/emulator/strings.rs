@@ -1,6 +1,8 @@
 //! What a processor makes of string instructions (`rep movs`, `rep stos`), a line a trial, always
 //! the same ones: the same program on the host and in a guest. Built alone and statically.
 
+mod memory;
+
 use std::{
     arch::asm,
     ffi::{c_char, c_int, c_void},
@@ -9,11 +11,11 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-const PAGE: usize = 4096;
+use memory::{PAGE, READ_WRITE, mmap, mprotect};
+
 const PAGES: usize = 5;
 const LENGTH: usize = PAGES * PAGE;
 
-const READ_WRITE: c_int = 3;
 const READ_WRITE_EXECUTE: c_int = 7;
 const SHARED: c_int = 1;
 const PRIVATE: c_int = 2;
@@ -21,15 +23,6 @@ const ANONYMOUS: c_int = 0x20;
 const LOW: c_int = 0x40;
 
 unsafe extern "C" {
-    fn mmap(
-        at: *mut c_void,
-        size: usize,
-        may: c_int,
-        how: c_int,
-        file: c_int,
-        from: i64,
-    ) -> *mut u8;
-    fn mprotect(at: *mut c_void, size: usize, may: c_int) -> c_int;
     fn memfd_create(name: *const c_char, flags: u32) -> c_int;
     fn ftruncate(file: c_int, size: i64) -> c_int;
     fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;

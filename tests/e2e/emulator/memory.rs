@@ -1,0 +1,18 @@
+//! What both programs ask of the kernel.
+
+use std::ffi::{c_int, c_void};
+
+pub const PAGE: usize = 4096;
+pub const READ_WRITE: c_int = 3;
+
+unsafe extern "C" {
+    pub fn mmap(
+        at: *mut c_void,
+        size: usize,
+        may: c_int,
+        how: c_int,
+        file: c_int,
+        from: i64,
+    ) -> *mut u8;
+    pub fn mprotect(at: *mut c_void, size: usize, may: c_int) -> c_int;
+}
