@@ -96,14 +96,8 @@ impl Guest {
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-machine", "microvm,acpi=on,pcie=on,pic=off,rtc=on,isa-serial=on"])
             .args(["-accel", "tcg,thread=multi,tb-size=256"])
-            .args([
-                "-cpu",
-                "max,la57=off,erms=off,fsrm=off,fsrs=off,pku=off",
-                "-smp",
-                "1",
-                "-m",
-                "512M",
-            ])
+            .args(["-cpu", "max,la57=off,erms=off,fsrm=off,fsrs=off,pku=off"])
+            .args(["-smp", "1", "-m", "512M"])
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")
