@@ -48,6 +48,7 @@ struct Benchmark {
     about: &'static str,
     /// Unless others are asked for: small enough that all together take some ten minutes.
     sizes: Sizes,
+    place: fn() -> Result<Place>,
     measure: fn(&Place, Sizes) -> Result<Vec<Row>>,
 }
 
@@ -56,54 +57,63 @@ const ALL: [Benchmark; 9] = [
         name: "start",
         about: "from nothing to a command's result, beside runc and bwrap; --count: cold boots",
         sizes: Sizes { runs: 20, count: 3 },
+        place: Place::new,
         measure: start::measure,
     },
     Benchmark {
         name: "api",
         about: "the same through Vercel's SDK, one by one and many at once; --count: sandboxes",
         sizes: Sizes { runs: 1, count: 25 },
+        place: Place::new,
         measure: api::measure,
     },
     Benchmark {
         name: "burst",
         about: "many creates at once with a pool of 10, beside as many of runc; --count: creates",
         sizes: Sizes { runs: 1, count: 100 },
+        place: Place::new,
         measure: burst::measure,
     },
     Benchmark {
         name: "fork",
         about: "how long a sandbox that is forked stands still, and when its children run; --count: children",
         sizes: Sizes { runs: 5, count: 100 },
+        place: Place::new,
         measure: fork::measure,
     },
     Benchmark {
         name: "pause",
         about: "a sandbox to the disk and back to its first result, beside a new one; --count: nothing",
         sizes: Sizes { runs: 5, count: 1 },
+        place: Place::new,
         measure: pause::measure,
     },
     Benchmark {
         name: "density",
         about: "memory and processor time of sandboxes that do nothing; --count: sandboxes",
         sizes: Sizes { runs: 1, count: 100 },
+        place: Place::new,
         measure: density::measure,
     },
     Benchmark {
         name: "throughput",
         about: "commands, output and files, beside the raw channel; --count: MiB",
         sizes: Sizes { runs: 5, count: 48 },
+        place: Place::new,
         measure: throughput::measure,
     },
     Benchmark {
         name: "egress",
         about: "the gateway's cost, and a guest's network beside QEMU's own and passt; --count: MiB each way",
         sizes: Sizes { runs: 1, count: 64 },
+        place: Place::by_the_paths_qemu,
         measure: egress::measure,
     },
     Benchmark {
         name: "image",
         about: "an image's layers to a disk, beside skopeo and umoci; as root",
         sizes: Sizes { runs: 1, count: 1 },
+        place: Place::new,
         measure: image::measure,
     },
 ];
@@ -134,7 +144,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 }
 
 fn one(benchmark: &Benchmark, sizes: Sizes) -> Result<()> {
-    let place = Place::new()?;
+    let place = (benchmark.place)()?;
     let on = Computer::this(&place)?;
     let rows = (benchmark.measure)(&place, sizes)?;
     drop(place);

@@ -23,7 +23,7 @@ pub(crate) struct Place {
 }
 
 /// The path's.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
+const QEMU: &str = "qemu-system-x86_64";
 
 /// A server of its own, by its state folder; the first command starts it.
 #[derive(Clone, Debug)]
@@ -52,6 +52,13 @@ impl Place {
         };
         let qemu = qemu(&cache).context("QEMU is missing")?;
         Ok(Self { folder, cache, fumehood, qemu })
+    }
+
+    /// For what our own QEMU has not.
+    pub(crate) fn by_the_paths_qemu() -> Result<Self> {
+        let mut place = Self::new()?;
+        place.qemu = paths_qemu().context("QEMU is not in the path")?;
+        Ok(place)
     }
 
     /// One that keeps so many machines ready.

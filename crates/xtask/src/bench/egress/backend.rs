@@ -28,7 +28,7 @@ use rustix::net::{
 
 use crate::bench::{
     guest::{Guest, Recipe},
-    place::{Place, QEMU},
+    place::Place,
     root,
 };
 
@@ -78,6 +78,8 @@ impl Setup {
 pub(super) struct Bench {
     folder: PathBuf,
     guest: Guest,
+    /// The path's: ours has no `-netdev user`.
+    qemu: PathBuf,
     fumehood: PathBuf,
 }
 
@@ -124,7 +126,7 @@ impl Bench {
         let folder = place.folder.join("guest");
         fs::create_dir(&folder)?;
         let guest = Guest::prepare(&folder, &place.cache, &recipe)?;
-        Ok(Self { folder, guest, fumehood: place.fumehood.clone() })
+        Ok(Self { folder, guest, qemu: place.qemu.clone(), fumehood: place.fumehood.clone() })
     }
 
     /// Boots the guest on the backend and waits for what it prints.
@@ -141,8 +143,7 @@ impl Bench {
             Backend::User | Backend::Passt => None,
         };
         let task = Task { setup, peer_port, megabytes };
-        // Ours has no `-netdev user`.
-        let mut qemu = self.guest.qemu(Path::new(QEMU), &task.command_line());
+        let mut qemu = self.guest.qemu(&self.qemu, &task.command_line());
         qemu.args(["-netdev", &task.netdev(&card, ours.as_ref())]);
         qemu.args([
             "-device",
