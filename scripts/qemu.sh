@@ -91,7 +91,7 @@ export PATH=$work/python/bin:$PATH
 configure() (
   mkdir "$work/build" && cd "$work/build" && logged ../source/configure --target-list=x86_64-softmmu --with-pkgversion="fumehood, Debian $version" \
     --firmwarepath=/usr/share/qemu:/usr/share/seabios --disable-download --disable-docs --disable-tools --disable-user \
-    --disable-guest-agent --disable-install-blobs --without-default-features --without-default-devices \
+    --disable-guest-agent --disable-install-blobs --disable-debug-info --without-default-features --without-default-devices \
     --with-devices-x86_64=fumehood --enable-system --enable-tcg --enable-kvm --enable-fdt=system --enable-seccomp \
     --enable-malloc-trim --enable-avx2 --enable-avx512bw --enable-stack-protector --disable-qom-cast-debug \
     --enable-trace-backends=nop --static --enable-pie --extra-cflags="-D_FORTIFY_SOURCE=2 -fprofile-update=prefer-atomic" \
