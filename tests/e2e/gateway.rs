@@ -12,11 +12,15 @@ use serde_json::Value;
 
 use crate::hood::{Hood, entries, kill, wait_until};
 
+/// The audit log.
+fn events(hood: &Hood, name: &str) -> Vec<Value> {
+    let log = hood.ok(&["audit", "--json", name]);
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// What its gateway is told of in the audit log.
 fn notes(hood: &Hood, name: &str) -> Vec<String> {
-    let log = hood.ok(&["audit", "--json", name]);
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let own = events.filter(|event| event["kind"] == "gateway");
+    let own = events(hood, name).into_iter().filter(|event| event["kind"] == "gateway");
     own.filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect()
 }
 
@@ -194,6 +198,18 @@ fn a_stopped_sandbox_has_no_gateway_and_keeps_its_audit_log() {
     assert!(!followed.is_empty(), "following a log that has ended ends");
     hood.ok(&["rm", &name]);
     hood.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_asks_for_nothing_is_refused_nothing() {
+    let hood = Hood::new();
+    let name = hood.create(&[]);
+    hood.ok(&["exec", &name, "--", "true"]);
+    hood.ok(&["stop", &name]);
+    let refused: Vec<Value> =
+        events(&hood, &name).into_iter().filter(|event| event["decision"] == "deny").collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    hood.ok(&["rm", &name]);
 }
 
 const VALUE: &str = "sk-hunter2-nowhere-to-be-seen";

@@ -148,12 +148,18 @@ fn machine(arguments: &mut Arguments, parts: &Parts<'_>) {
             arguments.pair("-initrd", initramfs.to_string_lossy());
             arguments.pair("-append", command_line(parts.accel, tsc_khz));
         }
-        Begin::Restore => arguments.pair("-incoming", "defer"),
+        Begin::Restore => incoming(arguments),
         Begin::Fork => {
-            arguments.pair("-incoming", "defer");
+            incoming(arguments);
             arguments.pair("-global", "migration.send-configuration=off");
         }
     }
+}
+
+fn incoming(arguments: &mut Arguments) {
+    arguments.pair("-incoming", "defer");
+    // No switch has to learn where the card is now: its gateway would be told five times.
+    arguments.pair("-global", "migration.announce-rounds=0");
 }
 
 fn memory(parts: &Parts<'_>) -> Value {
