@@ -48,6 +48,7 @@ struct Benchmark {
     about: &'static str,
     /// Unless others are asked for: small enough that all together take some ten minutes.
     sizes: Sizes,
+    /// Which says by what QEMU the guests run.
     place: fn() -> Result<Place>,
     measure: fn(&Place, Sizes) -> Result<Vec<Row>>,
 }

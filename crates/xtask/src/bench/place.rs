@@ -22,7 +22,7 @@ pub(crate) struct Place {
     pub(crate) qemu: PathBuf,
 }
 
-/// The path's.
+/// What the program is called.
 const QEMU: &str = "qemu-system-x86_64";
 
 /// A server of its own, by its state folder; the first command starts it.
