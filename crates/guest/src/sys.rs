@@ -7,6 +7,7 @@ use std::io;
 
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+pub(crate) mod copy;
 pub(crate) mod interface;
 pub(crate) mod pinned;
 pub(crate) mod spawn;

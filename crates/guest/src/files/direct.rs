@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::sys::{self, pinned::PAGE};
+use crate::sys::{self, copy::copy, pinned::PAGE};
 
 /// A multiple of what any disk wants addresses and lengths to be.
 const ALIGNED: usize = 4096;
@@ -161,9 +161,7 @@ impl Ahead {
     }
 
     fn take(&mut self, into: &mut [u8]) -> usize {
-        let count = self.unread.len().min(into.len());
-        let start = self.unread.start;
-        into[..count].copy_from_slice(&self.room.aligned(PIECE)[start..start + count]);
+        let count = copy(&self.room.aligned(PIECE)[self.unread.clone()], into);
         self.unread.start += count;
         count
     }

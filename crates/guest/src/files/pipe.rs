@@ -12,6 +12,8 @@ use rustix::{
     fd::{AsFd, OwnedFd},
 };
 
+use crate::sys::copy::copy;
+
 /// So many chunks a thread puts in before it waits.
 const CHUNKS_MAX: usize = 8;
 /// So many it takes out at once.
@@ -273,7 +275,7 @@ impl Pieces for Reader<'_> {
 
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
+        let count = copy(self.fill_buf()?, buffer);
         self.consume(count);
         Ok(count)
     }
