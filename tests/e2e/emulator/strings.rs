@@ -1,6 +1,7 @@
 //! What a processor makes of string instructions (`rep movs`, `rep stos`), a line a trial, always
 //! the same ones: the same program on the host and in a guest. Built alone and statically.
 
+mod chance;
 mod memory;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use chance::Chance;
 use memory::{PAGE, READ_WRITE, mmap, mprotect};
 
 const PAGES: usize = 5;
@@ -37,16 +39,6 @@ extern "C" fn touched(_: c_int) {
     let page = FORBIDDEN.load(Ordering::Relaxed) as *mut c_void;
     // SAFETY: a page of the arena.
     assert_eq!(unsafe { mprotect(page, PAGE, READ_WRITE) }, 0);
-}
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % limit
-    }
 }
 
 struct Registers {

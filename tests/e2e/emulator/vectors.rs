@@ -1,7 +1,11 @@
 //! What a processor makes of vectors, a line a trial, always the same ones: the same program on the host and in a
 //! guest. Its arguments are the features that both have. Built alone and statically.
 
+mod chance;
+
 use std::{arch::asm, env};
+
+use chance::Chance;
 
 const TRIALS: usize = 40;
 const LANES: usize = 4;
@@ -9,36 +13,25 @@ const LANES: usize = 4;
 /// As 256-bit registers have it.
 type Vector = [u64; LANES];
 
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Also of those that there are few of by chance.
-    fn vector(&mut self) -> Vector {
-        match self.next() % 8 {
-            0 => [0; LANES],
-            1 => [u64::MAX; LANES],
-            2 => [0x8080_0f0f_7f7f_8f00; LANES],
-            _ => [(); LANES].map(|()| self.next()),
-        }
+/// Also what there is little of by chance.
+fn vector(chance: &mut Chance) -> Vector {
+    match chance.below(8) {
+        0 => [0; LANES],
+        1 => [u64::MAX; LANES],
+        2 => [0x8080_0f0f_7f7f_8f00; LANES],
+        _ => [(); LANES].map(|()| chance.next()),
     }
 }
 
-/// What is in `xmm0` to `xmm2`, of which these instructions make something; and in all of the registers after it.
+/// With something in `xmm0` to `xmm2`, and behind `rdx`: what these instructions leave in all of them.
 macro_rules! instructions {
     ($feature:literal: $($text:literal)+) => {
         if env::args().any(|feature| feature == $feature) {
             $(
-                let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+                let mut chance = Chance(1);
                 for trial in 0..TRIALS {
-                    let mut registers = [(); 3].map(|()| chance.vector());
-                    let operand = Operand(chance.vector());
+                    let mut registers = [(); 3].map(|()| vector(&mut chance));
+                    let operand = Operand(vector(&mut chance));
                     let count: u64;
                     // SAFETY: the feature is there; what is read and written is as long as what is here.
                     unsafe {
