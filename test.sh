@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all. --full makes the large transfers larger (3 GiB).
+# Installs what the tests need and runs them all. --full makes the large transfers larger (3 and 4 GiB).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . scripts/packages.sh
