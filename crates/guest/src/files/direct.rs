@@ -13,7 +13,11 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::sys::{self, copy::copy, pinned::PAGE};
+use crate::sys::{
+    self,
+    copy::copy,
+    pinned::{Large, PAGE},
+};
 
 /// A multiple of what any disk wants addresses and lengths to be.
 const ALIGNED: usize = 4096;
@@ -22,15 +26,17 @@ const PIECE: usize = 1 << 20;
 /// Smaller files are written sooner than the disk's answers would come.
 const WORTH_IT: u64 = 4 << 20;
 
-/// Room for a piece, kept for the next file.
+/// Room for a piece, kept for the next file. In a large page it is one place for the disk, and not one for each page.
 #[derive(Default)]
-pub(super) struct Room(Vec<u8>);
+pub(super) struct Room(Option<Large>);
 
 impl Room {
-    fn aligned(&mut self, len: usize) -> &mut [u8] {
-        self.0.resize(PIECE + ALIGNED, 0);
-        let start = self.0.as_ptr().align_offset(ALIGNED).min(ALIGNED);
-        &mut self.0[start..start + len]
+    fn aligned(&mut self, len: usize) -> io::Result<&mut [u8]> {
+        let large = match self.0.take() {
+            Some(large) => large,
+            None => Large::new(PIECE)?,
+        };
+        Ok(&mut self.0.insert(large).bytes()[..len])
     }
 }
 
@@ -81,12 +87,15 @@ impl<'a> Direct<'a> {
     /// Room for the next piece of so many bytes that are left; none for a rest that cannot be written so.
     pub(super) fn piece(&mut self, left: u64) -> Option<&mut [u8]> {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE) / ALIGNED * ALIGNED;
-        (len > 0).then(|| self.room.aligned(len))
+        if len == 0 {
+            return None;
+        }
+        self.room.aligned(len).ok()
     }
 
     /// Writes the piece of this length that was put there.
     pub(super) fn write(&mut self, len: usize) -> io::Result<()> {
-        let piece = &*self.room.aligned(len);
+        let piece = &*self.room.aligned(len)?;
         let written = match self.file.write(piece) {
             Err(error) if error.kind() == ErrorKind::InvalidInput => 0,
             written => written?,
@@ -154,14 +163,15 @@ impl Ahead {
         }
         let skip = usize::try_from(at % ALIGNED as u64).unwrap_or(0);
         let _past = Past::begin(file)?;
-        let read = file.read_at(self.room.aligned(PIECE), at - skip as u64)?;
+        let read = file.read_at(self.room.aligned(PIECE)?, at - skip as u64)?;
         self.unread = skip..read.max(skip);
         self.cached_until = at;
         Ok(())
     }
 
     fn take(&mut self, into: &mut [u8]) -> usize {
-        let count = copy(&self.room.aligned(PIECE)[self.unread.clone()], into);
+        let Ok(read) = self.room.aligned(PIECE) else { return 0 };
+        let count = copy(&read[self.unread.clone()], into);
         self.unread.start += count;
         count
     }
