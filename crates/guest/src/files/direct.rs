@@ -170,6 +170,9 @@ impl Ahead {
     }
 
     fn take(&mut self, into: &mut [u8]) -> usize {
+        if self.unread.is_empty() {
+            return 0;
+        }
         let Ok(read) = self.room.aligned(PIECE) else { return 0 };
         let count = copy(&read[self.unread.clone()], into);
         self.unread.start += count;

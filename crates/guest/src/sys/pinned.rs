@@ -29,9 +29,6 @@ pub(crate) struct Large {
     start: usize,
 }
 
-// SAFETY: the mapping is its own.
-unsafe impl Send for Large {}
-
 impl Large {
     /// As many bytes, or more, up to the end of a large page.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
@@ -70,7 +67,7 @@ impl Drop for Large {
 
 /// Makes it, for good. A pipe holds on to its pages, and nobody can move what somebody holds on to.
 pub(crate) fn pinned(len: usize) -> io::Result<&'static mut [u8]> {
-    let bytes = Box::leak(Box::new(Large::new(len)?)).bytes();
+    let bytes = &mut Box::leak(Box::new(Large::new(len)?)).bytes()[..len];
     // A page is there once it was written.
     bytes.fill(0);
     bytes.chunks(PIPE_MAX).try_for_each(hold)?;
