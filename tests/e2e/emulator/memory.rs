@@ -1,10 +1,11 @@
-//! What both programs ask of the kernel.
+//! What the programs ask of the kernel.
 
 use std::ffi::{c_int, c_void};
 
 pub const PAGE: usize = 4096;
 pub const READ_WRITE: c_int = 3;
 
+#[allow(dead_code, reason = "not each program asks all of it")]
 unsafe extern "C" {
     pub fn mmap(
         at: *mut c_void,
