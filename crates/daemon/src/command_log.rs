@@ -16,6 +16,7 @@
 //! flood, stalls one command and not the tasks of the others.
 
 mod reader;
+mod recent;
 mod record;
 mod recovery;
 mod segment;

@@ -208,10 +208,20 @@ impl LogReader {
 
     async fn read(&mut self, end: u64) -> Result<(), LogError> {
         let Some(file) = self.file.clone() else { return Ok(()) };
-        let at = self.place.at;
-        let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_BYTES);
-        let read = blocking(move || segment::read_at(&file, at, len)).await;
-        self.chunk = Bytes::from(read.map_err(|source| self.failed(source))?);
+        let Place { index, at } = self.place;
+        let len = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let recent = self.shared.state().recent(index, at);
+        self.chunk = match recent {
+            Some(mut bytes) => {
+                bytes.truncate(len);
+                bytes
+            }
+            None => {
+                let len = len.min(READ_BYTES);
+                let read = blocking(move || segment::read_at(&file, at, len)).await;
+                Bytes::from(read.map_err(|source| self.failed(source))?)
+            }
+        };
         self.progress = Progress::Fresh;
         Ok(())
     }

@@ -6,10 +6,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use protocol::Exit;
 use tokio::sync::Notify;
 
-use super::{LOG_BYTES_MAX, Offsets, recovery::Recovered, segment::Segment};
+use super::{LOG_BYTES_MAX, Offsets, recent::Recent, recovery::Recovered, segment::Segment};
 
 /// How large a log may be.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) exit: Option<Exit>,
     /// Whether more may be written.
     pub(super) is_open: bool,
+    recent: Recent,
     /// The oldest segment that each reader has not read.
     readers: HashMap<u64, u64>,
     next_reader: u64,
@@ -60,6 +62,7 @@ impl Shared {
             totals: recovered.totals,
             exit: recovered.exit,
             is_open: true,
+            recent: Recent::default(),
             readers: HashMap::new(),
             next_reader: 0,
         };
@@ -100,7 +103,12 @@ impl Shared {
     }
 
     pub(super) fn release(&self, reader: u64) {
-        self.state().readers.remove(&reader);
+        let mut state = self.state();
+        state.readers.remove(&reader);
+        if state.readers.is_empty() {
+            state.recent = Recent::default();
+        }
+        drop(state);
         self.freed.notify_waiters();
     }
 }
@@ -121,6 +129,21 @@ impl State {
             return None;
         }
         self.segments.pop_front()
+    }
+
+    /// These bytes were written to a segment, at `at` of its file.
+    pub(super) fn written(&mut self, index: u64, at: u64, bytes: Bytes) {
+        if !self.readers.is_empty() {
+            self.recent.push(index, at, bytes);
+        }
+    }
+
+    /// What was written there, if that is still in memory: some of what follows it.
+    pub(super) fn recent(&mut self, index: u64, at: u64) -> Option<Bytes> {
+        match self.readers.len() {
+            1 => self.recent.take(index, at),
+            _ => self.recent.get(index, at),
+        }
     }
 
     /// The first segment from `index` on.

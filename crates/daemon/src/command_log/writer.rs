@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use protocol::Exit;
 
 use super::{
@@ -116,9 +117,12 @@ impl LogWriter {
         let Segment { index, len: at, .. } = newest.expect("its file is open");
         let Draft { records, totals, exit } = draft;
         let len = at + records.len() as u64;
-        let written = blocking(move || segment::append(&file, at, &records)).await;
+        let records = Bytes::from(records);
+        let bytes = records.clone();
+        let written = blocking(move || segment::append(&file, at, &bytes)).await;
         written.map_err(|source| LogError::write(&self.path(index), source))?;
         let mut state = self.shared.state();
+        state.written(index, at, records);
         (state.totals, state.exit) = (totals, exit);
         if let Some(newest) = state.segments.back_mut() {
             newest.len = len;
@@ -141,10 +145,13 @@ impl LogWriter {
         let mut bytes = segment::header(index, start);
         bytes.extend_from_slice(&draft.records);
         let len = bytes.len() as u64;
-        let made = blocking(move || replace(dropped.as_deref(), &path, &bytes)).await;
+        let bytes = Bytes::from(bytes);
+        let first = bytes.clone();
+        let made = blocking(move || replace(dropped.as_deref(), &path, &first)).await;
         let file = made.map_err(|source| LogError::write(&self.path(index), source))?;
         self.file = Some(Arc::new(file));
         let mut state = self.shared.state();
+        state.written(index, 0, bytes);
         state.segments.push_back(Segment { index, start, len });
         state.next_index = index + 1;
         (state.totals, state.exit) = (draft.totals, draft.exit);

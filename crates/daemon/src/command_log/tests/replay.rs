@@ -105,6 +105,37 @@ async fn a_read_that_is_dropped_loses_nothing() {
     assert_eq!(seen, bytes_at(OUT, 0, 20_000));
 }
 
+#[tokio::test]
+async fn who_follows_closely_reads_no_file() {
+    let (_dir, folder) = folder();
+    let (log, mut writer) = CommandLog::create(&folder).await.unwrap();
+    let mut followers = [(); 2].map(|()| log.reader(Offsets::default(), Follow::ToTheEnd));
+    append(&mut writer, OUT, 90_000).await;
+    append(&mut writer, OUT, 10).await;
+    writer.end(EXIT).await.unwrap();
+    for file in files(&folder) {
+        std::fs::write(file, "").unwrap();
+    }
+    for follower in &mut followers {
+        let seen = drain(follower, Offsets::default()).await;
+        assert_eq!((seen.stdout, seen.exit), (bytes_at(OUT, 0, 90_010), Some(EXIT)));
+    }
+    assert!(log.reader(Offsets::default(), Follow::ToTheEnd).next().await.is_err());
+}
+
+#[tokio::test]
+async fn who_falls_behind_reads_the_file() {
+    let (_dir, folder) = folder();
+    let (log, mut writer) = CommandLog::create(&folder).await.unwrap();
+    let mut follower = log.reader(Offsets::default(), Follow::ToTheEnd);
+    for _ in 0..50 {
+        append(&mut writer, OUT, 70_000).await;
+    }
+    writer.end(EXIT).await.unwrap();
+    let seen = drain(&mut follower, Offsets::default()).await;
+    assert_eq!((seen.stdout, seen.exit), (bytes_at(OUT, 0, 3_500_000), Some(EXIT)));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(Output, usize),
