@@ -33,6 +33,9 @@ impl Arguments {
                 // Cases are run one after another whatever is said, and nothing is captured.
                 "--test-threads" | "--format" | "--color" => drop(words.next()),
                 "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--show-output" => {}
+                _ if word.starts_with("--skip=") => {
+                    arguments.skipped.extend(word.strip_prefix("--skip=").map(str::to_owned));
+                }
                 _ if word.starts_with("--test-threads=")
                     || word.starts_with("--format=")
                     || word.starts_with("--color=") => {}
