@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 /// The most that is kept. A reader that is alone takes what it reads, so that it is less where nobody is behind.
 const BYTES_MAX: usize = 1 << 20;
+/// And in how many writes: the small ones of a command that says a letter at a time are more than their bytes.
+const WRITES_MAX: usize = 64;
 
 /// The newest writes, oldest first. Whole records, which follow one another.
 #[derive(Debug, Default)]
@@ -27,7 +29,9 @@ impl Recent {
     pub(super) fn push(&mut self, index: u64, at: u64, bytes: Bytes) {
         self.bytes += bytes.len();
         self.writes.push_back(Write { index, at, bytes });
-        while BYTES_MAX < self.bytes && self.pop().is_some() {}
+        while BYTES_MAX < self.bytes || WRITES_MAX < self.writes.len() {
+            self.pop();
+        }
     }
 
     /// From there to the end of what was written with it.
@@ -80,5 +84,10 @@ mod tests {
         assert_eq!((recent.writes.len(), recent.bytes), (1, piece.len()));
         recent.push(2, 36, Bytes::from(vec![7; BYTES_MAX + 1]));
         assert_eq!((recent.writes.len(), recent.bytes), (0, 0));
+        for at in 0..100 {
+            recent.push(2, at, Bytes::from_static(b"a"));
+        }
+        assert_eq!((recent.writes.len(), recent.bytes), (WRITES_MAX, WRITES_MAX));
+        assert_eq!(recent.get(2, 99), Some(Bytes::from_static(b"a")));
     }
 }
