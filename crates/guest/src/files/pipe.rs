@@ -15,7 +15,7 @@ use rustix::{
 use crate::sys::copy::copy;
 
 /// So many chunks a thread puts in before it waits.
-const CHUNKS_MAX: usize = 8;
+const CHUNKS_MAX: usize = 32;
 /// So many it takes out at once.
 const TAKEN_MAX: usize = 32;
 /// So much a thread takes out before it says so: the sender has room for more until then.

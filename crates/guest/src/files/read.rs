@@ -15,7 +15,7 @@ use rustix::{
 use super::{Over, direct::Source, paths, pipe::Pipe};
 use crate::refusal::{refuse, refuse_errno};
 
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 16;
 
 /// Answers with what the file is, then sends it to its end, whatever its size is said to be.
 pub(super) fn read(path: &Path, pipe: &Pipe, over: &Over) {
