@@ -3,14 +3,18 @@
 //! alone and statically.
 
 mod chance;
+mod code;
+mod file;
 mod memory;
 
 use std::{
-    ffi::{CStr, c_char, c_int, c_uint, c_void},
+    ffi::{c_int, c_void},
     ptr,
 };
 
 use chance::Chance;
+use code::{call, function};
+use file::{SHARED, file};
 use memory::{PAGE, READ_WRITE, mmap};
 
 const TURNS: usize = 20_000;
@@ -25,17 +29,7 @@ const FIRST_WINDOW: usize = 0x5a00_0000_0000;
 const WINDOWS_APART: usize = 1 << 28;
 
 const READ_EXECUTE: c_int = 5;
-const SHARED: c_int = 1;
-const SHARED_THERE: c_int = 0x11;
-
-/// `mov eax, NUMBER` is this and the number.
-const MOVE: u8 = 0xb8;
-const RETURN: u8 = 0xc3;
-
-unsafe extern "C" {
-    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
-    fn ftruncate(file: c_int, length: i64) -> c_int;
-}
+const THERE: c_int = 0x10;
 
 fn number(page: usize, function: usize) -> u32 {
     u32::try_from(page << 16 | function | 0x5a00_0000).unwrap()
@@ -44,15 +38,15 @@ fn number(page: usize, function: usize) -> u32 {
 /// What a page of the file has: it begins with the end of a function that the page before it begins, has functions of
 /// its own, and begins another.
 fn page(page: usize) -> [u8; PAGE] {
-    let own = u8::try_from(page).unwrap();
     let mut code = [0xcc; PAGE];
-    code[..3].copy_from_slice(&[own, !own, RETURN]);
-    for function in 0..FUNCTIONS {
-        let [a, b, c, d] = number(page, function).to_le_bytes();
-        let at = APART * (function + 1);
-        code[at..at + 6].copy_from_slice(&[MOVE, a, b, c, d, RETURN]);
+    let between = function(across(page, page));
+    let (begin, end) = between.split_at(3);
+    code[..3].copy_from_slice(end);
+    for function_number in 0..FUNCTIONS {
+        let at = APART * (function_number + 1);
+        code[at..at + 6].copy_from_slice(&function(number(page, function_number)));
     }
-    code[PAGE - 3..].copy_from_slice(&[MOVE, own, !own]);
+    code[PAGE - 3..].copy_from_slice(begin);
     code
 }
 
@@ -62,25 +56,16 @@ fn across(first: usize, second: usize) -> u32 {
     u32::from_le_bytes([first, !first, second, !second])
 }
 
-fn call(at: usize) -> u32 {
-    // SAFETY: whole code is there, which keeps to the rules of calls.
-    unsafe { std::mem::transmute::<usize, extern "C" fn() -> u32>(at)() }
-}
-
 fn map(file: c_int, at: usize, page: usize) {
     let from = i64::try_from(page * PAGE).unwrap();
     // SAFETY: nothing of Rust's is there.
-    let got = unsafe { mmap(at as *mut c_void, PAGE, READ_EXECUTE, SHARED_THERE, file, from) };
+    let got = unsafe { mmap(at as *mut c_void, PAGE, READ_EXECUTE, SHARED | THERE, file, from) };
     assert_eq!(got as usize, at);
 }
 
-fn file() -> c_int {
-    let name: &CStr = c"code";
-    // SAFETY: a name that ends.
-    let file = unsafe { memfd_create(name.as_ptr(), 0) };
+fn file_of_code() -> c_int {
     let size = PAGES * PAGE;
-    // SAFETY: a file of this process's.
-    assert_eq!(unsafe { ftruncate(file, i64::try_from(size).unwrap()) }, 0);
+    let file = file(size);
     // SAFETY: wherever there is room.
     let all = unsafe { mmap(ptr::null_mut(), size, READ_WRITE, SHARED, file, 0) };
     for it in 0..PAGES {
@@ -91,7 +76,7 @@ fn file() -> c_int {
 }
 
 fn main() {
-    let file = file();
+    let file = file_of_code();
     let mut chance = Chance(1);
     let mut there = [[0; 2]; WINDOWS];
     for (window, pages) in there.iter().enumerate() {

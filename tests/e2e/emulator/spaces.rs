@@ -1,6 +1,7 @@
 //! Processes that have different code and data at the same addresses, and take turns: each has to
 //! find its own. The same program on the host and in a guest. Built alone and statically.
 
+mod code;
 mod memory;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     ptr,
 };
 
+use code::{call, function};
 use memory::{PAGE, READ_WRITE, mmap, mprotect};
 
 const PROCESSES: u32 = 6;
@@ -36,19 +38,13 @@ fn map(at: usize) {
 
 /// A function that gives this number; across the border of two pages, or within one.
 fn write_code(at: usize, number: u32) {
-    let [a, b, c, d] = number.to_le_bytes();
-    let code = [0xb8, a, b, c, d, 0xc3];
+    let code = function(number);
     // SAFETY: it was mapped.
     unsafe {
         assert_eq!(mprotect(CODE as *mut c_void, 2 * PAGE, READ_WRITE), 0);
         ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len());
         assert_eq!(mprotect(CODE as *mut c_void, 2 * PAGE, READ_EXECUTE), 0);
     }
-}
-
-fn call(at: usize) -> u32 {
-    // SAFETY: whole code was written there, which keeps to the rules of calls.
-    unsafe { std::mem::transmute::<usize, extern "C" fn() -> u32>(at)() }
 }
 
 fn process(number: u32) {

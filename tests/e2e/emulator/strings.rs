@@ -2,31 +2,30 @@
 //! the same ones: the same program on the host and in a guest. Built alone and statically.
 
 mod chance;
+mod file;
 mod memory;
 
 use std::{
     arch::asm,
-    ffi::{c_char, c_int, c_void},
+    ffi::{c_int, c_void},
     hash::{DefaultHasher, Hasher},
     ptr,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use chance::Chance;
+use file::{SHARED, file};
 use memory::{PAGE, READ_WRITE, mmap, mprotect};
 
 const PAGES: usize = 5;
 const LENGTH: usize = PAGES * PAGE;
 
 const READ_WRITE_EXECUTE: c_int = 7;
-const SHARED: c_int = 1;
 const PRIVATE: c_int = 2;
 const ANONYMOUS: c_int = 0x20;
 const LOW: c_int = 0x40;
 
 unsafe extern "C" {
-    fn memfd_create(name: *const c_char, flags: u32) -> c_int;
-    fn ftruncate(file: c_int, size: i64) -> c_int;
     fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
 }
 
@@ -119,16 +118,13 @@ unsafe fn run(kind: &str, registers: &mut Registers) {
 
 /// Two views of the same memory, low enough for addresses of 32 bits.
 fn arena() -> [*mut u8; 2] {
-    // SAFETY: new memory.
-    unsafe {
-        let file = memfd_create(c"arena".as_ptr(), 0);
-        assert_eq!(ftruncate(file, LENGTH.try_into().unwrap()), 0);
-        [(); 2].map(|()| {
-            let view = mmap(ptr::null_mut(), LENGTH, READ_WRITE, SHARED | LOW, file, 0);
-            assert_ne!(view as isize, -1);
-            view
-        })
-    }
+    let file = file(LENGTH);
+    [(); 2].map(|()| {
+        // SAFETY: new memory.
+        let view = unsafe { mmap(ptr::null_mut(), LENGTH, READ_WRITE, SHARED | LOW, file, 0) };
+        assert_ne!(view as isize, -1);
+        view
+    })
 }
 
 fn fill(arena: *mut u8, seed: u64) {
