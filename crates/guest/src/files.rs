@@ -10,6 +10,7 @@ mod pipe;
 mod read;
 mod read_tar;
 mod remove;
+mod source;
 mod walk;
 mod work;
 mod write_tar;

@@ -7,9 +7,10 @@ use protocol::{Body, Chunk, Filled, Place, SLOT_LEN, Slot};
 
 use crate::sys::pinned::{PAGE, pinned};
 
-/// Slots for what is sent: two windows.
-const TO_READ: usize = 64;
-/// And for what comes: as many. All are two large pages of the kernel.
+/// Slots for what is sent: a window, as much that waits behind it, twice what is read of a file at once, and some. Where
+/// they do not reach, bytes are sent in frames, which takes several times as long.
+const TO_READ: usize = 192;
+/// And for what comes: two windows. All are four large pages of the kernel.
 const TO_FILL: usize = 64;
 /// An entry of `/proc/self/pagemap`, by the kernel's documentation: whether the page is there, and its number.
 const ENTRY_LEN: usize = 8;

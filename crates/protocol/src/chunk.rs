@@ -101,6 +101,19 @@ impl Chunk {
         Self::of(buffer.unwrap_or_else(|| Buffer::Own(vec![0; SLOT_LEN].into_boxed_slice())))
     }
 
+    /// An empty one whose bytes begin at a multiple of so many bytes, as a disk wants it; as many fewer fit.
+    ///
+    /// # Panics
+    ///
+    /// If that is no power of two.
+    pub fn aligned(align: usize) -> Self {
+        let mut chunk = Self::new();
+        let room = chunk.room();
+        chunk.start += room.as_ptr().align_offset(align).min(room.len());
+        chunk.end = chunk.start;
+        chunk
+    }
+
     #[cfg(test)]
     pub(crate) fn in_slot(slot: Slot) -> Self {
         Self::of(Buffer::Slot(slot))

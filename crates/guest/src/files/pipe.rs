@@ -1,4 +1,5 @@
-//! Bytes between a thread, which may wait, and the loop, which may not. Holds at most a window.
+//! Bytes between a thread, which may wait, and the loop, which may not. Holds at most a window of what comes, and of what
+//! goes a window and what a thread puts in at once.
 
 use std::{
     collections::VecDeque,

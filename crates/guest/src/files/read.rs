@@ -1,21 +1,15 @@
 //! Sending one file.
 
-use std::{
-    fs::File,
-    io::{self, ErrorKind, Read},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
-use protocol::{Chunk, EntryKind, Refusal, RefusalCode, Response};
+use protocol::{EntryKind, Refusal, RefusalCode, Response};
 use rustix::{
     fs::{Mode, OFlags, fstat, open},
     io::Errno,
 };
 
-use super::{Over, direct::Source, paths, pipe::Pipe};
+use super::{Over, paths, pipe::Pipe, source::Source};
 use crate::refusal::{refuse, refuse_errno};
-
-const CHUNKS: usize = 16;
 
 /// Answers with what the file is, then sends it to its end, whatever its size is said to be.
 pub(super) fn read(path: &Path, pipe: &Pipe, over: &Over) {
@@ -46,25 +40,13 @@ fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
     }
 }
 
-/// Into the chunks that it is sent from; several at a time, so that the loop is not woken for each.
-pub(super) fn copy(mut file: impl Read, pipe: &Pipe) -> io::Result<()> {
-    let mut chunks = Vec::with_capacity(CHUNKS);
+/// To its end; says how many bytes were sent.
+pub(super) fn copy(mut source: Source<'_>, pipe: &Pipe) -> io::Result<u64> {
     loop {
-        let mut chunk = Chunk::new();
-        while !chunk.room().is_empty() {
-            match file.read(chunk.room()) {
-                Ok(0) => {
-                    chunks.push(chunk);
-                    return pipe.put_chunks(&mut chunks);
-                }
-                Ok(count) => chunk.fill(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let mut chunks = source.next()?;
+        if chunks.is_empty() {
+            return Ok(source.at());
         }
-        chunks.push(chunk);
-        if chunks.len() == CHUNKS {
-            pipe.put_chunks(&mut chunks)?;
-        }
+        pipe.put_chunks(&mut chunks)?;
     }
 }

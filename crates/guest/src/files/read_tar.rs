@@ -17,7 +17,7 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::{Over, archive::padding, direct::Source, paths, pipe::Pipe, read::copy};
+use super::{Over, archive::padding, paths, pipe::Pipe, read::copy, source::Source};
 use crate::refusal::{refuse, refuse_errno};
 
 const BUFFER: usize = 64 << 10;
@@ -180,16 +180,16 @@ fn send_file(file: &File, name: &Path, stat: &Stat, tar: &mut Builder<Sink<'_>>)
     let mut header = header(stat, EntryType::Regular);
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     header.set_size(size);
-    let content = Exactly { file: Source::new(file, size), left: size };
+    // As many bytes as the header says: a file that shrinks meanwhile is filled up with zeros.
     if size < LARGE {
-        return tar.append_data(&mut header, name, content);
+        return tar.append_data(&mut header, name, file.chain(io::repeat(0)).take(size));
     }
     // Behind the header, into the chunks that it is sent from.
     tar.append_data(&mut header, name, io::empty())?;
     let sink = tar.get_mut();
     sink.flush()?;
-    copy(content, sink.get_ref())?;
-    io::copy(&mut io::repeat(0).take(padding(size)), sink).map(drop)
+    let sent = copy(Source::of_most(file, size), sink.get_ref())?;
+    io::copy(&mut io::repeat(0).take(size - sent + padding(size)), sink).map(drop)
 }
 
 fn header(stat: &Stat, kind: EntryType) -> Header {
@@ -201,25 +201,4 @@ fn header(stat: &Stat, kind: EntryType) -> Header {
     header.set_gid(stat.st_gid.into());
     header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     header
-}
-
-/// As many bytes as the header said: a file that shrinks meanwhile is filled up with zeros.
-struct Exactly<'a> {
-    file: Source<'a>,
-    left: u64,
-}
-
-impl Read for Exactly<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = match self.file.read(&mut buffer[..room])? {
-            0 => {
-                buffer[..room].fill(0);
-                room
-            }
-            count => count,
-        };
-        self.left -= count as u64;
-        Ok(count)
-    }
 }

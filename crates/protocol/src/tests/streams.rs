@@ -268,3 +268,23 @@ fn a_slot_comes_back_when_nobody_reads_it_any_more() {
     assert_eq!(slot.places()[0].address, 1 << 30);
     assert!(Slot::new(vec![0; SLOT_LEN].leak(), slot.places()[..1].to_vec()).is_none());
 }
+
+#[test]
+fn an_aligned_chunk_begins_where_a_disk_wants_it_and_is_sent_as_any_other() {
+    for align in [1, 512, 4096] {
+        let mut chunk = Chunk::aligned(align);
+        let room = chunk.room();
+        assert_eq!(room.as_ptr().addr() % align, 0);
+        assert!(CHUNK_MAX - align < room.len() && room.len() <= CHUNK_MAX);
+        room[..2000].fill(7);
+        chunk.fill(2000);
+
+        let mut outbox = Outbox::new(STREAM);
+        outbox.push_chunk(chunk);
+        outbox.on_ack(&Ack { stream: STREAM, offset: 0, limit: WINDOW, last: false }).unwrap();
+        let Body::Data(data) = body(outbox.next_frame(Epoch(1), Way::Along).unwrap()) else {
+            panic!("it goes along");
+        };
+        assert_eq!((data.offset, &data.bytes[..]), (0, &[7; 2000][..]));
+    }
+}
