@@ -2,7 +2,8 @@
 //! beside a raw one.
 //!
 //! The raw channel is a guest on the same machine whose only program moves bytes over the same kind of port, with no protocol: what
-//! QEMU and the guest's kernel give.
+//! QEMU and the guest's kernel give. What a command prints has a pipe before it: it is beside a program's output that
+//! is moved from a pipe to that port.
 
 mod disk;
 mod raw;
@@ -22,6 +23,7 @@ use raw::{Direction, Raw};
 
 const RUNC_EXEC: &str = "runc exec";
 const OUT: &str = "raw channel, out of the guest";
+const OUTPUT: &str = "raw channel, a program's output by a pipe";
 const IN: &str = "raw channel, into the guest";
 const FILE: &str = "throughput.bin";
 /// Round trips for each run of everything else.
@@ -42,7 +44,8 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     // The emulator translates each path's code at its first run.
     client.upload(&sandbox, FILE, bytes / 8)?;
     client.count_output(&sandbox, &["cat", "text"])?;
-    let [mut raw_out, mut raw_in] = [const { Vec::new() }; 2];
+    raw.pass(Direction::Output, bytes)?;
+    let [mut raw_out, mut raw_output, mut raw_in] = [const { Vec::new() }; 3];
     let [mut output, mut uploads, mut downloads] = [const { Vec::new() }; 3];
     let [mut execs, mut runc_execs, mut raw_trips] = [const { Vec::new() }; 3];
     for _ in 0..sizes.runs {
@@ -50,6 +53,7 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
             disks.turn(&mut raw, bytes)?;
         }
         raw_out.push(rate(bytes, raw.pass(Direction::Out, bytes)?));
+        raw_output.push(rate(bytes, raw.pass(Direction::Output, bytes)?));
         raw_in.push(rate(bytes, raw.pass(Direction::In, bytes)?));
         let (count, time) = clocked(|| client.count_output(&sandbox, &["cat", "text"]))?;
         ensure!(bytes <= count, "{count} bytes of output came");
@@ -66,7 +70,8 @@ pub(super) fn measure(place: &Place, sizes: Sizes) -> Result<Vec<Row>> {
     }
     let row = |name, values| Row::new(name, Unit::MebibytesPerSecond, values);
     let mut rows = vec![
-        row("output of a command", output).beside(OUT).main(),
+        row("output of a command", output).beside(OUTPUT).main(),
+        row(OUTPUT, raw_output).beside(OUT),
         row("file, out of the guest", downloads).beside(OUT).main(),
         row(OUT, raw_out),
         row("file, into the guest", uploads).beside(IN).main(),

@@ -1,22 +1,35 @@
-//! What a guest runs. Of the raw channel: moves bytes over its port, and works on its disk, as it is told. In a
-//! sandbox: works on the disk as its arguments say. Built on its own, with the standard library alone.
+//! What a guest runs. Of the raw channel: moves bytes over its port, its own or what a program prints, and works on its
+//! disk, as it is told. In a sandbox: works on the disk as its arguments say. Built on its own, with the standard library
+//! alone.
 
 use std::{
     env,
     fs::{self, OpenOptions},
     io::{Read, Write},
+    os::fd::AsRawFd,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    process::Command,
+    process::{Command, Stdio},
     time::Instant,
 };
 
 /// More than the kernel takes of a write, or gives of a read, at a time.
 const CHUNK: usize = 256 * 1024;
+/// As `cat` reads and writes; a pipe to the port is as fast by it as by any other.
+const PIPED: usize = 128 * 1024;
 const PAGE: usize = 4096;
 /// `O_DIRECT`: past the guest's own cache.
 const DIRECT: i32 = 0x4000;
 const PAGES_READ: usize = 2000;
 const DISK: &str = "/disk/bench.bin";
+/// In the guest's memory, since its root is.
+const TEXT: &str = "/text";
+const F_SETPIPE_SZ: i32 = 1031;
+/// As wide as a command's output is made, and the most that the kernel gives.
+const PIPE_WIDE: i32 = 1 << 20;
+
+unsafe extern "C" {
+    fn fcntl(fd: i32, command: i32, ...) -> i32;
+}
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -25,6 +38,7 @@ fn main() {
             let length = length.parse().expect("a number of bytes");
             println!("{}", work(what.as_bytes()[0], path, length));
         }
+        [path, length] => print(path, length.parse().expect("a number of bytes")),
         _ => serve(),
     }
 }
@@ -53,9 +67,43 @@ fn serve() -> ! {
                 }
                 port.write_all(b"!").expect("said");
             }
+            b'C' => pass_output(&mut port, left, &mut chunk),
             b'E' => port.write_all(b"!").expect("said"),
             _ => port.write_all(&work_apart(what, left).to_be_bytes()).expect("said"),
         }
+    }
+}
+
+/// Of a program that prints a file, by a pipe, to the port.
+fn pass_output(port: &mut fs::File, bytes: usize, chunk: &mut [u8]) {
+    if !fs::metadata(TEXT).is_ok_and(|text| text.len() == bytes as u64) {
+        fs::write(TEXT, vec![b'x'; bytes]).expect("it has room");
+    }
+    let mut command = Command::new("/program");
+    let command = command.args([TEXT, &bytes.to_string()]).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut output = child.stdout.take().expect("it is piped");
+    // SAFETY: it takes a number, and touches no memory.
+    let width = unsafe { fcntl(output.as_raw_fd(), F_SETPIPE_SZ, PIPE_WIDE) };
+    assert_eq!(width, PIPE_WIDE);
+    let chunk = &mut chunk[..PIPED];
+    while let count @ 1.. = output.read(chunk).expect("read") {
+        port.write_all(&chunk[..count]).expect("sent");
+    }
+    child.wait().expect("it ends");
+}
+
+/// As `cat` does.
+fn print(path: &str, bytes: usize) {
+    let mut file = fs::File::open(path).expect("it is there");
+    let mut output = std::io::stdout().lock();
+    let mut chunk = vec![0; PIPED];
+    let mut left = bytes;
+    while left > 0 {
+        let count = file.read(&mut chunk).expect("read");
+        assert!(count > 0, "it is as long as was written");
+        output.write_all(&chunk[..count]).expect("written");
+        left -= count;
     }
 }
 
@@ -128,7 +176,8 @@ fn read_pages(path: &str, bytes: usize) {
     let mut random = 1u64;
     for _ in 0..PAGES_READ {
         // Knuth's MMIX: the upper bits are random enough.
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let at = (random >> 33) as usize % (bytes / PAGE) * PAGE;
         file.read_exact_at(&mut page.0, at as u64).expect("read");
     }

@@ -33,6 +33,8 @@ pub(super) struct Raw {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Out,
+    /// The same of what a program prints.
+    Output,
     In,
     /// A question and an answer.
     Echo,
@@ -81,6 +83,7 @@ impl Raw {
     pub(super) fn pass(&mut self, direction: Direction, bytes: usize) -> Result<Duration> {
         let word = match direction {
             Direction::Out => b'O',
+            Direction::Output => b'C',
             Direction::In => b'I',
             Direction::Echo => b'E',
         };
@@ -90,7 +93,7 @@ impl Raw {
             self.port.write_all(&head)?;
             let mut left = bytes;
             match direction {
-                Direction::Out => {
+                Direction::Out | Direction::Output => {
                     while 0 < left {
                         let count = self.port.read(&mut chunk[..left.min(CHUNK)])?;
                         left -= count;
