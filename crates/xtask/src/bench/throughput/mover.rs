@@ -5,8 +5,8 @@
 use std::{
     env,
     fs::{self, OpenOptions},
-    io::{Read, Write},
-    os::fd::AsRawFd,
+    io::{self, Read, Write},
+    os::fd::{AsFd, AsRawFd},
     os::unix::fs::{FileExt, OpenOptionsExt},
     process::{Command, Stdio},
     time::Instant,
@@ -96,7 +96,9 @@ fn pass_output(port: &mut fs::File, bytes: usize, chunk: &mut [u8]) {
 /// As `cat` does.
 fn print(path: &str, bytes: usize) {
     let mut file = fs::File::open(path).expect("it is there");
-    let mut output = std::io::stdout().lock();
+    // Not by the library's own, which looks for the ends of lines.
+    let output = io::stdout().as_fd().try_clone_to_owned().expect("it is there");
+    let mut output = fs::File::from(output);
     let mut chunk = vec![0; PIPED];
     let mut left = bytes;
     while left > 0 {
