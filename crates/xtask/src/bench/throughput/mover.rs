@@ -14,8 +14,6 @@ use std::{
 
 /// More than the kernel takes of a write, or gives of a read, at a time.
 const CHUNK: usize = 256 * 1024;
-/// As `cat` reads and writes; a pipe to the port is as fast by it as by any other.
-const PIPED: usize = 128 * 1024;
 const PAGE: usize = 4096;
 /// `O_DIRECT`: past the guest's own cache.
 const DIRECT: i32 = 0x4000;
@@ -67,7 +65,7 @@ fn serve() -> ! {
                 }
                 port.write_all(b"!").expect("said");
             }
-            b'C' => pass_output(&mut port, left, &mut chunk),
+            b'C' => pass_output(&mut port, left),
             b'E' => port.write_all(b"!").expect("said"),
             _ => port.write_all(&work_apart(what, left).to_be_bytes()).expect("said"),
         }
@@ -75,7 +73,7 @@ fn serve() -> ! {
 }
 
 /// Of a program that prints a file, by a pipe, to the port.
-fn pass_output(port: &mut fs::File, bytes: usize, chunk: &mut [u8]) {
+fn pass_output(port: &mut fs::File, bytes: usize) {
     if !fs::metadata(TEXT).is_ok_and(|text| text.len() == bytes as u64) {
         fs::write(TEXT, vec![b'x'; bytes]).expect("it has room");
     }
@@ -86,20 +84,21 @@ fn pass_output(port: &mut fs::File, bytes: usize, chunk: &mut [u8]) {
     // SAFETY: it takes a number, and touches no memory.
     let width = unsafe { fcntl(output.as_raw_fd(), F_SETPIPE_SZ, PIPE_WIDE) };
     assert_eq!(width, PIPE_WIDE);
-    let chunk = &mut chunk[..PIPED];
-    while let count @ 1.. = output.read(chunk).expect("read") {
+    // All that the pipe holds: less is slower.
+    let mut chunk = vec![0; PIPE_WIDE as usize];
+    while let count @ 1.. = output.read(&mut chunk).expect("read") {
         port.write_all(&chunk[..count]).expect("sent");
     }
     child.wait().expect("it ends");
 }
 
-/// As `cat` does.
+/// As `cat` does, which reads and writes 128 KiB at a time.
 fn print(path: &str, bytes: usize) {
     let mut file = fs::File::open(path).expect("it is there");
     // Not by the library's own, which looks for the ends of lines.
     let output = io::stdout().as_fd().try_clone_to_owned().expect("it is there");
     let mut output = fs::File::from(output);
-    let mut chunk = vec![0; PIPED];
+    let mut chunk = vec![0; CHUNK / 2];
     let mut left = bytes;
     while left > 0 {
         let count = file.read(&mut chunk).expect("read");
