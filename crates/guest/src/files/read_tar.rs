@@ -202,3 +202,38 @@ fn header(stat: &Stat, kind: EntryType) -> Header {
     header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     header
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Seek, sync::Arc};
+
+    use super::*;
+    use crate::files::pipe::Wake;
+
+    #[test]
+    fn a_file_is_as_long_as_its_header_says_whatever_becomes_of_it() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (1..=251).cycle().take(300_000).collect();
+        file.write_all(&content).unwrap();
+        for said in [0, 1000, LARGE - 1, LARGE, 299_999, 300_000, 300_001, 700_000] {
+            let mut stat = fstat(&file).unwrap();
+            stat.st_size = said.try_into().unwrap();
+            file.rewind().unwrap();
+            // All of it fits.
+            let pipe = Pipe::new(Arc::new(Wake::new().unwrap()));
+            let mut tar = Builder::new(BufWriter::with_capacity(BUFFER, &pipe));
+            send_file(&file, Path::new("name"), &stat, &mut tar).unwrap();
+            tar.into_inner().unwrap().flush().unwrap();
+            pipe.end();
+
+            let mut found = Vec::new();
+            let mut archive = tar::Archive::new(pipe.reader());
+            let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+            entry.read_to_end(&mut found).unwrap();
+            let len = usize::try_from(said).unwrap();
+            let mut expected = content[..len.min(content.len())].to_vec();
+            expected.resize(len, 0);
+            assert!(found == expected, "{} bytes for {said}", found.len());
+        }
+    }
+}
