@@ -161,8 +161,8 @@ impl Pipe {
     }
 
     /// The thread puts chunks in.
-    pub(super) fn put_chunks(&self, chunks: &mut Vec<Chunk>) -> io::Result<()> {
-        self.fill(|state| state.chunks.extend(chunks.drain(..)))
+    pub(super) fn put_chunks(&self, chunks: Vec<Chunk>) -> io::Result<()> {
+        self.fill(|state| state.chunks.extend(chunks))
     }
 
     /// What the thread takes out is read by this.

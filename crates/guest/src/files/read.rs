@@ -43,10 +43,10 @@ fn open_file(path: &Path) -> Result<(File, protocol::Stat), Refusal> {
 /// To its end; says how many bytes were sent.
 pub(super) fn copy(mut source: Source<'_>, pipe: &Pipe) -> io::Result<u64> {
     loop {
-        let mut chunks = source.next()?;
+        let chunks = source.next()?;
         if chunks.is_empty() {
             return Ok(source.at());
         }
-        pipe.put_chunks(&mut chunks)?;
+        pipe.put_chunks(chunks)?;
     }
 }
