@@ -36,7 +36,7 @@ fn main() {
             let length = length.parse().expect("a number of bytes");
             println!("{}", work(what.as_bytes()[0], path, length));
         }
-        [path, length] => print(path, length.parse().expect("a number of bytes")),
+        [path] => print(path),
         _ => serve(),
     }
 }
@@ -78,33 +78,28 @@ fn pass_output(port: &mut fs::File, bytes: usize) {
         fs::write(TEXT, vec![b'x'; bytes]).expect("it has room");
     }
     let mut command = Command::new("/program");
-    let command = command.args([TEXT, &bytes.to_string()]).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("it runs");
-    let mut output = child.stdout.take().expect("it is piped");
+    let mut child = command.arg(TEXT).stdout(Stdio::piped()).spawn().expect("it runs");
+    let output = child.stdout.take().expect("it is piped");
     // SAFETY: it takes a number, and touches no memory.
     let width = unsafe { fcntl(output.as_raw_fd(), F_SETPIPE_SZ, PIPE_WIDE) };
     assert_eq!(width, PIPE_WIDE);
     // All that the pipe holds: less is slower.
-    let mut chunk = vec![0; PIPE_WIDE as usize];
-    while let count @ 1.. = output.read(&mut chunk).expect("read") {
-        port.write_all(&chunk[..count]).expect("sent");
-    }
+    pass_all(output, port, PIPE_WIDE as usize);
     child.wait().expect("it ends");
 }
 
 /// As `cat` does, which reads and writes 128 KiB at a time.
-fn print(path: &str, bytes: usize) {
-    let mut file = fs::File::open(path).expect("it is there");
+fn print(path: &str) {
     // Not by the library's own, which looks for the ends of lines.
     let output = io::stdout().as_fd().try_clone_to_owned().expect("it is there");
-    let mut output = fs::File::from(output);
-    let mut chunk = vec![0; CHUNK / 2];
-    let mut left = bytes;
-    while left > 0 {
-        let count = file.read(&mut chunk).expect("read");
-        assert!(count > 0, "it is as long as was written");
-        output.write_all(&chunk[..count]).expect("written");
-        left -= count;
+    pass_all(fs::File::open(path).expect("it is there"), fs::File::from(output), CHUNK / 2);
+}
+
+/// So much at a time; the library's own has the kernel do it.
+fn pass_all(mut from: impl Read, mut to: impl Write, piece: usize) {
+    let mut chunk = vec![0; piece];
+    while let count @ 1.. = from.read(&mut chunk).expect("read") {
+        to.write_all(&chunk[..count]).expect("written");
     }
 }
 
